@@ -1,0 +1,406 @@
+//! Bodies of the HTTP API under `/v1`, in the order in which an agent needs them, then those of the command line.
+
+use serde::{Deserialize, Serialize};
+
+use super::trial::{TrainRequest, TrialRecord};
+use crate::vocabulary::{
+    Attempt, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber, WorkerId,
+};
+
+/// `POST /v1/workers`: an agent says that it is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegisterRequest {
+    /// The host's name, for people.
+    pub host: String,
+    /// Names one boot of one machine; with `pid` and `started_ticks` it names one process.
+    pub boot_id: String,
+    /// The agent's process id.
+    pub pid: u32,
+    /// When that process started, in clock ticks since the boot.
+    pub started_ticks: u64,
+    /// How many jobs it runs at a time.
+    pub slots: u32,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// Answer to [`RegisterRequest`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RegisterResponse {
+    /// The agent's name from now on.
+    pub worker: WorkerId,
+    /// How often it shall send a heartbeat.
+    pub heartbeat_millis: u64,
+    /// How long a lease lasts without one.
+    pub lease_millis: u64,
+}
+
+/// `POST /v1/leases`: an agent asks for jobs and waits for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Only jobs of this sweep.
+    pub sweep: Option<SweepId>,
+    /// At most this many jobs.
+    pub most: u32,
+    /// How long to wait where there is none.
+    pub wait_millis: u64,
+}
+
+/// Answer to [`LeaseRequest`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaseResponse {
+    /// The jobs that are the agent's now.
+    pub leases: Vec<Lease>,
+    /// Every job (of the sweep, where one was named) has ended, so that waiting is in vain.
+    pub is_drained: bool,
+}
+
+/// One leased job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// What the agent shows with everything that it writes about the job.
+    #[serde(flatten)]
+    pub token: LeaseToken,
+    /// How many CPUs the job uses.
+    pub cpus: u32,
+    /// What to do.
+    pub work: Work,
+}
+
+/// The right to write about one job: valid while the job is leased under this attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LeaseToken {
+    /// The job.
+    pub job: JobId,
+    /// The attempt for which it was leased.
+    pub attempt: Attempt,
+}
+
+/// What a job asks of a worker. It is stored with the job, so fields are only ever added, with a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "trainer", rename_all = "snake_case")]
+pub enum Work {
+    /// A job of the built-in trainer.
+    Resnet(TrainRequest),
+    /// A program.
+    Command(CommandWork),
+}
+
+/// A program to start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandWork {
+    /// Program and arguments, with the parameters filled in; never seen by a shell.
+    pub command: Vec<String>,
+    /// Where it runs.
+    pub working_directory: String,
+    /// The parameters, handed over as `SWEEP_PARAMS`.
+    pub parameters: Parameters,
+    /// The trial's seed, handed over as `SWEEP_SEED`.
+    pub seed: u64,
+    /// Number of the trial in the sweep that first asked for the job, handed over as `SWEEP_TRIAL`.
+    pub trial: TrialNumber,
+}
+
+/// `POST /v1/heartbeats`: an agent is alive and holds these leases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatRequest {
+    /// Who is alive.
+    pub worker: WorkerId,
+    /// All leases that it holds.
+    pub leases: Vec<LeaseToken>,
+}
+
+/// Answer to [`HeartbeatRequest`]: all other leases are extended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatResponse {
+    /// What it must stop, since it is no longer the agent's.
+    pub stop: Vec<Refused>,
+}
+
+/// `POST /v1/reports`: metrics of running jobs. Repeating it changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReportsRequest {
+    /// In any order.
+    pub reports: Vec<Report>,
+}
+
+/// Metrics of one job at one epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Under which lease.
+    #[serde(flatten)]
+    pub token: LeaseToken,
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// The metrics by name.
+    pub metrics: Metrics,
+}
+
+/// `POST /v1/outcomes`: attempts that ended. Repeating it changes nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutcomesRequest {
+    /// In any order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// How one attempt ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which attempt.
+    #[serde(flatten)]
+    pub token: LeaseToken,
+    /// Reports that were not sent before; stored together with the end.
+    pub reports: Vec<EpochMetrics>,
+    /// The end.
+    pub end: AttemptEnd,
+}
+
+/// Metrics of one epoch, within an [`Outcome`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// The metrics by name.
+    pub metrics: Metrics,
+}
+
+/// The ways in which an agent ends an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AttemptEnd {
+    /// The job is done.
+    Complete {
+        /// How its numbers came about.
+        record: TrialRecord,
+    },
+    /// The attempt failed.
+    Fail {
+        /// What decides whether the job is tried again.
+        reason: FailureReason,
+        /// What went wrong, for people.
+        message: String,
+        /// The last lines of its log.
+        log_tail: String,
+    },
+    /// The agent gives the job back unharmed.
+    Release,
+}
+
+/// Answer to [`ReportsRequest`] and [`OutcomesRequest`]: what was not stored. Everything else has reached the disk.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WriteResponse {
+    /// Leases that are not the agent's any more: it drops their jobs.
+    pub refused: Vec<Refused>,
+}
+
+/// A lease that is no longer the agent's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The lease that was shown.
+    #[serde(flatten)]
+    pub token: LeaseToken,
+    /// Why it does not count.
+    pub message: String,
+}
+
+/// `POST /v1/workers/leave`: an agent says goodbye; it holds no lease any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeaveRequest {
+    /// Who leaves.
+    pub worker: WorkerId,
+}
+
+/// `POST /v1/sweeps`: store a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubmitRequest {
+    /// The spec file's text.
+    pub spec: String,
+    /// The spec file's name, for messages.
+    pub source_name: String,
+    /// Overrides as typed, `name=value`.
+    pub overrides: Vec<String>,
+    /// Where command trials run.
+    pub working_directory: String,
+}
+
+/// Answer to [`SubmitRequest`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SubmitResponse {
+    /// The sweep, new or found.
+    pub sweep: SweepId,
+    /// Its name.
+    pub name: String,
+    /// How many trials it has.
+    pub trials: u64,
+    /// How many jobs they need.
+    pub jobs: u64,
+    /// How many of these had succeeded before, for another sweep.
+    pub jobs_reused: u64,
+    /// A sweep with the same expansion was there already, and this is it.
+    pub is_existing: bool,
+}
+
+/// Answer to `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StatusResponse {
+    /// All sweeps, oldest first.
+    pub sweeps: Vec<SweepStatus>,
+    /// Agents that are there, oldest first.
+    pub workers: Vec<WorkerStatus>,
+    /// Jobs that are leased now.
+    pub running: Vec<RunningJob>,
+}
+
+/// One sweep at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepStatus {
+    /// Its id.
+    pub id: SweepId,
+    /// Its name.
+    pub name: String,
+    /// Derived from the counts.
+    pub state: SweepState,
+    /// Trials by state.
+    pub trials: TrialCounts,
+}
+
+/// What a sweep is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepState {
+    /// Nothing runs and something is queued.
+    Queued,
+    /// Something runs.
+    Running,
+    /// All trials succeeded.
+    Succeeded,
+    /// All trials ended, and at least one failed.
+    Failed,
+    /// All trials ended, none failed, and at least one was cancelled.
+    Cancelled,
+}
+
+/// Trials by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialCounts {
+    /// All of them.
+    pub total: u64,
+    /// Waiting, also for a parent.
+    pub queued: u64,
+    /// Leased.
+    pub running: u64,
+    /// With a result.
+    pub succeeded: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Taken back by a user.
+    pub cancelled: u64,
+}
+
+/// One agent at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its id.
+    pub id: WorkerId,
+    /// Its host.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// How many jobs it runs at a time.
+    pub slots: u32,
+    /// How many leases it holds.
+    pub running: u32,
+    /// Time since it was last heard of.
+    pub last_seen_seconds: f64,
+}
+
+/// A leased job at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunningJob {
+    /// The sweep that asked for it first.
+    pub sweep: SweepId,
+    /// The trial there.
+    pub trial: TrialNumber,
+    /// Who runs it.
+    pub worker: WorkerId,
+    /// The last epoch reported; 0 before the first.
+    pub epoch: u32,
+    /// The job's last epoch.
+    pub last_epoch: u32,
+    /// The latest value of the sweep's metric.
+    pub metric: Option<f64>,
+}
+
+/// Answer to `GET /v1/sweeps/{sweep}/results`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResultsResponse {
+    /// The sweep.
+    pub sweep: SweepId,
+    /// Its name.
+    pub name: String,
+    /// The metric that ranks, where the spec names one.
+    pub metric: Option<Metric>,
+    /// Parameters that take more than one value in the spec, in its order.
+    pub swept: Vec<String>,
+    /// One entry a trial, by number.
+    pub trials: Vec<TrialResult>,
+}
+
+/// What is known of one trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialResult {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// Its state.
+    pub state: TrialState,
+    /// Its seed.
+    pub seed: u64,
+    /// Its parameters as run, defaults filled in.
+    pub parameters: Parameters,
+    /// The last value of each metric.
+    pub metrics: Metrics,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// What a trial is doing: its last job's state, where blocked shows as queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialState {
+    /// Waiting, also for a parent.
+    Queued,
+    /// Leased.
+    Running,
+    /// With a result.
+    Succeeded,
+    /// Given up.
+    Failed,
+    /// Taken back by a user.
+    Cancelled,
+}
+
+/// Why a trial failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The last attempt's reason.
+    pub reason: FailureReason,
+    /// What went wrong.
+    pub message: String,
+    /// The last lines of its log.
+    pub log_tail: String,
+}
+
+/// Body of every answer that is not a success (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Stable, for programs.
+    pub code: String,
+    /// What went wrong, and where.
+    pub message: String,
+    /// How to mend it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}

@@ -1,0 +1,17 @@
+//! What is known about the built-in trainer without running it: its parameters, their defaults and ranges, which
+//! of them matter when, learning rates, and the epochs at which the reference model is taken.
+//!
+//! Planner and trainer both call this room; there is no second copy of any of it. It is pure.
+//! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data.
+
+mod config;
+pub mod schedule;
+pub mod schema;
+
+pub use config::{
+    AuxLoss, Device, Distillation, InverseMode, MaskMode, Masking, Method, PairwiseLoss, Recipe,
+};
+
+/// Names the numerics of the built-in trainer. Raised by hand whenever the same configuration would give other
+/// bits; part of every trial's identity, so that old and new results are never taken for each other.
+pub const NUMERICS_VERSION: u32 = 1;

@@ -1,0 +1,1 @@
+//! The built-in trainer's parameters as data: name, kind, range, default, meaning, and when each applies.

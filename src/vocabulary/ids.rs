@@ -1,0 +1,82 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Text that is no id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {what} (a whole number from 1)")]
+pub struct ParseIdError {
+    what: &'static str,
+    text: String,
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                match text.parse() {
+                    Ok(number) if number >= 1 => Ok($name(number)),
+                    _ => Err(ParseIdError { what: $what, text: text.to_owned() }),
+                }
+            }
+        }
+    };
+}
+
+id!(
+    /// One submitted spec.
+    SweepId,
+    "sweep id"
+);
+id!(
+    /// One row of the job table.
+    JobId,
+    "job id"
+);
+id!(
+    /// One registered agent.
+    WorkerId,
+    "worker id"
+);
+id!(
+    /// A trial's place in its sweep's full product, from 1; the same for as long as the spec is the same.
+    TrialNumber,
+    "trial number"
+);
+id!(
+    /// How many times a job has been leased; the current one is the fencing token of its lease.
+    Attempt,
+    "attempt number"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_what_it_prints() {
+        assert_eq!(JobId(7).to_string().parse(), Ok(JobId(7)));
+    }
+
+    #[test]
+    fn zero_and_words_are_no_ids() {
+        assert_eq!(
+            "0".parse::<SweepId>().unwrap_err().to_string(),
+            "`0` is not a sweep id (a whole number from 1)"
+        );
+        assert!("last".parse::<SweepId>().is_err());
+    }
+}

@@ -1,0 +1,28 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Metrics of one report by name. Values are finite: what is not finite is not reported.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// Metrics that measure the machine and not the result; left out of every comparison of bits.
+pub const VOLATILE_METRICS: &[&str] = &["images_per_second", "seconds"];
+
+/// What a sweep is ranked by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Its name in the reports.
+    pub name: String,
+    /// Which direction is better.
+    pub goal: Goal,
+}
+
+/// Which direction of a metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// More is better.
+    Maximize,
+    /// Less is better.
+    Minimize,
+}

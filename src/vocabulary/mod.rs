@@ -1,0 +1,18 @@
+//! The words of the tool as types: ids, epochs, times, and the reasons for which an attempt ends badly.
+//!
+//! Every room speaks them, so they lie below all rooms. Nothing here decides anything.
+
+mod failure;
+mod ids;
+mod metric;
+mod time;
+
+pub use failure::{FailureReason, ParseFailureReasonError};
+pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
+pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS};
+pub use time::Timestamp;
+
+use std::collections::BTreeMap;
+
+/// Parameters of one configuration by name, in canonical (alphabetical) order.
+pub type Parameters = BTreeMap<String, serde_json::Value>;
