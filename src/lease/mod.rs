@@ -1,1 +1,12 @@
-//! lease
+//! The job state machine: what an event does to a job at a given time.
+//!
+//! Pure. [`step`] decides; `store` applies the decision in one transaction. Invariants: a job has at most one lease;
+//! attempt numbers only grow, so the newest one fences off whoever holds an older; an attempt ends exactly once.
+
+mod budget;
+mod state;
+mod step;
+
+pub use budget::Failures;
+pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError};
+pub use step::{Effect, Event, Needs, Refusal, step};
