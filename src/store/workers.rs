@@ -1,0 +1,127 @@
+//! Agents that have registered.
+
+use sqlx::SqliteConnection;
+
+use super::writer::Request;
+use super::{Store, StoreError};
+use crate::vocabulary::{Timestamp, WorkerId};
+
+/// An agent that says that it is there.
+#[derive(Debug, Clone)]
+pub struct NewWorker {
+    pub host: String,
+    pub boot_id: String,
+    pub pid: u32,
+    pub started_ticks: u64,
+    pub slots: u32,
+    pub version: String,
+}
+
+/// An agent that has not said goodbye, and the process that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveWorker {
+    pub id: WorkerId,
+    pub boot_id: String,
+    pub pid: u32,
+    pub started_ticks: u64,
+}
+
+impl Store {
+    /// Notes a new agent.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn register(&self, worker: NewWorker, now: Timestamp) -> Result<WorkerId, StoreError> {
+        self.writer.write(Register { worker, now }).await
+    }
+
+    /// Notes that an agent has gone. Leases that it still holds run out by themselves.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn leave(&self, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
+        self.writer.write(Leave { worker, now }).await
+    }
+
+    /// Agents that have not said goodbye.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn list_live_workers(&self) -> Result<Vec<LiveWorker>, StoreError> {
+        let rows = sqlx::query!(
+            "-- list_live_workers
+            SELECT id AS \"id!\", boot_id, pid, started_ticks
+            FROM workers
+            WHERE left_at IS NULL
+            ORDER BY id"
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        let live = rows.into_iter().map(|row| LiveWorker {
+            id: WorkerId(row.id),
+            boot_id: row.boot_id,
+            pid: u32::try_from(row.pid).unwrap_or(0),
+            started_ticks: row.started_ticks.cast_unsigned(),
+        });
+        Ok(live.collect())
+    }
+}
+
+struct Register {
+    worker: NewWorker,
+    now: Timestamp,
+}
+
+impl Request for Register {
+    type Answer = WorkerId;
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<WorkerId, StoreError> {
+        let started_ticks = self.worker.started_ticks.cast_signed();
+        let id = sqlx::query_scalar!(
+            "-- register_worker
+            INSERT INTO workers (host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            RETURNING id",
+            self.worker.host,
+            self.worker.boot_id,
+            self.worker.pid,
+            started_ticks,
+            self.worker.slots,
+            self.worker.version,
+            self.now.0,
+            self.now.0
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(WorkerId(id))
+    }
+}
+
+struct Leave {
+    worker: WorkerId,
+    now: Timestamp,
+}
+
+impl Request for Leave {
+    type Answer = ();
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        mark_left(connection, self.worker, self.now).await
+    }
+}
+
+pub(super) async fn mark_left(
+    connection: &mut SqliteConnection,
+    worker: WorkerId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- worker_left
+        UPDATE workers SET left_at = ? WHERE id = ? AND left_at IS NULL",
+        now.0,
+        worker.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
