@@ -68,12 +68,13 @@ impl Store {
         self.writer.write(Heartbeat { beat, now }).await
     }
 
-    /// Ends every lease whose deadline is over. Says how many.
+    /// Ends every lease whose deadline is over, and takes workers off the list that were silent since `silent_since`
+    /// and hold nothing. Says how many leases it ended.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.writer.write(Expire { now }).await
+    pub async fn expire(&self, now: Timestamp, silent_since: Timestamp) -> Result<u64, StoreError> {
+        self.writer.write(Expire { now, silent_since }).await
     }
 
     /// Ends the leases of a worker that is known to be dead, and takes it off the list. Says how many.
@@ -169,7 +170,7 @@ impl Request for Heartbeat {
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<RefusedLease>, StoreError> {
         sqlx::query!(
             "-- worker_seen
-            UPDATE workers SET last_seen_at = ? WHERE id = ?",
+            UPDATE workers SET last_seen_at = ?, left_at = NULL WHERE id = ?",
             self.now.0,
             self.beat.worker.0
         )
@@ -200,6 +201,7 @@ pub(super) fn refusal(lease: LeaseFor, applied: Option<transition::Applied>) -> 
 
 struct Expire {
     now: Timestamp,
+    silent_since: Timestamp,
 }
 
 impl Request for Expire {
@@ -220,6 +222,7 @@ impl Request for Expire {
                     .await?;
             expired += u64::from(matches!(applied, Some(Ok(_))));
         }
+        super::workers::mark_silent_left(connection, self.silent_since, self.now).await?;
         Ok(expired)
     }
 }

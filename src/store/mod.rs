@@ -16,8 +16,8 @@ mod writer;
 pub use leases::{Beat, Grant, LeaseFor, LeasedJob, RefusedLease};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
-    RunningJobRow, SweepCounts, SweepRow, TrialRow, WorkerRow, find_running, find_sweep, list_sweeps,
-    list_trials, list_workers,
+    FailureRow, RunningJobRow, SweepCounts, SweepRow, TrialRow, WorkerRow, find_next_due, find_sweep,
+    is_anything_overdue, list_running, list_sweeps, list_trials, list_workers,
 };
 pub use submit::{NewJob, NewSweep, NewTrial, Submitted};
 pub use workers::{LiveWorker, NewWorker};

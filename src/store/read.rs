@@ -235,7 +235,7 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
 ///
 /// # Errors
 /// When the file can't be read.
-pub async fn find_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, StoreError> {
+pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, StoreError> {
     let rows = sqlx::query!(
         "-- list_running
         SELECT trials.sweep_id AS \"sweep_id!\", MIN(trials.number) AS \"number!: i64\", jobs.worker_id AS \"worker_id!\",
@@ -261,4 +261,44 @@ pub async fn find_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
         metric: row.metric,
     });
     Ok(running.collect())
+}
+
+/// When the first queued job may be leased that may not be yet, given that none may now.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn find_next_due(reader: &mut Reader, sweep: Option<SweepId>) -> Result<Option<Timestamp>, StoreError> {
+    let sweep = sweep.map(|id| id.0);
+    let due = sqlx::query_scalar!(
+        "-- find_next_due
+        SELECT MIN(not_before) AS \"due: i64\"
+        FROM jobs
+        WHERE state = 'queued'
+          AND (?1 IS NULL OR EXISTS (SELECT 1 FROM sweep_jobs WHERE job_id = jobs.id AND sweep_id = ?1))",
+        sweep
+    )
+    .fetch_one(reader.connection())
+    .await?;
+    Ok(due.map(Timestamp))
+}
+
+/// Whether a lease's deadline is over, or a worker has not been heard of since `silent_since`.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn is_anything_overdue(
+    reader: &mut Reader,
+    now: Timestamp,
+    silent_since: Timestamp,
+) -> Result<bool, StoreError> {
+    let overdue = sqlx::query_scalar!(
+        "-- is_anything_overdue
+        SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND lease_deadline <= ?)
+            OR EXISTS (SELECT 1 FROM workers WHERE left_at IS NULL AND last_seen_at <= ?) AS \"overdue!: bool\"",
+        now.0,
+        silent_since.0
+    )
+    .fetch_one(reader.connection())
+    .await?;
+    Ok(overdue)
 }

@@ -125,3 +125,23 @@ pub(super) async fn mark_left(
     .await?;
     Ok(())
 }
+
+/// A worker that is only late comes back with its next heartbeat.
+pub(super) async fn mark_silent_left(
+    connection: &mut SqliteConnection,
+    silent_since: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- silent_workers_left
+        UPDATE workers
+        SET left_at = ?
+        WHERE left_at IS NULL AND last_seen_at <= ?
+          AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND worker_id = workers.id)",
+        now.0,
+        silent_since.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

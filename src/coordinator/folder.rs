@@ -1,0 +1,170 @@
+//! The state folder `.sweep/` of a project: where it is, and what lies where in it.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+const NAME: &str = ".sweep";
+
+/// A project's state folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateFolder {
+    path: PathBuf,
+}
+
+/// How a running coordinator is found (`coordinator.json`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    pub url: String,
+    pub host: String,
+    pub pid: u32,
+}
+
+/// What is wrong with the folder or a file in it.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("can't {what} `{}`", path.display())]
+    Io { what: &'static str, path: PathBuf, source: std::io::Error },
+}
+
+impl StateFolder {
+    /// The nearest state folder from `directory` upward, like `.git`.
+    #[must_use]
+    pub fn find(directory: &Path) -> Option<StateFolder> {
+        directory
+            .ancestors()
+            .map(|ancestor| ancestor.join(NAME))
+            .find(|candidate| candidate.is_dir())
+            .map(|path| StateFolder { path })
+    }
+
+    /// The nearest state folder, or a new one in `directory`.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn ensure(directory: &Path) -> Result<StateFolder, FolderError> {
+        if let Some(found) = StateFolder::find(directory) {
+            return Ok(found);
+        }
+        let path = directory.join(NAME);
+        fs::create_dir_all(&path).map_err(|source| io("make", &path, source))?;
+        // Results and tokens are not for version control.
+        let ignore = path.join(".gitignore");
+        fs::write(&ignore, "*\n").map_err(|source| io("write", &ignore, source))?;
+        Ok(StateFolder { path })
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.path.join("sweep.db")
+    }
+
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.path.join("token")
+    }
+
+    fn announcement_file(&self) -> PathBuf {
+        self.path.join("coordinator.json")
+    }
+
+    /// The bearer token; made at the first call, readable by its owner only.
+    ///
+    /// # Errors
+    /// When it can't be read or made.
+    pub fn ensure_token(&self) -> Result<String, FolderError> {
+        let path = self.token_file();
+        match fs::read_to_string(&path) {
+            Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(io("read", &path, source)),
+        }
+        let mut bytes = [0u8; 32];
+        let urandom = Path::new("/dev/urandom");
+        fs::File::open(urandom)
+            .and_then(|mut file| file.read_exact(&mut bytes))
+            .map_err(|source| io("read", urandom, source))?;
+        let token = blake3::hash(&bytes).to_hex().to_string();
+        write_private(&path, token.as_bytes())?;
+        Ok(token)
+    }
+
+    /// The coordinator that says it is running, if any; it may have died since.
+    #[must_use]
+    pub fn announced(&self) -> Option<Announcement> {
+        let text = fs::read_to_string(self.announcement_file()).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Says where the coordinator is.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn announce(&self, announcement: &Announcement) -> Result<(), FolderError> {
+        let text = serde_json::to_string_pretty(announcement).expect("an announcement is text and numbers");
+        write_private(&self.announcement_file(), text.as_bytes())
+    }
+
+    /// Takes the announcement back. Only the holder of the database lock may.
+    pub fn withdraw(&self) {
+        let _already_gone = fs::remove_file(self.announcement_file());
+    }
+}
+
+/// Writes beside and renames, so that a reader sees all of it or nothing; mode 0600.
+fn write_private(path: &Path, content: &[u8]) -> Result<(), FolderError> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let write = || {
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|source| io("write", path, source))
+}
+
+fn io(what: &'static str, path: &Path, source: std::io::Error) -> FolderError {
+    FolderError::Io { what, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_found_from_below_and_made_only_once() {
+        let project = tempfile::tempdir().unwrap();
+        assert_eq!(StateFolder::find(project.path()), None);
+        let made = StateFolder::ensure(project.path()).unwrap();
+        let below = project.path().join("a/b");
+        fs::create_dir_all(&below).unwrap();
+        assert_eq!(StateFolder::ensure(&below).unwrap(), made);
+    }
+
+    #[test]
+    fn the_token_stays_and_is_private() {
+        let project = tempfile::tempdir().unwrap();
+        let folder = StateFolder::ensure(project.path()).unwrap();
+        let token = folder.ensure_token().unwrap();
+        assert_eq!(folder.ensure_token().unwrap(), token);
+        let mode = fs::metadata(folder.token_file()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,148 @@
+//! The border between table rows and wire types.
+
+use std::time::Duration;
+
+use crate::protocol::http::{
+    AttemptEnd, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report, RunningJob, SweepState,
+    SweepStatus, TrialCounts, TrialResult, TrialState, WorkerStatus,
+};
+use crate::store::{
+    Ended, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow, StoreError,
+    SweepCounts, SweepRow, TrialRow, WorkerRow,
+};
+use crate::vocabulary::Timestamp;
+
+pub(super) fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
+    let token = job.lease.into();
+    let work = serde_json::from_str(&job.work)
+        .map_err(|_| StoreError::Damaged(format!("job {} has unreadable work", job.lease.job)))?;
+    Ok(Lease { token, cpus: job.cpus, work })
+}
+
+pub(super) fn report(report: Report) -> (LeaseFor, NewReport) {
+    (report.token.into(), NewReport { epoch: report.epoch, metrics: report.metrics })
+}
+
+pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, StoreError> {
+    let ended = match outcome.end {
+        AttemptEnd::Complete { record } => Ended::Complete {
+            record: serde_json::to_string(&record).map_err(|error| StoreError::Damaged(error.to_string()))?,
+        },
+        AttemptEnd::Fail { reason, message, log_tail } => Ended::Fail { reason, message, log_tail },
+        AttemptEnd::Release => Ended::Release,
+    };
+    let reports = outcome.reports.into_iter().map(|r| NewReport { epoch: r.epoch, metrics: r.metrics }).collect();
+    Ok(NewOutcome { lease: outcome.token.into(), reports, ended })
+}
+
+pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerStatus {
+    WorkerStatus {
+        id: row.id,
+        host: row.host,
+        pid: row.pid,
+        slots: row.slots,
+        running: row.running,
+        last_seen_seconds: now.since(row.last_seen_at).as_secs_f64(),
+    }
+}
+
+pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
+    let damaged = |what: &str| StoreError::Damaged(format!("trial {} {what}", row.number));
+    let state = match row.job_state.as_str() {
+        "blocked" | "queued" => TrialState::Queued,
+        "leased" => TrialState::Running,
+        "succeeded" => TrialState::Succeeded,
+        "failed" => TrialState::Failed,
+        "cancelled" => TrialState::Cancelled,
+        other => return Err(damaged(&format!("is in the unknown state `{other}`"))),
+    };
+    Ok(TrialResult {
+        trial: row.number,
+        state,
+        seed: row.seed,
+        parameters: serde_json::from_str(&row.parameters).map_err(|_| damaged("has unreadable parameters"))?,
+        metrics: row.metrics,
+        failure: row.failure.map(|failure| Failure {
+            reason: failure.reason,
+            message: failure.message,
+            log_tail: failure.log_tail,
+        }),
+    })
+}
+
+impl From<LeaseToken> for LeaseFor {
+    fn from(token: LeaseToken) -> LeaseFor {
+        LeaseFor { job: token.job, attempt: token.attempt }
+    }
+}
+
+impl From<LeaseFor> for LeaseToken {
+    fn from(lease: LeaseFor) -> LeaseToken {
+        LeaseToken { job: lease.job, attempt: lease.attempt }
+    }
+}
+
+impl From<RefusedLease> for Refused {
+    fn from(refused: RefusedLease) -> Refused {
+        Refused { token: refused.lease.into(), message: refused.message }
+    }
+}
+
+impl From<RegisterRequest> for NewWorker {
+    fn from(request: RegisterRequest) -> NewWorker {
+        NewWorker {
+            host: request.host,
+            boot_id: request.boot_id,
+            pid: request.pid,
+            started_ticks: request.started_ticks,
+            slots: request.slots,
+            version: request.version,
+        }
+    }
+}
+
+impl From<SweepRow> for SweepStatus {
+    fn from(row: SweepRow) -> SweepStatus {
+        SweepStatus { id: row.id, name: row.name, state: state_of(row.counts), trials: row.counts.into() }
+    }
+}
+
+/// A sweep has no state of its own: it is what its trials are.
+fn state_of(counts: SweepCounts) -> SweepState {
+    match counts {
+        SweepCounts { running: 1.., .. } => SweepState::Running,
+        SweepCounts { queued: 1.., .. } => SweepState::Queued,
+        SweepCounts { failed: 1.., .. } => SweepState::Failed,
+        SweepCounts { cancelled: 1.., .. } => SweepState::Cancelled,
+        SweepCounts { .. } => SweepState::Succeeded,
+    }
+}
+
+impl From<SweepCounts> for TrialCounts {
+    fn from(counts: SweepCounts) -> TrialCounts {
+        let SweepCounts { queued, running, succeeded, failed, cancelled } = counts;
+        let total = queued + running + succeeded + failed + cancelled;
+        TrialCounts { total, queued, running, succeeded, failed, cancelled }
+    }
+}
+
+impl From<RunningJobRow> for RunningJob {
+    fn from(row: RunningJobRow) -> RunningJob {
+        RunningJob {
+            sweep: row.sweep,
+            trial: row.trial,
+            worker: row.worker,
+            epoch: row.reported_epoch,
+            last_epoch: row.last_epoch,
+            metric: row.metric,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What makes two jobs the same: everything that decides their numbers, and nothing else.
+//!
+//! Name, resources, retries and priority do not count; program version and git revision never do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{PlannedJob, PlannedTrial, Task};
+use crate::recipe::NUMERICS_VERSION;
+use crate::vocabulary::{Metric, Parameters};
+
+/// BLAKE3, in hexadecimal, of all that decides the state after a job's last epoch.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobHash(String);
+
+impl JobHash {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What counts, in canonical form: fields in this order, maps sorted by key.
+#[derive(Serialize)]
+#[serde(tag = "trainer", rename_all = "snake_case")]
+enum Identity<'a> {
+    Resnet {
+        numerics_version: u32,
+        /// With device kind, precision and threads.
+        parameters: &'a Parameters,
+        seed: u64,
+        dataset_checksum: &'a str,
+    },
+    Command {
+        command: &'a [String],
+        working_directory: &'a str,
+        code: &'a BTreeMap<String, String>,
+        /// The program sees them all in `SWEEP_PARAMS`.
+        parameters: &'a Parameters,
+        seed: u64,
+    },
+}
+
+/// `code`: checksums of the files that a command names; the built-in trainer has its numerics version instead.
+pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
+    JobHash(match task {
+        Task::Resnet { parameters, seed, dataset_checksum } => hash(&Identity::Resnet {
+            numerics_version: NUMERICS_VERSION,
+            parameters,
+            seed: *seed,
+            dataset_checksum,
+        }),
+        Task::Command { command, working_directory, parameters, seed, .. } => hash(&Identity::Command {
+            command,
+            working_directory,
+            code,
+            parameters,
+            seed: *seed,
+        }),
+    })
+}
+
+#[derive(Serialize)]
+struct Expansion<'a> {
+    name: &'a str,
+    metric: Option<&'a Metric>,
+    trials: Vec<(i64, &'a str)>,
+}
+
+pub(super) fn of_expansion(
+    name: &str,
+    metric: Option<&Metric>,
+    trials: &[PlannedTrial],
+    jobs: &[PlannedJob],
+) -> String {
+    let trials = trials.iter().map(|trial| (trial.number.0, jobs[trial.job].hash.as_str())).collect();
+    hash(&Expansion { name, metric, trials })
+}
+
+fn hash(value: &impl Serialize) -> String {
+    let bytes = serde_json::to_vec(value).expect("maps have text keys and numbers are finite");
+    blake3::hash(&bytes).to_hex().to_string()
+}
