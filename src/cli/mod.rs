@@ -1,1 +1,106 @@
-//! cli
+//! The command line: one file per subcommand, arguments in, text out, no logic of its own.
+//!
+//! Data goes to stdout, everything else to stderr. `access.rs` decides whether a command talks to a running coordinator
+//! or opens the local table; `host.rs` is a coordinator inside this process, `worker_process.rs` its worker.
+
+mod access;
+mod data;
+mod exit;
+mod expand;
+mod follow;
+mod host;
+mod output;
+mod progress;
+mod results;
+mod retry;
+mod run;
+mod spec_file;
+mod status;
+mod submit;
+mod worker;
+mod worker_process;
+
+pub use exit::{CliError, ExitStatus};
+pub use output::Output;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::dataset::datasets_root;
+
+/// One file, one command, a table to trust: hyperparameter sweeps for masked self-distillation, and for any program.
+#[derive(Debug, Parser)]
+#[command(name = "sweep", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Address of a running coordinator, instead of the one of this project.
+    #[arg(long, global = true, env = "SWEEP_COORDINATOR", value_name = "URL")]
+    coordinator: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Expand(expand::Args),
+    Submit(submit::Args),
+    Status(status::Args),
+    Results(results::Args),
+    Retry(retry::Args),
+    Worker(worker::Args),
+    Data(data::Args),
+}
+
+/// What `main` read from the environment, once.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    pub working_directory: PathBuf,
+    pub home: Option<PathBuf>,
+    pub xdg_data_home: Option<PathBuf>,
+    /// `SWEEP_TOKEN`, instead of the token file.
+    pub token: Option<String>,
+    /// `PATH`, where programs are looked for.
+    pub search_path: Option<std::ffi::OsString>,
+    /// Where this program's own file lies.
+    pub own_directory: Option<PathBuf>,
+}
+
+/// What every subcommand gets beside its arguments.
+pub(crate) struct Context {
+    pub(crate) environment: Environment,
+    pub(crate) coordinator: Option<String>,
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// Where imported datasets lie.
+    pub(crate) fn datasets(&self) -> Result<PathBuf, CliError> {
+        datasets_root(self.environment.xdg_data_home.as_deref(), self.environment.home.as_deref()).ok_or_else(|| {
+            CliError::usage("there is no place for datasets: neither `XDG_DATA_HOME` nor `HOME` is an absolute path")
+        })
+    }
+}
+
+/// Runs one command line; what goes wrong is said on stderr.
+pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStatus {
+    let context = Context { environment, coordinator: cli.coordinator, output };
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(args, &context).await,
+        Command::Expand(args) => expand::run(&args, &context),
+        Command::Submit(args) => submit::run(args, &context).await,
+        Command::Status(args) => status::run(&args, &context).await,
+        Command::Results(args) => results::run(&args, &context).await,
+        Command::Retry(args) => retry::run(&args, &context).await,
+        Command::Worker(args) => worker::run(args, &context).await,
+        Command::Data(args) => data::run(args, &context),
+    };
+    match outcome {
+        Ok(()) => ExitStatus::Success,
+        Err(error) => {
+            context.output.error(&error);
+            error.exit_status()
+        }
+    }
+}

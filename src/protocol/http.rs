@@ -242,6 +242,13 @@ pub struct SubmitResponse {
     pub is_existing: bool,
 }
 
+/// Answer to `POST /v1/sweeps/{sweep}/retry`, which reopens what failed or was cancelled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryResponse {
+    /// How many jobs were reopened.
+    pub jobs: u64,
+}
+
 /// Answer to `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusResponse {

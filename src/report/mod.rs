@@ -1,1 +1,12 @@
-//! report
+//! From results to what people read: ranking, tables by configuration, and the documents that `--json` prints.
+//!
+//! Pure: results in, text or serde types out.
+
+mod configurations;
+pub mod json;
+mod rank;
+mod table;
+
+pub use configurations::{Configuration, Spread, by_configuration};
+pub use rank::rank;
+pub use table::{results_table, status_tables, trials_table};

@@ -1,0 +1,144 @@
+//! Whom a command talks to: the coordinator that runs, or else the local table, which it then opens itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{CliError, Context};
+use crate::client::Client;
+use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
+use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse};
+use crate::store::Store;
+use crate::vocabulary::SweepId;
+
+/// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Either way there is one coordinator behind it.
+pub(super) enum Access {
+    Local(Local),
+    Remote { client: Client, url: String },
+}
+
+/// The table of a state folder, opened by this process.
+pub(super) struct Local {
+    pub(super) coordinator: Coordinator,
+    pub(super) folder: StateFolder,
+    _lock: DatabaseLock,
+}
+
+impl Access {
+    /// For commands that make the state folder if there is none.
+    pub(super) async fn open_or_create(context: &Context, lease: Duration) -> Result<Access, CliError> {
+        if let Some(access) = named(context).await? {
+            return Ok(access);
+        }
+        let folder = StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+        open_folder(folder, context, lease).await
+    }
+
+    /// For commands that ask about what is there.
+    pub(super) async fn open(context: &Context) -> Result<Access, CliError> {
+        if let Some(access) = named(context).await? {
+            return Ok(access);
+        }
+        let directory = &context.environment.working_directory;
+        let folder = StateFolder::find(directory).ok_or_else(|| {
+            CliError::usage(format!(
+                "no sweeps here: there is no .sweep folder in {} or above it; `sweep run SPEC` makes one",
+                directory.display()
+            ))
+        })?;
+        open_folder(folder, context, LEASE).await
+    }
+
+    pub(super) async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.submit(request).await?),
+            Access::Remote { client, .. } => Ok(client.submit(request).await?),
+        }
+    }
+
+    pub(super) async fn status(&self) -> Result<StatusResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.status().await?),
+            Access::Remote { client, .. } => Ok(client.status().await?),
+        }
+    }
+
+    pub(super) async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
+            Access::Remote { client, .. } => Ok(client.results(sweep).await?),
+        }
+    }
+
+    pub(super) async fn retry(&self, sweep: SweepId) -> Result<u64, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.retry(sweep).await?),
+            Access::Remote { client, .. } => Ok(client.retry(sweep).await?.jobs),
+        }
+    }
+
+    pub(super) async fn close(self) {
+        if let Access::Local(local) = self {
+            local.coordinator.close().await;
+        }
+    }
+}
+
+/// The coordinator that the user named; it must be there.
+async fn named(context: &Context) -> Result<Option<Access>, CliError> {
+    let Some(url) = context.coordinator.clone() else {
+        return Ok(None);
+    };
+    let token = match &context.environment.token {
+        Some(token) => token.clone(),
+        None => StateFolder::find(&context.environment.working_directory)
+            .and_then(|folder| std::fs::read_to_string(folder.token_file()).ok())
+            .map(|token| token.trim().to_owned())
+            .ok_or_else(|| {
+                CliError::usage("the coordinator's token is unknown: set `SWEEP_TOKEN` to the content of its .sweep/token")
+            })?,
+    };
+    let client = Client::new(&url, &token)?;
+    client.status().await?;
+    Ok(Some(Access::Remote { client, url }))
+}
+
+/// The coordinator that runs in this folder, or the folder's table.
+async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) -> Result<Access, CliError> {
+    let token = folder.ensure_token().map_err(CliError::failed)?;
+    let give_up_at = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(announced) = folder.announced() {
+            let client = Client::new(&announced.url, &token)?;
+            if client.status().await.is_ok() {
+                return Ok(Access::Remote { client, url: announced.url });
+            }
+        }
+        match DatabaseLock::try_acquire(&folder.lock()) {
+            Ok(lock) => {
+                // Whoever announced itself is dead: the lock was free.
+                folder.withdraw();
+                return open_table(folder, lock, &context.datasets()?, lease).await;
+            }
+            Err(LockError::Held { .. }) if tokio::time::Instant::now() < give_up_at => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(CliError::failed(error)),
+        }
+    }
+}
+
+async fn open_table(
+    folder: StateFolder,
+    lock: DatabaseLock,
+    datasets: &Path,
+    lease: Duration,
+) -> Result<Access, CliError> {
+    let store = Store::open(&folder.database()).await.map_err(CliError::failed)?;
+    let settings = Settings { lease, datasets: datasets.to_owned() };
+    let coordinator = Coordinator::new(store, Clock::system(), settings);
+    Ok(Access::Local(Local { coordinator, folder, _lock: lock }))
+}

@@ -1,0 +1,82 @@
+use crate::client::ClientError;
+use crate::coordinator::{CoordinatorError, PrepareError};
+use crate::spec::SpecError;
+
+/// What the program's exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// 0
+    Success,
+    /// 1: trials failed, or the machine, the disk or the network did.
+    WorkFailed,
+    /// 2: what was asked for can't be done as it is written.
+    Usage,
+}
+
+impl From<ExitStatus> for std::process::ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        std::process::ExitCode::from(match status {
+            ExitStatus::Success => 0,
+            ExitStatus::WorkFailed => 1,
+            ExitStatus::Usage => 2,
+        })
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum CliError {
+    /// The spec is wrong; says where by itself.
+    Spec(Box<SpecError>),
+    /// What was asked for can't be done as it is written.
+    Usage(anyhow::Error),
+    /// It could be done, but was not.
+    Failed(anyhow::Error),
+    /// Trials failed, or the user stopped the work; all is said already.
+    Unsuccessful,
+}
+
+impl CliError {
+    pub(crate) fn usage(message: impl Into<String>) -> CliError {
+        CliError::Usage(anyhow::Error::msg(message.into()))
+    }
+
+    pub(crate) fn failed(error: impl Into<anyhow::Error>) -> CliError {
+        CliError::Failed(error.into())
+    }
+
+    pub(super) fn exit_status(&self) -> ExitStatus {
+        match self {
+            CliError::Spec(_) | CliError::Usage(_) => ExitStatus::Usage,
+            CliError::Failed(_) | CliError::Unsuccessful => ExitStatus::WorkFailed,
+        }
+    }
+}
+
+impl From<PrepareError> for CliError {
+    fn from(error: PrepareError) -> CliError {
+        match error {
+            PrepareError::Spec(error) => CliError::Spec(error),
+            other => CliError::Usage(other.into()),
+        }
+    }
+}
+
+impl From<CoordinatorError> for CliError {
+    fn from(error: CoordinatorError) -> CliError {
+        match error {
+            CoordinatorError::Prepare(error) => error.into(),
+            CoordinatorError::NoSuchSweep(_) | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
+            CoordinatorError::Store(_) => CliError::Failed(error.into()),
+        }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> CliError {
+        match &error {
+            ClientError::Refused { status: 400..=499, .. } => CliError::Usage(error.into()),
+            _ => CliError::Failed(error.into()),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Working on this machine and watching it: the worker beside this process, the view, and the user's Ctrl-C.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::access::Access;
+use super::host::Host;
+use super::progress::Progress;
+use super::worker_process::{Assignment, WorkerArgs, WorkerProcess};
+use super::{CliError, Context};
+use crate::coordinator::StateFolder;
+use crate::protocol::http::StatusResponse;
+use crate::vocabulary::SweepId;
+
+/// How often the view is brought up to date.
+const REFRESH: Duration = Duration::from_millis(250);
+
+/// A coordinator elsewhere may be away for this many refreshes in a row: half a minute.
+const MOST_MISSED_REFRESHES: u32 = 120;
+
+/// A worker that ends without being asked is started again this often; then something is wrong with the machine.
+const MOST_RESTARTS: u32 = 3;
+
+/// A coordinator to work for: one in this process, or one that runs elsewhere.
+pub(super) struct Session {
+    access: Access,
+    host: Option<Host>,
+    state_folder: PathBuf,
+}
+
+/// What is worked on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope {
+    pub(super) sweep: Option<SweepId>,
+    pub(super) until_drained: bool,
+}
+
+/// Why the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Drained,
+    Interrupted,
+}
+
+impl Session {
+    /// Starts a coordinator in this process unless one runs already.
+    pub(super) async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
+        let (host, state_folder) = match &access {
+            Access::Local(local) => (Some(Host::start(local).await?), local.folder.path().to_owned()),
+            Access::Remote { .. } => {
+                let folder =
+                    StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+                (None, folder.path().to_owned())
+            }
+        };
+        Ok(Session { access, host, state_folder })
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    fn url(&self) -> &str {
+        match (&self.host, &self.access) {
+            (Some(host), _) => host.url(),
+            (None, Access::Remote { url, .. }) => url,
+            (None, Access::Local(_)) => unreachable!("a local table always gets a host"),
+        }
+    }
+
+    fn assignment(&self, scope: &Scope) -> Assignment<'_> {
+        Assignment {
+            url: self.url(),
+            state_folder: &self.state_folder,
+            sweep: scope.sweep,
+            until_drained: scope.until_drained,
+        }
+    }
+
+    /// Notices at once that a worker of this machine has died.
+    async fn bury_dead_workers(&self) -> Result<(), CliError> {
+        if let Access::Local(local) = &self.access {
+            local.coordinator.bury_dead_workers().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn stop(self) {
+        if let Some(host) = self.host {
+            host.stop().await;
+        }
+        self.access.close().await;
+    }
+}
+
+/// Starts a worker and watches it until the scope is drained or the user has had enough.
+pub(super) async fn follow(
+    session: &Session,
+    scope: &Scope,
+    worker: &WorkerArgs,
+    quiet: bool,
+    context: &Context,
+) -> Result<Ended, CliError> {
+    if scope.until_drained && is_drained(&session.access.status().await?, scope) {
+        return Ok(Ended::Drained);
+    }
+    let progress = Progress::start(scope.sweep, quiet, context.output);
+    let mut follower = Follower { session, scope, worker_args: worker, context, progress, restarts: 0 };
+    let ended = follower.run().await;
+    follower.progress.end();
+    ended
+}
+
+fn is_drained(status: &StatusResponse, scope: &Scope) -> bool {
+    let sweeps = status.sweeps.iter().filter(|sweep| scope.sweep.is_none_or(|id| sweep.id == id));
+    sweeps.map(|sweep| sweep.trials.queued + sweep.trials.running).sum::<u64>() == 0
+}
+
+struct Follower<'a> {
+    session: &'a Session,
+    scope: &'a Scope,
+    worker_args: &'a WorkerArgs,
+    context: &'a Context,
+    progress: Progress,
+    restarts: u32,
+}
+
+/// Everything that a follower waits for.
+enum Happening {
+    WorkerEnded(ExitStatus),
+    StopAsked,
+    RefreshDue,
+}
+
+impl Follower<'_> {
+    async fn run(&mut self) -> Result<Ended, CliError> {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+        let mut refresh = tokio::time::interval(REFRESH);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut worker = self.start_worker()?;
+        let mut is_interrupted = false;
+        let mut missed = 0;
+        loop {
+            match next(&mut worker, &mut interrupt, &mut terminate, &mut refresh).await? {
+                Happening::StopAsked => {
+                    if !is_interrupted {
+                        self.progress.note("stopping; once more to stop at once");
+                    }
+                    is_interrupted = true;
+                    worker.ask_to_stop();
+                }
+                Happening::RefreshDue => missed = self.refresh(missed).await?,
+                Happening::WorkerEnded(_) if is_interrupted => return Ok(Ended::Interrupted),
+                Happening::WorkerEnded(status) if status.success() => {
+                    self.refresh(missed).await?;
+                    return Ok(Ended::Drained);
+                }
+                Happening::WorkerEnded(status) => worker = self.restart(status, &worker).await?,
+            }
+        }
+    }
+
+    fn start_worker(&self) -> Result<WorkerProcess, CliError> {
+        WorkerProcess::start(self.worker_args, &self.session.assignment(self.scope), self.context)
+    }
+
+    /// Shows what there is to see; says how many times in a row there was nothing.
+    async fn refresh(&mut self, missed: u32) -> Result<u32, CliError> {
+        match self.session.access.status().await {
+            Ok(status) => {
+                self.progress.show(&status);
+                Ok(0)
+            }
+            Err(error) if missed >= MOST_MISSED_REFRESHES => Err(error),
+            Err(_) => Ok(missed + 1),
+        }
+    }
+
+    async fn restart(&mut self, status: ExitStatus, ended: &WorkerProcess) -> Result<WorkerProcess, CliError> {
+        self.restarts += 1;
+        let what = format!("the worker ended unexpectedly ({status})");
+        if self.restarts > MOST_RESTARTS {
+            let tail = ended.log_tail();
+            return Err(CliError::failed(anyhow::anyhow!("{what}, again and again; its log ends with:\n{tail}")));
+        }
+        self.progress.note(&format!("{what}; starting another"));
+        self.session.bury_dead_workers().await?;
+        self.start_worker()
+    }
+}
+
+async fn next(
+    worker: &mut WorkerProcess,
+    interrupt: &mut Signal,
+    terminate: &mut Signal,
+    refresh: &mut tokio::time::Interval,
+) -> Result<Happening, CliError> {
+    Ok(tokio::select! {
+        status = worker.ended() => Happening::WorkerEnded(status?),
+        _ = interrupt.recv() => Happening::StopAsked,
+        _ = terminate.recv() => Happening::StopAsked,
+        _ = refresh.tick() => Happening::RefreshDue,
+    })
+}

@@ -1,0 +1,75 @@
+use std::time::Duration;
+
+use super::access::Access;
+use super::follow::{Ended, Scope, Session, follow};
+use super::spec_file::SpecArgs;
+use super::submit::describe;
+use super::worker_process::WorkerArgs;
+use super::{CliError, Context};
+use crate::coordinator::{LEASE, prepare};
+use crate::protocol::http::{ResultsResponse, SubmitRequest, TrialState};
+use crate::report;
+
+/// Submit a sweep, work on it on this machine, and print its results.
+///
+/// Ctrl-C stops it cleanly; the same command goes on where it stopped.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Print the results as one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+    /// How long a job stays with a worker that is not heard of.
+    #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    lease: u64,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let request = args.spec.into_request(context)?;
+    // A wrong spec is refused before a state folder is made. A coordinator elsewhere has datasets of its own.
+    if context.coordinator.is_none() {
+        prepare(&request, &context.datasets()?)?;
+    }
+    let access = Access::open_or_create(context, Duration::from_secs(args.lease)).await?;
+    let session = Session::start(access, context).await?;
+    let ended = work(&request, &session, &args.worker, args.quiet, context).await;
+    session.stop().await;
+    let (results, ended) = ended?;
+    if ended == Ended::Interrupted {
+        context.output.note("stopped; the same command goes on from here");
+        return Err(CliError::Unsuccessful);
+    }
+    if args.json {
+        context.output.json(&report::json::ResultsDocument::from(&results))?;
+    } else {
+        context.output.data(&report::results_table(&results));
+    }
+    let all_succeeded = results.trials.iter().all(|trial| trial.state == TrialState::Succeeded);
+    if all_succeeded {
+        return Ok(());
+    }
+    context.output.note(&format!("`sweep retry {}` queues what failed again", results.sweep));
+    Err(CliError::Unsuccessful)
+}
+
+async fn work(
+    request: &SubmitRequest,
+    session: &Session,
+    worker: &WorkerArgs,
+    quiet: bool,
+    context: &Context,
+) -> Result<(ResultsResponse, Ended), CliError> {
+    let submitted = session.access().submit(request).await?;
+    if !quiet {
+        context.output.note(&describe(&submitted));
+    }
+    let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
+    let ended = follow(session, &scope, worker, quiet, context).await?;
+    Ok((session.access().results(submitted.sweep).await?, ended))
+}

@@ -1,0 +1,38 @@
+//! Arguments that name a spec, and the request that they amount to.
+
+use std::path::PathBuf;
+
+use super::{CliError, Context};
+use crate::protocol::http::SubmitRequest;
+
+/// A spec and what is changed in it.
+#[derive(Debug, clap::Args)]
+pub(super) struct SpecArgs {
+    /// The spec, a YAML file.
+    #[arg(value_name = "SPEC")]
+    spec: PathBuf,
+
+    /// Changes to it: `name=value`, or `name=value,value` to sweep.
+    #[arg(value_name = "NAME=VALUE")]
+    overrides: Vec<String>,
+}
+
+impl SpecArgs {
+    pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
+        let path = context.environment.working_directory.join(&self.spec);
+        let spec = std::fs::read_to_string(&path).map_err(|error| {
+            let source_name = self.spec.display();
+            CliError::usage(match error.kind() {
+                std::io::ErrorKind::NotFound => format!("there is no spec `{source_name}`"),
+                std::io::ErrorKind::InvalidData => format!("`{source_name}` is no text (UTF-8), so it is no spec"),
+                _ => format!("can't read the spec `{source_name}`: {error}"),
+            })
+        })?;
+        Ok(SubmitRequest {
+            spec,
+            source_name: self.spec.display().to_string(),
+            overrides: self.overrides,
+            working_directory: context.environment.working_directory.display().to_string(),
+        })
+    }
+}

@@ -1,0 +1,44 @@
+use super::access::Access;
+use super::spec_file::SpecArgs;
+use super::{CliError, Context};
+use crate::coordinator::{LEASE, prepare};
+use crate::protocol::http::SubmitResponse;
+use crate::report::json::SubmitDocument;
+
+/// Store a sweep; workers then run it (`sweep worker`).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let request = args.spec.into_request(context)?;
+    // A wrong spec is refused before a state folder is made. A coordinator elsewhere has datasets of its own.
+    if context.coordinator.is_none() {
+        prepare(&request, &context.datasets()?)?;
+    }
+    let access = Access::open_or_create(context, LEASE).await?;
+    let submitted = access.submit(&request).await;
+    access.close().await;
+    let submitted = submitted?;
+    if args.json {
+        return context.output.json(&SubmitDocument::from(submitted));
+    }
+    context.output.data(&format!("{}\n", submitted.sweep));
+    context.output.note(&describe(&submitted));
+    Ok(())
+}
+
+/// One line about a sweep that was stored or found.
+pub(super) fn describe(submitted: &SubmitResponse) -> String {
+    let SubmitResponse { sweep, name, trials, jobs, jobs_reused, is_existing } = submitted;
+    if *is_existing {
+        return format!("sweep {sweep} `{name}` was there already: {trials} trials");
+    }
+    let reused = if *jobs_reused > 0 { format!(", {jobs_reused} of them done before") } else { String::new() };
+    format!("sweep {sweep} `{name}`: {trials} trials, {jobs} jobs{reused}")
+}

@@ -1,0 +1,31 @@
+use super::access::Access;
+use super::follow::{Scope, Session, follow};
+use super::worker_process::WorkerArgs;
+use super::{CliError, Context};
+use crate::coordinator::LEASE;
+use crate::vocabulary::SweepId;
+
+/// Work on what was submitted; with no coordinator running, be one meanwhile.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Work on this sweep only.
+    #[arg(long, value_name = "SWEEP")]
+    sweep: Option<SweepId>,
+    /// Exit when every job has ended.
+    #[arg(long)]
+    until_drained: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let access = Access::open_or_create(context, LEASE).await?;
+    let session = Session::start(access, context).await?;
+    let scope = Scope { sweep: args.sweep, until_drained: args.until_drained };
+    let ended = follow(&session, &scope, &args.worker, args.quiet, context).await;
+    session.stop().await;
+    ended.map(drop)
+}

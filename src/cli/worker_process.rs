@@ -1,0 +1,134 @@
+//! The `sweep-worker` that a command starts beside itself.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+
+use super::{CliError, Context};
+use crate::vocabulary::SweepId;
+
+/// Name of the program.
+const PROGRAM: &str = "sweep-worker";
+
+/// As much of the worker's log as explains why it ended.
+const LOG_TAIL_BYTES: u64 = 2048;
+
+/// What the worker may use of this machine.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct WorkerArgs {
+    /// CPU slots; one per core unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    cpu_slots: Option<u32>,
+    /// GPUs to use: `all`, `none`, or a list such as `0,1`.
+    #[arg(long, value_name = "GPUS", default_value = "all")]
+    gpus: String,
+}
+
+/// Where the worker finds its coordinator, and what it works on.
+pub(super) struct Assignment<'a> {
+    pub(super) url: &'a str,
+    pub(super) state_folder: &'a Path,
+    pub(super) sweep: Option<SweepId>,
+    pub(super) until_drained: bool,
+}
+
+/// A running worker. Ends with this process, whatever ends it.
+pub(super) struct WorkerProcess {
+    child: Child,
+    log: PathBuf,
+}
+
+impl WorkerProcess {
+    pub(super) fn start(
+        args: &WorkerArgs,
+        assignment: &Assignment<'_>,
+        context: &Context,
+    ) -> Result<WorkerProcess, CliError> {
+        let program = find_program(context)?;
+        let log = assignment.state_folder.join("logs/worker.log");
+        let mut command = Command::new(&program);
+        command
+            .args(["--coordinator", assignment.url, "--exit-with-parent", "--gpus", &args.gpus])
+            .arg("--token-file")
+            .arg(assignment.state_folder.join("token"))
+            .arg("--state-dir")
+            .arg(assignment.state_folder)
+            .arg("--datasets")
+            .arg(context.datasets()?)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(open_log(&log)?)
+            // A group of its own: Ctrl-C reaches this process alone, which then asks the worker to stop, once.
+            .process_group(0)
+            .kill_on_drop(true);
+        if let Some(slots) = args.cpu_slots {
+            command.args(["--cpu-slots", &slots.to_string()]);
+        }
+        if let Some(sweep) = assignment.sweep {
+            command.args(["--sweep", &sweep.to_string()]);
+        }
+        if assignment.until_drained {
+            command.arg("--until-drained");
+        }
+        let child = command.spawn().map_err(|error| {
+            CliError::failed(anyhow::Error::new(error).context(format!("can't start `{}`", program.display())))
+        })?;
+        Ok(WorkerProcess { child, log })
+    }
+
+    /// Waits until it has ended. May be dropped and called again.
+    pub(super) async fn ended(&mut self) -> Result<ExitStatus, CliError> {
+        self.child.wait().await.map_err(CliError::failed)
+    }
+
+    /// Asks it to give its jobs back and leave; asked again, it leaves at once.
+    pub(super) fn ask_to_stop(&self) {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _already_gone = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// The last lines that it logged.
+    pub(super) fn log_tail(&self) -> String {
+        read_tail(&self.log).unwrap_or_default()
+    }
+}
+
+/// Beside this program, or else on `PATH`.
+fn find_program(context: &Context) -> Result<PathBuf, CliError> {
+    let beside = context.environment.own_directory.iter().cloned();
+    let path = context.environment.search_path.iter().flat_map(std::env::split_paths);
+    beside.chain(path).map(|directory| directory.join(PROGRAM)).find(|candidate| candidate.is_file()).ok_or_else(
+        || {
+            CliError::usage(format!(
+                "`{PROGRAM}` is neither beside `sweep` nor on PATH; `make build` builds it"
+            ))
+        },
+    )
+}
+
+fn open_log(path: &Path) -> Result<File, CliError> {
+    let open = || {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        OpenOptions::new().create(true).append(true).open(path)
+    };
+    open().map_err(|error| {
+        CliError::failed(anyhow::Error::new(error).context(format!("can't write `{}`", path.display())))
+    })
+}
+
+fn read_tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}

@@ -1,0 +1,200 @@
+//! The documents that `--json` prints: types of their own, so that wire types can change alone.
+
+use serde::Serialize;
+
+use super::rank;
+use crate::protocol::http::{Failure, ResultsResponse, StatusResponse, SubmitResponse, TrialResult};
+use crate::spec::Spec;
+use crate::vocabulary::{Metric, Metrics, Parameters, SweepId};
+
+const SCHEMA_VERSION: u32 = 1;
+
+/// `sweep submit --json`
+#[derive(Debug, Serialize)]
+pub struct SubmitDocument {
+    schema_version: u32,
+    sweep: SweepId,
+    name: String,
+    trials: u64,
+    jobs: u64,
+    jobs_reused: u64,
+    existing: bool,
+}
+
+impl From<SubmitResponse> for SubmitDocument {
+    fn from(response: SubmitResponse) -> Self {
+        SubmitDocument {
+            schema_version: SCHEMA_VERSION,
+            sweep: response.sweep,
+            name: response.name,
+            trials: response.trials,
+            jobs: response.jobs,
+            jobs_reused: response.jobs_reused,
+            existing: response.is_existing,
+        }
+    }
+}
+
+/// `sweep expand --json`
+#[derive(Debug, Serialize)]
+pub struct ExpandDocument {
+    schema_version: u32,
+    name: String,
+    /// How many.
+    trials: u64,
+    expansion: Vec<ExpandedTrial>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExpandedTrial {
+    trial: i64,
+    seed: u64,
+    parameters: Parameters,
+}
+
+impl From<&Spec> for ExpandDocument {
+    fn from(spec: &Spec) -> Self {
+        let expansion = spec.trials().map(|trial| ExpandedTrial {
+            trial: trial.number.0,
+            seed: trial.seed,
+            parameters: trial.parameters,
+        });
+        ExpandDocument {
+            schema_version: SCHEMA_VERSION,
+            name: spec.name.clone(),
+            trials: spec.trial_count(),
+            expansion: expansion.collect(),
+        }
+    }
+}
+
+/// `sweep status --json`
+#[derive(Debug, Serialize)]
+pub struct StatusDocument {
+    schema_version: u32,
+    sweeps: Vec<SweepEntry>,
+    workers: Vec<WorkerEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct SweepEntry {
+    id: SweepId,
+    name: String,
+    state: crate::protocol::http::SweepState,
+    trials: TrialsEntry,
+}
+
+#[derive(Debug, Serialize)]
+struct TrialsEntry {
+    total: u64,
+    queued: u64,
+    running: u64,
+    succeeded: u64,
+    failed: u64,
+    cancelled: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerEntry {
+    id: i64,
+    host: String,
+    pid: u32,
+    slots: u32,
+    running: u32,
+    last_seen_seconds: f64,
+}
+
+impl From<StatusResponse> for StatusDocument {
+    fn from(response: StatusResponse) -> Self {
+        let sweeps = response.sweeps.into_iter().map(|sweep| SweepEntry {
+            id: sweep.id,
+            name: sweep.name,
+            state: sweep.state,
+            trials: TrialsEntry {
+                total: sweep.trials.total,
+                queued: sweep.trials.queued,
+                running: sweep.trials.running,
+                succeeded: sweep.trials.succeeded,
+                failed: sweep.trials.failed,
+                cancelled: sweep.trials.cancelled,
+            },
+        });
+        let workers = response.workers.into_iter().map(|worker| WorkerEntry {
+            id: worker.id.0,
+            host: worker.host,
+            pid: worker.pid,
+            slots: worker.slots,
+            running: worker.running,
+            last_seen_seconds: worker.last_seen_seconds,
+        });
+        StatusDocument {
+            schema_version: SCHEMA_VERSION,
+            sweeps: sweeps.collect(),
+            workers: workers.collect(),
+        }
+    }
+}
+
+/// `sweep results SWEEP --json`
+#[derive(Debug, Serialize)]
+pub struct ResultsDocument<'a> {
+    schema_version: u32,
+    sweep: SweepId,
+    name: &'a str,
+    metric: Option<&'a Metric>,
+    /// Best first.
+    results: Vec<ResultEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ResultEntry<'a> {
+    trial: i64,
+    state: crate::protocol::http::TrialState,
+    seed: u64,
+    parameters: &'a Parameters,
+    metrics: &'a Metrics,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailureEntry<'a> {
+    reason: String,
+    message: &'a str,
+    log_tail: &'a str,
+}
+
+impl<'a> From<&'a Failure> for FailureEntry<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        FailureEntry {
+            reason: failure.reason.to_string(),
+            message: &failure.message,
+            log_tail: &failure.log_tail,
+        }
+    }
+}
+
+impl<'a> From<&'a TrialResult> for ResultEntry<'a> {
+    fn from(trial: &'a TrialResult) -> Self {
+        ResultEntry {
+            trial: trial.trial.0,
+            state: trial.state,
+            seed: trial.seed,
+            parameters: &trial.parameters,
+            metrics: &trial.metrics,
+            failure: trial.failure.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl<'a> From<&'a ResultsResponse> for ResultsDocument<'a> {
+    fn from(response: &'a ResultsResponse) -> Self {
+        ResultsDocument {
+            schema_version: SCHEMA_VERSION,
+            sweep: response.sweep,
+            name: &response.name,
+            metric: response.metric.as_ref(),
+            results: rank(response).into_iter().map(Into::into).collect(),
+        }
+    }
+}
