@@ -1,1 +1,287 @@
-//! client
+//! The typed HTTP client of agents and the command line: one method per route of [`crate::protocol::http`].
+//!
+//! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route may: the
+//! coordinator takes a repeated write for the same write. Nothing here knows what an answer means.
+
+mod error;
+mod retry;
+
+pub use error::ClientError;
+pub use retry::{Backoff, retry};
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::protocol::http::{
+    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, Problem,
+    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
+    SubmitResponse, WriteResponse,
+};
+use crate::vocabulary::SweepId;
+
+/// A coordinator that doesn't take the connection within this time is not there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long an agent's request may take beyond the time that it asked to wait: some commits on a slow disk.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// The same for what a person asks: submitting expands and stores up to 100,000 trials.
+const LONG_ANSWER_LIMIT: Duration = Duration::from_secs(300);
+/// No answer is longer: the results of 100,000 trials take about half of it.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+/// How much of an answer that is none is shown.
+const EXCERPT_CHARS: usize = 200;
+
+/// A connection to one coordinator. Cloning it is cheap and shares the connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl Client {
+    /// A client of the coordinator at `url` (`http://HOST:PORT`); connects when first used.
+    ///
+    /// # Errors
+    /// The address is no such URL, or the token can't stand in a header.
+    pub fn new(url: &str, token: &str) -> Result<Client, ClientError> {
+        let base = parse_address(url)?;
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::BadToken)?;
+        bearer.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            // The token goes to the coordinator and to nobody else, whatever `http_proxy` says.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_LIMIT)
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+            .build()
+            .map_err(ClientError::Setup)?;
+        Ok(Client { http, base })
+    }
+
+    /// `POST /v1/workers`
+    ///
+    /// # Errors
+    /// Like all methods below: the coordinator can't be reached, refuses, or answers with nonsense.
+    pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, ClientError> {
+        self.post("v1/workers", request, ANSWER_LIMIT).await
+    }
+
+    /// `POST /v1/leases`: answers when there are jobs, or after the time that the request names.
+    pub async fn lease(&self, request: &LeaseRequest) -> Result<LeaseResponse, ClientError> {
+        let limit = ANSWER_LIMIT.saturating_add(Duration::from_millis(request.wait_millis));
+        self.post("v1/leases", request, limit).await
+    }
+
+    /// `POST /v1/heartbeats`
+    pub async fn heartbeat(&self, request: &HeartbeatRequest) -> Result<HeartbeatResponse, ClientError> {
+        self.post("v1/heartbeats", request, ANSWER_LIMIT).await
+    }
+
+    /// `POST /v1/reports`
+    pub async fn report(&self, request: &ReportsRequest) -> Result<WriteResponse, ClientError> {
+        self.post("v1/reports", request, ANSWER_LIMIT).await
+    }
+
+    /// `POST /v1/outcomes`
+    pub async fn finish(&self, request: &OutcomesRequest) -> Result<WriteResponse, ClientError> {
+        self.post("v1/outcomes", request, ANSWER_LIMIT).await
+    }
+
+    /// `POST /v1/workers/leave`; the answer has no body.
+    pub async fn leave(&self, request: &LeaveRequest) -> Result<(), ClientError> {
+        let response = self.send(Method::POST, "v1/workers/leave", Some(request), ANSWER_LIMIT).await?;
+        self.read(response).await.map(drop)
+    }
+
+    /// `POST /v1/sweeps`
+    pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, ClientError> {
+        self.post("v1/sweeps", request, LONG_ANSWER_LIMIT).await
+    }
+
+    /// `GET /v1/status`
+    pub async fn status(&self) -> Result<StatusResponse, ClientError> {
+        self.get("v1/status").await
+    }
+
+    /// `GET /v1/sweeps/{sweep}/results`
+    pub async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, ClientError> {
+        self.get(&format!("v1/sweeps/{sweep}/results")).await
+    }
+
+    async fn get<A: DeserializeOwned>(&self, route: &str) -> Result<A, ClientError> {
+        let response = self.send(Method::GET, route, None::<&()>, LONG_ANSWER_LIMIT).await?;
+        let body = self.read(response).await?;
+        self.parse(&body)
+    }
+
+    async fn post<A: DeserializeOwned>(
+        &self,
+        route: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<A, ClientError> {
+        let response = self.send(Method::POST, route, Some(body), limit).await?;
+        let body = self.read(response).await?;
+        self.parse(&body)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        route: &str,
+        body: Option<&impl Serialize>,
+        limit: Duration,
+    ) -> Result<Response, ClientError> {
+        let url =
+            self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })?;
+        let mut request = self.http.request(method, url).timeout(limit);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await.map_err(|source| self.unreachable(source))
+    }
+
+    /// The body of a success; the problem of anything else.
+    async fn read(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.unreachable(source))? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                return Err(self.garbled(format!("it is longer than {MAX_ANSWER_BYTES} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    }
+
+    fn parse<A: DeserializeOwned>(&self, body: &[u8]) -> Result<A, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.garbled(format!("{error} in `{}`", excerpt(body))))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        // The base is shown once, by our own message.
+        ClientError::Unreachable { url: self.base.to_string(), source: source.without_url() }
+    }
+
+    fn garbled(&self, what: String) -> ClientError {
+        ClientError::Garbled { url: self.base.to_string(), what }
+    }
+}
+
+fn parse_address(url: &str) -> Result<Url, ClientError> {
+    let bad = || ClientError::BadAddress { url: url.to_owned() };
+    let mut base = Url::parse(url).map_err(|_| bad())?;
+    if base.scheme() != "http" || !base.has_host() {
+        return Err(bad());
+    }
+    // Without the slash `join` would replace the last part of a prefix.
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base.path()));
+    }
+    Ok(base)
+}
+
+/// A refusal need not come from the coordinator: a proxy's has a body of its own kind, and only the status counts.
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    let problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
+        code: format!("http_{}", status.as_u16()),
+        message: format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
+        help: None,
+    });
+    ClientError::Refused { status: status.as_u16(), problem }
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).chars().take(EXCERPT_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn an_address_is_an_http_url_and_keeps_its_path() {
+        let base = parse_address("http://127.0.0.1:8080").unwrap();
+        assert_eq!(base.join("v1/status").unwrap().as_str(), "http://127.0.0.1:8080/v1/status");
+        let behind_proxy = parse_address("http://host/sweep").unwrap();
+        assert_eq!(behind_proxy.join("v1/status").unwrap().as_str(), "http://host/sweep/v1/status");
+    }
+
+    #[test]
+    fn an_address_of_another_kind_is_refused() {
+        for url in ["127.0.0.1:8080", "https://host", "unix:/run/sweep", "http://", ""] {
+            let error = Client::new(url, "token").unwrap_err();
+            assert!(matches!(error, ClientError::BadAddress { .. }), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_a_line_break_is_refused() {
+        assert!(matches!(Client::new("http://host", "a\nb"), Err(ClientError::BadToken)));
+    }
+
+    #[test]
+    fn the_token_is_not_shown_by_debug() {
+        let client = Client::new("http://host", "hunter2").unwrap();
+        assert!(!format!("{client:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_refusal_carries_the_problem_and_a_proxy_page_its_status() {
+        let ClientError::Refused { status, problem } =
+            refusal(StatusCode::NOT_FOUND, br#"{"code": "no_such_sweep", "message": "no sweep 7"}"#)
+        else {
+            panic!("not a refusal");
+        };
+        assert_eq!((status, problem.code.as_str()), (404, "no_such_sweep"));
+        let page = refusal(StatusCode::BAD_GATEWAY, b"<html>");
+        assert!(page.is_transient());
+        assert!(page.to_string().contains("<html>"));
+    }
+
+    /// A coordinator that answers one request with `answer` and gives back what it read.
+    async fn answer_once(answer: &'static str) -> (Client, tokio::task::JoinHandle<String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).to_lowercase()
+        });
+        (Client::new(&url, "TOKEN").unwrap(), served)
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_to_its_route_with_the_token() {
+        let body = r#"{"sweep": 7, "name": "x", "metric": null, "swept": [], "trials": []}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (client, served) = answer_once(answer.leak()).await;
+        assert_eq!(client.results(SweepId(7)).await.unwrap().name, "x");
+        let request = served.await.unwrap();
+        assert!(request.starts_with("get /v1/sweeps/7/results http/1.1\r\n"), "{request}");
+        assert!(request.contains("authorization: bearer token\r\n"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_shape_is_garbled_and_not_worth_another_try() {
+        let (client, _served) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
+        let error = client.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::Garbled { .. }), "{error}");
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_worth_another_try() {
+        let (client, _served) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n{").await;
+        let error = client.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+        assert!(error.is_transient());
+    }
+}

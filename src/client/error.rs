@@ -1,0 +1,72 @@
+use crate::protocol::http::Problem;
+
+/// Why a call to the coordinator has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address can't be one of a coordinator.
+    #[error("`{url}` is no coordinator's address (expected `http://HOST:PORT`)")]
+    BadAddress { url: String },
+    /// The token can't be sent as a header.
+    #[error(
+        "the token holds characters that no token has; it is the one line of the coordinator's token file"
+    )]
+    BadToken,
+    /// The HTTP client itself could not be set up.
+    #[error("can't set up an HTTP client")]
+    Setup(#[source] reqwest::Error),
+    /// Nobody answered, or the connection broke before the answer was complete.
+    #[error("can't reach the coordinator at {url}")]
+    Unreachable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The coordinator answered that it won't.
+    #[error("{}", describe(.problem))]
+    Refused { status: u16, problem: Problem },
+    /// The answer is not what this program's version understands.
+    #[error("the coordinator at {url} gave an answer that is none: {what}")]
+    Garbled { url: String, what: String },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later, with nothing changed on this side.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            ClientError::Unreachable { .. } => true,
+            // Its own faults, a busy coordinator, and a proxy that waits for one.
+            ClientError::Refused { status, .. } => matches!(*status, 408 | 429 | 500..=599),
+            ClientError::BadAddress { .. }
+            | ClientError::BadToken
+            | ClientError::Setup(_)
+            | ClientError::Garbled { .. } => false,
+        }
+    }
+}
+
+fn describe(problem: &Problem) -> String {
+    match &problem.help {
+        Some(help) => format!("{} ({help})", problem.message),
+        None => problem.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16) -> ClientError {
+        let problem = Problem { code: "x".to_owned(), message: "no".to_owned(), help: None };
+        ClientError::Refused { status, problem }
+    }
+
+    #[test]
+    fn faults_of_the_coordinator_are_worth_another_try_and_refusals_are_not() {
+        assert!(refused(503).is_transient());
+        assert!(refused(429).is_transient());
+        assert!(!refused(400).is_transient());
+        assert!(!refused(401).is_transient());
+        assert!(!ClientError::BadToken.is_transient());
+    }
+}

@@ -1,0 +1,115 @@
+//! A trial that is a program: started, watched, its output logged and its reports read, to its end.
+
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use sweep::protocol::http::CommandWork;
+use sweep::vocabulary::FailureReason;
+use tokio::process::Command;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::event::TrialEnd;
+use super::output::Output;
+use super::process::{TrialProcess, cant_start, failure};
+use super::report_file::ReportFile;
+use super::slot::Trial;
+
+/// How often the report file is looked at: progress looks live, and a look costs next to nothing.
+const REPORT_PERIOD: Duration = Duration::from_millis(300);
+
+/// Runs the program to its end, whoever brings that about.
+pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
+    let Some((program, arguments)) = work.command.split_first() else {
+        return bad_config("the command is empty".to_owned());
+    };
+    let report_name = format!("job-{}-attempt-{}.jsonl", trial.token.job, trial.token.attempt);
+    let reports = ReportFile::new(trial.place.spool.join(report_name));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(&work.working_directory);
+    set_environment(&mut command, work, trial, reports.path());
+    let (process, output) = match start(command) {
+        Ok(started) => started,
+        Err(error) => return cant_start(program, &error, missing_folder(&work.working_directory)),
+    };
+    watch(program, process, output, reports, trial).await
+}
+
+fn set_environment(command: &mut Command, work: &CommandWork, trial: &Trial, report: &Path) {
+    let parameters =
+        serde_json::to_string(&work.parameters).expect("a map from text to JSON values is always JSON");
+    command
+        .env("SWEEP_PARAMS", parameters)
+        .env("SWEEP_TRIAL", work.trial.to_string())
+        .env("SWEEP_SEED", work.seed.to_string())
+        .env("SWEEP_REPORT", report)
+        .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus);
+}
+
+/// Takes the command by value: it holds writing ends of the pipe, which would never close while it lives.
+fn start(mut command: Command) -> io::Result<(TrialProcess, Output)> {
+    let (output, writer) = Output::pipe()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    Ok((TrialProcess::start(&mut command)?, output))
+}
+
+/// The system says "no such file" for a missing folder as for a missing program.
+fn missing_folder(folder: &str) -> &'static str {
+    if Path::new(folder).is_dir() { "" } else { " (its working directory is no folder)" }
+}
+
+async fn watch(
+    program: &str,
+    mut process: TrialProcess,
+    mut output: Output,
+    mut reports: ReportFile,
+    trial: &mut Trial,
+) -> TrialEnd {
+    let mut log = trial.log();
+    let mut look = interval_at(Instant::now() + REPORT_PERIOD, REPORT_PERIOD);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let status = loop {
+        tokio::select! {
+            status = process.wait() => break status,
+            chunk = output.next() => log.append(chunk).await,
+            how = trial.asked_to_stop() => process.stop(how),
+            _ = look.tick() => {
+                for report in reports.read_new().await {
+                    trial.report(report).await;
+                }
+            }
+        }
+    };
+    output.drain(&mut log).await;
+    for report in reports.finish().await {
+        trial.report(report).await;
+    }
+    if let Some(fault) = reports.fault() {
+        log.note(fault).await;
+    }
+    judge(program, status, reports.fault(), || log.tail())
+}
+
+/// A program that failed says more about why than its reports do, so its status counts first.
+fn judge(
+    program: &str,
+    status: io::Result<ExitStatus>,
+    fault: Option<&str>,
+    tail: impl FnOnce() -> String,
+) -> TrialEnd {
+    let (reason, message) = match (status, fault) {
+        (Ok(status), None) if status.success() => return TrialEnd::ExitedCleanly,
+        (Ok(status), Some(fault)) if status.success() => (FailureReason::BadConfig, fault.to_owned()),
+        (Ok(status), _) => {
+            let (reason, words) = failure(status);
+            (reason, format!("`{program}` {words}"))
+        }
+        (Err(error), _) => (FailureReason::Exit(-1), format!("lost track of `{program}`: {error}")),
+    };
+    TrialEnd::Failed { reason, message, log_tail: tail() }
+}
+
+fn bad_config(message: String) -> TrialEnd {
+    TrialEnd::Failed { reason: FailureReason::BadConfig, message, log_tail: String::new() }
+}

@@ -1,0 +1,98 @@
+//! What the agent's mind ([`super::state`]) takes in and gives out. Pure values.
+
+use std::time::Duration;
+
+use sweep::protocol::http::{HeartbeatResponse, Lease, LeaseResponse, LeaseToken, Report, WriteResponse};
+use sweep::protocol::trial::TrialRecord;
+use sweep::vocabulary::FailureReason;
+
+use super::outbox::Write;
+use super::slots::SlotId;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    /// The agent is registered.
+    Started,
+    /// The coordinator answered [`Action::Ask`].
+    Leased(LeaseResponse),
+    /// A trial process reported.
+    Reported(Report),
+    /// A trial process has ended its job.
+    Ended { token: LeaseToken, end: TrialEnd, wall: Duration },
+    /// The coordinator answered [`Action::Write`].
+    Written(WriteResponse),
+    /// The coordinator answered [`Action::Beat`].
+    Beat(HeartbeatResponse),
+    /// It didn't.
+    BeatMissed,
+    /// A wait is over.
+    Due(Timer),
+    /// A signal asked the agent to stop.
+    StopAsked,
+    /// The process for which the agent works is gone.
+    ParentGone,
+    /// The coordinator knows that the agent leaves, or can't be told.
+    Left,
+}
+
+/// How a trial process ended its job, before anyone has judged it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TrialEnd {
+    /// The built-in trainer said that the job is done.
+    Trained(TrialRecord),
+    /// A program ended with exit code 0.
+    ExitedCleanly,
+    /// Anything else.
+    Failed { reason: FailureReason, message: String, log_tail: String },
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Ask for at most so many jobs.
+    Ask { most: usize },
+    /// Give up the request for jobs that is under way.
+    AbandonAsking,
+    /// Start a job on slots that are free.
+    Start { lease: Lease, slots: Vec<SlotId> },
+    /// Tell a trial's process group to end.
+    Stop { token: LeaseToken, how: Stop },
+    /// Write.
+    Write(Write),
+    /// Say that these leases are held.
+    Beat(Vec<LeaseToken>),
+    /// Say so when this time is over.
+    Wait(Timer, Duration),
+    /// Say goodbye to the coordinator.
+    Leave,
+    /// End the agent; whatever trial still runs is killed.
+    Exit(Exit),
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    AskAgain,
+    Heartbeat,
+    /// Trials had this long to end by themselves.
+    Grace,
+    /// The agent has had its time to leave in order.
+    Farewell,
+}
+
+/// How a trial process is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    Terminate,
+    Kill,
+}
+
+/// How the agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Every lease has ended, and the coordinator knows.
+    Clean,
+    /// The coordinator could not be told of every end in time; those leases expire.
+    Unreleased,
+}

@@ -1,0 +1,41 @@
+//! Who this agent is among all processes of all hosts.
+
+use sweep::protocol::http::RegisterRequest;
+
+/// What the agent says of itself when it registers.
+pub(crate) fn introduce(slots: u32) -> RegisterRequest {
+    RegisterRequest {
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+        pid: std::process::id(),
+        started_ticks: started_ticks(&read("/proc/self/stat")).unwrap_or(0),
+        slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// A host without `/proc` has no better name for its processes than host and pid.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Field 22 of `/proc/PID/stat`. Fields are counted from the last parenthesis: the program's name stands before it
+/// and may hold spaces and parentheses of its own.
+fn started_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_a_name_with_spaces() {
+        let stat =
+            "7 (a) b) S 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 123456 1000 50 18446744073709551615";
+        assert_eq!(started_ticks(stat), Some(123_456));
+        assert_eq!(started_ticks(""), None);
+        assert_eq!(started_ticks("7 (a) S 1"), None);
+    }
+}

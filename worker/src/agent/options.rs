@@ -1,0 +1,125 @@
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use sweep::vocabulary::SweepId;
+
+/// Leases jobs from a coordinator and runs them on this node
+#[derive(Debug, Clone, clap::Parser)]
+#[command(
+    name = "sweep-worker",
+    version,
+    after_help = "SWEEP_LOG sets what is logged: error, warn, info (the default), debug."
+)]
+pub struct Options {
+    /// Where the coordinator listens
+    #[arg(long, value_name = "URL", env = "SWEEP_COORDINATOR")]
+    pub coordinator: String,
+
+    /// File with the coordinator's token; otherwise it is taken from the environment's SWEEP_TOKEN
+    #[arg(long, value_name = "FILE", required_unless_present = "token")]
+    pub token_file: Option<PathBuf>,
+
+    // Hidden, because what stands on a command line is readable for everyone on the host.
+    #[arg(long, env = "SWEEP_TOKEN", hide = true, hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// Folder for logs and for results that are not delivered yet
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+
+    /// Folder with the imported datasets
+    #[arg(long, value_name = "DIR")]
+    pub datasets: PathBuf,
+
+    /// Work on this sweep only
+    #[arg(long, value_name = "ID")]
+    pub sweep: Option<SweepId>,
+
+    /// Run this many jobs of one CPU each, and use no GPU [default: one per core where there is no GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), conflicts_with = "gpus")]
+    pub cpu_slots: Option<u32>,
+
+    /// Run one job on each of these GPUs: `all` that are visible, `none`, or their numbers
+    #[arg(long, value_name = "all|none|0,1,…", default_value = "all")]
+    pub gpus: GpuChoice,
+
+    /// End when there are no jobs any more
+    #[arg(long)]
+    pub until_drained: bool,
+
+    /// End when the process that started this one does
+    #[arg(long)]
+    pub exit_with_parent: bool,
+
+    /// The program that trains [default: `sweep-trainer` beside this program, or else on PATH]
+    #[arg(long, value_name = "PATH")]
+    pub trainer: Option<PathBuf>,
+
+    /// How long trials have to end by themselves when the agent is asked to stop
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub grace: u64,
+
+    // Read here because the environment is read in one place.
+    #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
+    pub cuda_visible_devices: Option<String>,
+}
+
+/// Which GPUs to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GpuChoice {
+    All,
+    None,
+    /// By their place among those that are visible, from 0.
+    These(Vec<usize>),
+}
+
+/// Text that chooses no GPUs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected `all`, `none`, or numbers like `0,1`, each once")]
+pub struct ParseGpuChoiceError;
+
+impl FromStr for GpuChoice {
+    type Err = ParseGpuChoiceError;
+
+    fn from_str(text: &str) -> Result<GpuChoice, ParseGpuChoiceError> {
+        match text {
+            "all" => return Ok(GpuChoice::All),
+            "none" => return Ok(GpuChoice::None),
+            _ => {}
+        }
+        let mut numbers: Vec<usize> = Vec::new();
+        for part in text.split(',') {
+            let number = part.trim().parse().map_err(|_| ParseGpuChoiceError)?;
+            if numbers.contains(&number) {
+                return Err(ParseGpuChoiceError);
+            }
+            numbers.push(number);
+        }
+        Ok(GpuChoice::These(numbers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn gpus_are_chosen_by_word_or_by_number() {
+        assert_eq!("all".parse(), Ok(GpuChoice::All));
+        assert_eq!("none".parse(), Ok(GpuChoice::None));
+        assert_eq!("0, 2".parse(), Ok(GpuChoice::These(vec![0, 2])));
+        for text in ["", "gpu", "0,", "-1", "1,1"] {
+            assert_eq!(text.parse::<GpuChoice>(), Err(ParseGpuChoiceError), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpu_slots_and_gpus_exclude_each_other() {
+        let minimal =
+            ["sweep-worker", "--coordinator=http://h:1", "--token-file=t", "--state-dir=s", "--datasets=d"];
+        assert!(Options::try_parse_from(minimal).is_ok());
+        let both = minimal.into_iter().chain(["--cpu-slots=2", "--gpus=0"]);
+        assert!(Options::try_parse_from(both).is_err());
+    }
+}

@@ -1,0 +1,231 @@
+//! What a program reports: JSON lines that it appends to the file named by `SWEEP_REPORT`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sweep::protocol::http::EpochMetrics;
+use sweep::vocabulary::Metrics;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+
+use super::lines::Lines;
+
+/// A line is not longer: room for a thousand metrics.
+const MAX_LINE_BYTES: usize = 64 << 10;
+/// No more is read of one attempt: a line a second for days. What is reported waits in memory for the coordinator.
+const MAX_FILE_BYTES: usize = 16 << 20;
+/// How much is read at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// How much of a bad line is quoted.
+const QUOTED_CHARS: usize = 200;
+
+/// The report file of one attempt, read while it grows. It need not exist.
+#[derive(Debug)]
+pub(crate) struct ReportFile {
+    path: PathBuf,
+    file: Option<File>,
+    lines: ReportLines,
+}
+
+impl ReportFile {
+    pub(crate) fn new(path: PathBuf) -> ReportFile {
+        ReportFile { path, file: None, lines: ReportLines::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was added since the last call.
+    pub(crate) async fn read_new(&mut self) -> Vec<EpochMetrics> {
+        if self.file.is_none() {
+            self.file = File::open(&self.path).await.ok();
+        }
+        let Some(file) = &mut self.file else {
+            return Vec::new();
+        };
+        let mut reports = Vec::new();
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            match file.read(&mut chunk).await {
+                Ok(0) => return reports,
+                Ok(length) => reports.extend(self.lines.push(&chunk[..length])),
+                Err(error) => {
+                    self.lines.fail(format!("`SWEEP_REPORT` can't be read: {error}"));
+                    return reports;
+                }
+            }
+            if self.lines.fault.is_some() {
+                return reports;
+            }
+        }
+    }
+
+    /// What was added since the last call, for the last time: the last line needs no line break. Removes the file.
+    pub(crate) async fn finish(&mut self) -> Vec<EpochMetrics> {
+        let mut reports = self.read_new().await;
+        reports.extend(self.lines.finish());
+        if self.file.take().is_some() {
+            // What can't be removed now goes with its folder, when the agent ends.
+            let _ = tokio::fs::remove_file(&self.path).await;
+        }
+        reports
+    }
+
+    /// The first thing that was wrong with it. Nothing behind that is read.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        self.lines.fault.as_deref()
+    }
+}
+
+#[derive(Debug)]
+struct ReportLines {
+    lines: Lines,
+    /// How many lines were read, and so the number of the last one.
+    count: u32,
+    bytes: usize,
+    fault: Option<String>,
+}
+
+impl ReportLines {
+    fn new() -> ReportLines {
+        ReportLines { lines: Lines::new(MAX_LINE_BYTES), count: 0, bytes: 0, fault: None }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<EpochMetrics> {
+        self.bytes += bytes.len();
+        let lines = self.lines.push(bytes);
+        let reports = lines.iter().filter_map(|line| self.take(line)).collect();
+        if self.lines.is_overlong() {
+            self.fail(format!("line {} is longer than {MAX_LINE_BYTES} bytes", self.count + 1));
+        } else if self.bytes > MAX_FILE_BYTES {
+            self.fail(format!("it is longer than {MAX_FILE_BYTES} bytes"));
+        }
+        reports
+    }
+
+    fn finish(&mut self) -> Option<EpochMetrics> {
+        let rest = self.lines.take_rest();
+        if rest.is_empty() { None } else { self.take(&rest) }
+    }
+
+    fn take(&mut self, line: &[u8]) -> Option<EpochMetrics> {
+        if self.fault.is_some() {
+            return None;
+        }
+        self.count += 1;
+        if line.trim_ascii().is_empty() {
+            return None;
+        }
+        match parse(line, self.count) {
+            Ok(report) => Some(report),
+            Err(what) => {
+                let text = String::from_utf8_lossy(line);
+                let quoted: String = text.chars().take(QUOTED_CHARS).collect();
+                self.fail(format!("line {} of `SWEEP_REPORT`: {what}: `{quoted}`", self.count));
+                None
+            }
+        }
+    }
+
+    fn fail(&mut self, fault: String) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+/// One line: an object of numbers, `epoch` among them or else the line's `number`.
+fn parse(line: &[u8], number: u32) -> Result<EpochMetrics, String> {
+    let mut fields: BTreeMap<String, Value> = serde_json::from_slice(line).map_err(|error| {
+        let text = String::from_utf8_lossy(line);
+        let is_not_finite = text.contains("NaN") || text.contains("Infinity");
+        let help = if is_not_finite { "; leave out metrics that are not finite" } else { "" };
+        format!("not a JSON object ({error}{help})")
+    })?;
+    let epoch = match fields.remove("epoch") {
+        None => number,
+        Some(epoch) => {
+            whole_number(&epoch).ok_or_else(|| "`epoch` is not a whole number from 1".to_owned())?
+        }
+    };
+    let mut metrics = Metrics::new();
+    for (name, value) in fields {
+        match value.as_f64() {
+            Some(number) if number.is_finite() => metrics.insert(name, number),
+            _ => return Err(format!("`{name}` is not a finite number")),
+        };
+    }
+    Ok(EpochMetrics { epoch, metrics })
+}
+
+fn whole_number(value: &Value) -> Option<u32> {
+    let number = u32::try_from(value.as_u64()?).ok()?;
+    (number >= 1).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<(u32, Metrics)>, Option<String>) {
+        let mut lines = ReportLines::new();
+        let mut reports = lines.push(text.as_bytes());
+        reports.extend(lines.finish());
+        (reports.into_iter().map(|report| (report.epoch, report.metrics)).collect(), lines.fault)
+    }
+
+    fn metrics(pairs: &[(&str, f64)]) -> Metrics {
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    #[test]
+    fn a_line_without_an_epoch_counts_by_its_number_and_the_last_needs_no_line_break() {
+        let (reports, fault) = read("{\"top1\": 1}\n\n{\"epoch\": 9, \"top1\": 2.5}\n{\"top1\": 3}");
+        let expected =
+            [(1, 1.0), (9, 2.5), (4, 3.0)].map(|(epoch, top1)| (epoch, metrics(&[("top1", top1)])));
+        assert_eq!(reports, expected);
+        assert_eq!(fault, None);
+    }
+
+    #[test]
+    fn a_malformed_line_is_quoted_and_what_came_before_it_counts() {
+        for (line, words) in [
+            ("top1=3", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            ("{\"top1\": NaN}", "leave out metrics that are not finite"),
+            ("{\"top1\": \"91\"}", "`top1` is not a finite number"),
+            ("{\"top1\": true}", "`top1` is not a finite number"),
+            ("{\"top1\": 1e999}", "not a JSON object"),
+            ("{\"epoch\": 0}", "`epoch` is not a whole number from 1"),
+            ("{\"epoch\": 1.5}", "`epoch` is not a whole number from 1"),
+        ] {
+            let (reports, fault) = read(&format!("{{\"loss\": 1}}\n{line}\n{{\"loss\": 2}}\n"));
+            assert_eq!(reports, [(1, metrics(&[("loss", 1.0)]))], "{line}");
+            let fault = fault.unwrap();
+            assert!(fault.contains(words) && fault.contains(line) && fault.contains("line 2"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_endless_line_is_refused() {
+        let (reports, fault) = read(&"x".repeat(MAX_LINE_BYTES + 1));
+        assert!(reports.is_empty());
+        assert_eq!(fault.unwrap(), "line 1 is longer than 65536 bytes");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_while_it_grows_and_removed_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.jsonl");
+        let mut file = ReportFile::new(path.clone());
+        assert!(file.read_new().await.is_empty());
+        std::fs::write(&path, "{\"a\": 1}\n{\"a\"").unwrap();
+        assert_eq!(file.read_new().await.len(), 1);
+        std::fs::write(&path, "{\"a\": 1}\n{\"a\": 2}").unwrap();
+        assert!(file.read_new().await.is_empty());
+        let last = file.finish().await;
+        assert_eq!((last[0].epoch, last[0].metrics["a"]), (2, 2.0));
+        assert!(!path.exists());
+        assert_eq!(file.fault(), None);
+    }
+}

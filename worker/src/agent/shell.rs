@@ -1,0 +1,349 @@
+//! The agent's hands: turns every source into an event, and every action into a process, a request or a wait.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sweep::client::{Backoff, Client, ClientError, retry};
+use sweep::protocol::http::{
+    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse,
+};
+use sweep::vocabulary::{SweepId, WorkerId};
+use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::event::{Action, Event, Exit, Stop, Timer};
+use super::options::Options;
+use super::outbox::Write;
+use super::slot::{self, Assignment, Place};
+use super::slots::{SlotId, SlotKind};
+use super::state::{Agent, Settings, Until};
+use super::{AgentError, Inbox, gpus, identity};
+
+/// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
+const LEASE_WAIT: Duration = Duration::from_secs(20);
+/// Events that wait for the agent; then trials wait, so that a flood of reports stays in the processes that make it.
+const INBOX_CAPACITY: usize = 1024;
+/// How often the parent is looked for.
+const PARENT_PERIOD: Duration = Duration::from_millis(250);
+/// No heartbeat is more frequent, whatever the coordinator asks for.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
+/// A coordinator that has not started yet is waited for about a minute.
+const REGISTER_ATTEMPTS: u32 = 20;
+/// One that is restarted or unreachable for about an hour; results of trials that ended meanwhile wait as long.
+const WORK_ATTEMPTS: u32 = 300;
+/// Goodbye is a courtesy.
+const LEAVE_ATTEMPTS: u32 = 3;
+
+/// Works until stopped, or until nothing is left where the options say so.
+///
+/// Runs on a current-thread runtime on the main thread (see `process`).
+///
+/// # Errors
+/// The agent can't be set up, or the coordinator is gone for good or refuses to work with it.
+pub async fn run(options: &Options) -> Result<Exit, AgentError> {
+    let parent = rustix::process::getppid();
+    let client = connect(options)?;
+    let (place, _spool) = lay_out(options)?;
+    let (slot_kind, visible_gpus) = choose_slots(options)?;
+    let seed = u64::from(std::process::id());
+    let registered = register(&client, seed, visible_gpus.len()).await?;
+    // Before this a signal simply ends the process: there is nothing to give back yet.
+    let signals = Signals::catch().map_err(AgentError::Signals)?;
+
+    let mut agent = Agent::new(Settings {
+        slot_kind,
+        slots: visible_gpus.len(),
+        until: if options.until_drained { Until::Drained } else { Until::Stopped },
+        grace: Duration::from_secs(options.grace),
+        heartbeat: Duration::from_millis(registered.heartbeat_millis).max(SHORTEST_HEARTBEAT),
+    });
+    let (inbox, mut events) = mpsc::channel(INBOX_CAPACITY);
+    let mut shell = Shell {
+        client,
+        worker: registered.worker,
+        sweep: options.sweep,
+        seed,
+        inbox: inbox.clone(),
+        tasks: JoinSet::new(),
+        asking: None,
+        slots: Vec::new(),
+        stops: BTreeMap::new(),
+    };
+    shell.open_slots(place, visible_gpus);
+    shell.tasks.spawn(signals.forward(inbox.clone()));
+    if options.exit_with_parent {
+        shell.tasks.spawn(watch_parent(parent, inbox));
+    }
+    tracing::info!(worker = registered.worker.0, slots = shell.slots.len(), "ready");
+
+    let mut next = agent.step(Event::Started);
+    loop {
+        for action in next {
+            if let ControlFlow::Break(exit) = shell.perform(action) {
+                return Ok(exit);
+            }
+        }
+        next = agent.step(shell.next_event(&mut events).await?);
+    }
+}
+
+fn connect(options: &Options) -> Result<Client, AgentError> {
+    let token = match (&options.token_file, &options.token) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|source| AgentError::Token { path: path.clone(), source })?,
+        (None, token) => token.clone().unwrap_or_default(),
+    };
+    Client::new(&options.coordinator, token.trim())
+        .map_err(|source| AgentError::Coordinator { what: "use the coordinator's address", source })
+}
+
+/// Makes the folders. The spool is this agent's own and goes with it: a file that an agent before it left there
+/// could otherwise be read as another attempt's report.
+fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
+    let state = &options.state_dir;
+    let fail = |source| AgentError::StateFolder { path: state.clone(), source };
+    let state = std::path::absolute(state).map_err(fail)?;
+    let (logs, spools) = (state.join("logs"), state.join("spool"));
+    std::fs::create_dir_all(&logs).map_err(fail)?;
+    std::fs::create_dir_all(&spools).map_err(fail)?;
+    let spool = tempfile::Builder::new().prefix("agent-").tempdir_in(&spools).map_err(fail)?;
+    let place = Place {
+        logs,
+        spool: spool.path().to_owned(),
+        datasets: options.datasets.clone(),
+        trainer: find_trainer(options.trainer.as_deref()),
+    };
+    Ok((place, spool))
+}
+
+fn find_trainer(named: Option<&Path>) -> PathBuf {
+    if let Some(path) = named {
+        return path.to_owned();
+    }
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("sweep-trainer"));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("sweep-trainer"))
+}
+
+/// What the slots are, and for each the GPU that it shows to its trials: a CPU slot shows none.
+fn choose_slots(options: &Options) -> Result<(SlotKind, Vec<String>), AgentError> {
+    let cpu_slots = |count: usize| (SlotKind::Cpu, vec![String::new(); count]);
+    if let Some(count) = options.cpu_slots {
+        return Ok(cpu_slots(count as usize));
+    }
+    let gpus = gpus::choose(&options.gpus, options.cuda_visible_devices.as_deref())?;
+    if gpus.is_empty() {
+        return Ok(cpu_slots(std::thread::available_parallelism().map_or(1, usize::from)));
+    }
+    Ok((SlotKind::Gpu, gpus))
+}
+
+async fn register(client: &Client, seed: u64, slots: usize) -> Result<RegisterResponse, AgentError> {
+    let request = identity::introduce(u32::try_from(slots).unwrap_or(u32::MAX));
+    let backoff = backoff(seed, REGISTER_ATTEMPTS);
+    let registered = retry(&backoff, "register with the coordinator", || client.register(&request)).await;
+    registered.map_err(|source| AgentError::Coordinator { what: "register with the coordinator", source })
+}
+
+fn backoff(seed: u64, attempts: u32) -> Backoff {
+    let longest = if attempts > REGISTER_ATTEMPTS { 15 } else { 4 };
+    Backoff { first: Duration::from_millis(250), longest: Duration::from_secs(longest), attempts, seed }
+}
+
+struct Shell {
+    client: Client,
+    worker: WorkerId,
+    sweep: Option<SweepId>,
+    seed: u64,
+    inbox: Inbox,
+    /// Everything that runs beside the loop; it ends with the shell, and the trial processes with it.
+    tasks: JoinSet<()>,
+    asking: Option<AbortHandle>,
+    slots: Vec<mpsc::Sender<Assignment>>,
+    stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
+}
+
+impl Shell {
+    fn open_slots(&mut self, place: Place, visible_gpus: Vec<String>) {
+        let place = Arc::new(place);
+        for gpu in visible_gpus {
+            let (jobs, assigned) = mpsc::channel(1);
+            self.tasks.spawn(slot::work(place.clone(), gpu, assigned, self.inbox.clone()));
+            self.slots.push(jobs);
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        events: &mut mpsc::Receiver<Result<Event, AgentError>>,
+    ) -> Result<Event, AgentError> {
+        let event = loop {
+            tokio::select! {
+                event = events.recv() => break event.expect("the shell itself holds a sender")?,
+                Some(ended) = self.tasks.join_next() => {
+                    // A panic of ours must not leave a slot busy for ever.
+                    if let Err(error) = ended && error.is_panic() {
+                        std::panic::resume_unwind(error.into_panic());
+                    }
+                }
+            }
+        };
+        if let Event::Ended { token, .. } = &event {
+            self.stops.remove(token);
+        }
+        Ok(event)
+    }
+
+    fn perform(&mut self, action: Action) -> ControlFlow<Exit> {
+        match action {
+            Action::Ask { most } => self.ask(most),
+            Action::AbandonAsking => {
+                if let Some(asking) = self.asking.take() {
+                    asking.abort();
+                }
+            }
+            Action::Start { lease, slots } => self.start(lease, &slots),
+            Action::Stop { token, how } => {
+                if let Some(stop) = self.stops.get(&token) {
+                    stop.send_replace(Some(how));
+                }
+            }
+            Action::Write(write) => self.write(write),
+            Action::Beat(leases) => self.beat(leases),
+            Action::Wait(timer, time) => self.wait(timer, time),
+            Action::Leave => self.leave(),
+            Action::Exit(exit) => return ControlFlow::Break(exit),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The first of the slots does the work; the others stand for CPUs that it uses.
+    fn start(&mut self, lease: Lease, slots: &[SlotId]) {
+        let (stop, stopped) = watch::channel(None);
+        self.stops.insert(lease.token, stop);
+        let slot =
+            slots.first().and_then(|slot| self.slots.get(slot.0)).expect("a job has a slot that exists");
+        let assigned = slot.try_send(Assignment { lease, stop: stopped });
+        assert!(assigned.is_ok(), "a job was given to a slot that is not free");
+    }
+
+    fn ask(&mut self, most: usize) {
+        let request = LeaseRequest {
+            worker: self.worker,
+            sweep: self.sweep,
+            most: u32::try_from(most).unwrap_or(u32::MAX),
+            wait_millis: LEASE_WAIT.as_millis() as u64,
+        };
+        let (client, backoff) = (self.client.clone(), backoff(self.seed, WORK_ATTEMPTS));
+        let asking = self.spawn("lease jobs", async move {
+            retry(&backoff, "lease jobs", || client.lease(&request)).await.map(Event::Leased)
+        });
+        self.asking = Some(asking);
+    }
+
+    fn write(&mut self, write: Write) {
+        let (client, backoff) = (self.client.clone(), backoff(self.seed, WORK_ATTEMPTS));
+        self.spawn("deliver results", async move {
+            let answer = match write {
+                Write::Reports(request) => {
+                    retry(&backoff, "deliver reports", || client.report(&request)).await
+                }
+                Write::Outcomes(request) => {
+                    retry(&backoff, "deliver outcomes", || client.finish(&request)).await
+                }
+            };
+            answer.map(Event::Written)
+        });
+    }
+
+    /// Not repeated with the same leases: a missed heartbeat is followed soon by one that knows the newest.
+    fn beat(&mut self, leases: Vec<LeaseToken>) {
+        let client = self.client.clone();
+        let request = HeartbeatRequest { worker: self.worker, leases };
+        self.spawn("send a heartbeat", async move {
+            match client.heartbeat(&request).await {
+                Ok(response) => Ok(Event::Beat(response)),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a heartbeat was missed");
+                    Ok(Event::BeatMissed)
+                }
+                Err(error) => Err(error),
+            }
+        });
+    }
+
+    fn leave(&mut self) {
+        let (client, backoff) = (self.client.clone(), backoff(self.seed, LEAVE_ATTEMPTS));
+        let request = LeaveRequest { worker: self.worker };
+        self.spawn("leave", async move {
+            if let Err(error) = retry(&backoff, "leave", || client.leave(&request)).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "left without a goodbye");
+            }
+            Ok(Event::Left)
+        });
+    }
+
+    fn wait(&mut self, timer: Timer, time: Duration) {
+        self.spawn("wait", async move {
+            tokio::time::sleep(time).await;
+            Ok(Event::Due(timer))
+        });
+    }
+
+    /// Does something beside the loop, which is told what came of it.
+    fn spawn(
+        &mut self,
+        what: &'static str,
+        call: impl Future<Output = Result<Event, ClientError>> + Send + 'static,
+    ) -> AbortHandle {
+        let inbox = self.inbox.clone();
+        self.tasks.spawn(async move {
+            let result = call.await.map_err(|source| AgentError::Coordinator { what, source });
+            // It fails only when the shell is gone.
+            let _ = inbox.send(result).await;
+        })
+    }
+}
+
+/// The signals that ask an agent to stop: Ctrl-C, a scheduler's end, and Slurm's warning before it.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Signals> {
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn forward(mut self, inbox: Inbox) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                _ = self.user.recv() => {}
+            }
+            if inbox.send(Ok(Event::StopAsked)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Ends when the parent does. Looking for it beats a death signal, which comes with the parent's *thread*.
+async fn watch_parent(parent: Option<rustix::process::Pid>, inbox: Inbox) {
+    while rustix::process::getppid() == parent {
+        tokio::time::sleep(PARENT_PERIOD).await;
+    }
+    // It fails only when the shell is gone.
+    let _ = inbox.send(Ok(Event::ParentGone)).await;
+}

@@ -1,0 +1,320 @@
+//! What the agent does, as a function of what happens: [`Agent::step`] takes an event and gives actions.
+//!
+//! Pure: no process, socket or clock, so that whole lives of an agent are tested in microseconds. Every lease that
+//! is handed in ends in exactly one outcome, unless the coordinator says that it is no longer the agent's.
+//! Start reading at [`Agent::step`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use sweep::protocol::http::{AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, Refused, Report};
+use sweep::protocol::trial::TrialRecord;
+
+use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
+use super::outbox::Outbox;
+use super::pace::Pace;
+use super::slots::{SlotId, SlotKind, Slots};
+
+#[cfg(test)]
+mod tests;
+
+/// Pause after an answer without jobs. Short, since the coordinator has waited already; there at all, so that one
+/// that answers at once is not asked in a busy loop.
+const IDLE_PAUSE: Duration = Duration::from_millis(200);
+/// Most jobs in one request, so that its answer stays small.
+const MOST_LEASES: usize = 256;
+/// How long an agent whose trials have all ended tries to give its leases back and to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The same after a second signal: whoever sends it is in a hurry.
+const HASTY_FAREWELL: Duration = Duration::from_secs(1);
+
+/// When to stop working.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// When asked to.
+    Stopped,
+    /// Also when there are no jobs any more.
+    Drained,
+}
+
+/// What an agent is told once.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) slot_kind: SlotKind,
+    pub(crate) slots: usize,
+    pub(crate) until: Until,
+    /// How long trials have between SIGTERM and SIGKILL.
+    pub(crate) grace: Duration,
+    pub(crate) heartbeat: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Working,
+    /// No new jobs; trials were asked to end.
+    Stopping,
+    /// Trials were killed.
+    Killing,
+    /// Nothing is held any more.
+    Leaving,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Idle,
+    UnderWay,
+    Paused,
+}
+
+#[derive(Debug)]
+struct Running {
+    slots: Vec<SlotId>,
+    /// Refused by the coordinator and killed: its end is nobody's business.
+    is_dropped: bool,
+}
+
+/// The agent's mind.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    settings: Settings,
+    phase: Phase,
+    asking: Asking,
+    slots: Slots,
+    pace: Pace,
+    /// Leased and not started, oldest first.
+    pending: VecDeque<Lease>,
+    running: BTreeMap<LeaseToken, Running>,
+    outbox: Outbox,
+}
+
+impl Agent {
+    pub(crate) fn new(settings: Settings) -> Agent {
+        Agent {
+            phase: Phase::Working,
+            asking: Asking::Idle,
+            slots: Slots::new(settings.slot_kind, settings.slots),
+            pace: Pace::default(),
+            pending: VecDeque::new(),
+            running: BTreeMap::new(),
+            outbox: Outbox::default(),
+            settings,
+        }
+    }
+
+    /// Takes in what happened and decides what to do about it, in this order.
+    pub(crate) fn step(&mut self, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Started => actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat)),
+            Event::Leased(response) => self.take_leases(response, &mut actions),
+            Event::Reported(report) => self.take_report(report),
+            Event::Ended { token, end, wall } => self.take_end(token, end, wall),
+            Event::Written(response) => {
+                self.outbox.delivered();
+                self.drop_all(&response.refused, &mut actions);
+            }
+            Event::Beat(response) => {
+                self.drop_all(&response.stop, &mut actions);
+                actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat));
+            }
+            // Sooner than usual: the leases last only a few heartbeats.
+            Event::BeatMissed => actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat / 4)),
+            Event::Due(timer) => self.take_time(timer, &mut actions),
+            Event::StopAsked => self.take_stop(&mut actions),
+            Event::ParentGone => self.kill(HASTY_FAREWELL, &mut actions),
+            Event::Left => actions.push(Action::Exit(Exit::Clean)),
+        }
+        self.start_pending(&mut actions);
+        self.give_back_surplus();
+        self.ask(&mut actions);
+        actions.extend(self.outbox.next().map(Action::Write));
+        self.leave_if_done(&mut actions);
+        actions
+    }
+
+    fn take_leases(&mut self, response: LeaseResponse, actions: &mut Vec<Action>) {
+        self.asking = Asking::Idle;
+        if response.leases.is_empty() && self.phase == Phase::Working {
+            if self.settings.until == Until::Drained && response.is_drained && self.holds_nothing() {
+                return self.leave(actions);
+            }
+            self.asking = Asking::Paused;
+            actions.push(Action::Wait(Timer::AskAgain, IDLE_PAUSE));
+        }
+        for lease in response.leases {
+            // A lease is handed out once; twice it would run twice.
+            if self.running.contains_key(&lease.token) || self.held_tokens().contains(&lease.token) {
+                continue;
+            }
+            if self.phase == Phase::Working {
+                self.pace.job_leased(lease.cpus);
+                self.pending.push_back(lease);
+            } else {
+                self.release(lease.token);
+            }
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        if self.running.get(&report.token).is_some_and(|running| !running.is_dropped) {
+            self.outbox.report(report);
+        }
+    }
+
+    fn take_end(&mut self, token: LeaseToken, end: TrialEnd, wall: Duration) {
+        let Some(running) = self.running.remove(&token) else {
+            return;
+        };
+        self.slots.give_back(&running.slots);
+        if running.is_dropped {
+            return;
+        }
+        self.pace.job_ended(wall);
+        let end = match end {
+            TrialEnd::Trained(record) => AttemptEnd::Complete { record },
+            // A program that was asked to end says nothing by exit code 0: many end so on SIGTERM, half done.
+            TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if self.phase != Phase::Working => {
+                AttemptEnd::Release
+            }
+            TrialEnd::ExitedCleanly => AttemptEnd::Complete {
+                record: TrialRecord { wall_seconds: wall.as_secs_f64(), ..TrialRecord::default() },
+            },
+            TrialEnd::Failed { reason, message, log_tail } => AttemptEnd::Fail { reason, message, log_tail },
+        };
+        self.outbox.finish(Outcome { token, reports: Vec::new(), end });
+    }
+
+    fn take_time(&mut self, timer: Timer, actions: &mut Vec<Action>) {
+        match timer {
+            Timer::AskAgain if self.asking == Asking::Paused => self.asking = Asking::Idle,
+            Timer::AskAgain => {}
+            Timer::Heartbeat => actions.push(Action::Beat(self.held_tokens())),
+            Timer::Grace if self.phase == Phase::Stopping => self.kill(FAREWELL, actions),
+            Timer::Grace => {}
+            Timer::Farewell if self.phase == Phase::Leaving => actions.push(Action::Exit(Exit::Clean)),
+            Timer::Farewell => actions.push(Action::Exit(Exit::Unreleased)),
+        }
+    }
+
+    fn take_stop(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Working => {
+                self.phase = Phase::Stopping;
+                self.stop_leasing(actions);
+                self.stop_trials(Stop::Terminate, actions);
+                actions.push(Action::Wait(Timer::Grace, self.settings.grace));
+            }
+            Phase::Stopping => self.kill(HASTY_FAREWELL, actions),
+            Phase::Killing | Phase::Leaving => actions.push(Action::Wait(Timer::Farewell, HASTY_FAREWELL)),
+        }
+    }
+
+    /// Kills every trial; the outcomes then have `farewell` to reach the coordinator.
+    fn kill(&mut self, farewell: Duration, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Leaving {
+            self.phase = Phase::Killing;
+        }
+        self.stop_leasing(actions);
+        self.stop_trials(Stop::Kill, actions);
+        actions.push(Action::Wait(Timer::Farewell, farewell));
+    }
+
+    fn stop_leasing(&mut self, actions: &mut Vec<Action>) {
+        // Leases that are granted to a request given up are released by the coordinator when the agent leaves.
+        if self.asking == Asking::UnderWay {
+            actions.push(Action::AbandonAsking);
+        }
+        self.asking = Asking::Idle;
+        while let Some(lease) = self.pending.pop_front() {
+            self.release(lease.token);
+        }
+    }
+
+    fn stop_trials(&mut self, how: Stop, actions: &mut Vec<Action>) {
+        actions.extend(self.running.keys().map(|&token| Action::Stop { token, how }));
+    }
+
+    /// Drops jobs that are no longer the agent's: whatever it says about them is refused from now on.
+    fn drop_all(&mut self, refused: &[Refused], actions: &mut Vec<Action>) {
+        for &Refused { token, .. } in refused {
+            self.pending.retain(|lease| lease.token != token);
+            self.outbox.forget(token);
+            if let Some(running) = self.running.get_mut(&token).filter(|running| !running.is_dropped) {
+                running.is_dropped = true;
+                actions.push(Action::Stop { token, how: Stop::Kill });
+            }
+        }
+    }
+
+    /// Strictly in order: a large job that waits for slots is not overtaken by small ones for ever.
+    fn start_pending(&mut self, actions: &mut Vec<Action>) {
+        while let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(lease.cpus)) {
+            let Some(lease) = self.pending.pop_front() else { return };
+            self.running.insert(lease.token, Running { slots: slots.clone(), is_dropped: false });
+            actions.push(Action::Start { lease, slots });
+        }
+    }
+
+    /// Gives back what waits here without a reason, because jobs became longer or use more CPUs than was expected:
+    /// other agents may have slots for it. The first one stays, it is next.
+    fn give_back_surplus(&mut self) {
+        let kept = self.pace.jobs_ahead(self.slots.total()).max(1);
+        while self.pending.len() > kept {
+            if let Some(lease) = self.pending.pop_back() {
+                self.release(lease.token);
+            }
+        }
+    }
+
+    fn ask(&mut self, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Working || self.asking != Asking::Idle {
+            return;
+        }
+        let most = self.wanted_jobs();
+        if most > 0 {
+            self.asking = Asking::UnderWay;
+            actions.push(Action::Ask { most });
+        }
+    }
+
+    /// How many jobs to ask for: what the free slots take, and what is worth holding beyond.
+    fn wanted_jobs(&self) -> usize {
+        let startable = if self.pending.is_empty() {
+            self.slots.free() / self.slots.needed(self.pace.expected_cpus())
+        } else {
+            0 // Slots are free and a job waits: it needs more of them, and comes first.
+        };
+        let ahead = self.pace.jobs_ahead(self.slots.total());
+        // Refilled when half empty, so that short jobs are not asked for one by one.
+        let refill = if self.pending.len() * 2 <= ahead { ahead - self.pending.len() } else { 0 };
+        (startable + refill).min(MOST_LEASES)
+    }
+
+    fn leave_if_done(&mut self, actions: &mut Vec<Action>) {
+        let is_stopping = matches!(self.phase, Phase::Stopping | Phase::Killing);
+        if is_stopping && self.holds_nothing() {
+            self.leave(actions);
+        }
+    }
+
+    fn leave(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Leaving;
+        actions.push(Action::Leave);
+        actions.push(Action::Wait(Timer::Farewell, FAREWELL));
+    }
+
+    fn release(&mut self, token: LeaseToken) {
+        self.outbox.finish(Outcome { token, reports: Vec::new(), end: AttemptEnd::Release });
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.pending.is_empty() && self.running.is_empty() && self.outbox.is_empty()
+    }
+
+    /// Every lease that must not expire: waiting, running, or ended without the coordinator knowing.
+    fn held_tokens(&self) -> Vec<LeaseToken> {
+        let pending = self.pending.iter().map(|lease| lease.token);
+        let running = self.running.iter().filter(|(_, running)| !running.is_dropped).map(|(&token, _)| token);
+        pending.chain(running).chain(self.outbox.ended_tokens()).collect()
+    }
+}

@@ -1,0 +1,493 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use sweep::protocol::http::{CommandWork, HeartbeatResponse, OutcomesRequest, Work, WriteResponse};
+use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Parameters, TrialNumber};
+
+use super::super::outbox::Write;
+use super::*;
+
+const SHORT_JOB: Duration = Duration::from_millis(5);
+const LONG_JOB: Duration = Duration::from_secs(60);
+
+fn agent(slots: usize) -> Agent {
+    Agent::new(Settings {
+        slot_kind: SlotKind::Cpu,
+        slots,
+        until: Until::Stopped,
+        grace: Duration::from_secs(10),
+        heartbeat: Duration::from_secs(8),
+    })
+}
+
+fn token(job: i64) -> LeaseToken {
+    LeaseToken { job: JobId(job), attempt: Attempt(1) }
+}
+
+fn lease(job: i64, cpus: u32) -> Lease {
+    let work = Work::Command(CommandWork {
+        command: vec!["true".to_owned()],
+        working_directory: "/".to_owned(),
+        parameters: Parameters::new(),
+        seed: 0,
+        trial: TrialNumber(job),
+    });
+    Lease { token: token(job), cpus, work }
+}
+
+fn leased(leases: &[Lease]) -> Event {
+    Event::Leased(LeaseResponse { leases: leases.to_vec(), is_drained: false })
+}
+
+fn drained() -> Event {
+    Event::Leased(LeaseResponse { leases: Vec::new(), is_drained: true })
+}
+
+fn ended(job: i64, end: TrialEnd, wall: Duration) -> Event {
+    Event::Ended { token: token(job), end, wall }
+}
+
+fn killed() -> TrialEnd {
+    TrialEnd::Failed {
+        reason: FailureReason::Signal(15),
+        message: "killed".to_owned(),
+        log_tail: String::new(),
+    }
+}
+
+fn written() -> Event {
+    Event::Written(WriteResponse::default())
+}
+
+fn refused(job: i64) -> Refused {
+    Refused { token: token(job), message: "not yours".to_owned() }
+}
+
+fn started_jobs(actions: &[Action]) -> Vec<i64> {
+    let job = |action: &Action| match action {
+        Action::Start { lease, .. } => Some(lease.token.job.0),
+        _ => None,
+    };
+    actions.iter().filter_map(job).collect()
+}
+
+fn sent_ends(actions: &[Action]) -> Vec<(i64, AttemptEnd)> {
+    let ends = |action: &Action| match action {
+        Action::Write(Write::Outcomes(OutcomesRequest { outcomes })) => Some(outcomes.clone()),
+        _ => None,
+    };
+    let outcomes = actions.iter().filter_map(ends).flatten();
+    outcomes.map(|outcome| (outcome.token.job.0, outcome.end)).collect()
+}
+
+fn asked(actions: &[Action]) -> Option<usize> {
+    actions.iter().find_map(|action| match action {
+        Action::Ask { most } => Some(*most),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_agent_asks_for_as_many_jobs_as_it_has_slots() {
+    assert_eq!(asked(&agent(3).step(Event::Started)), Some(3));
+}
+
+#[test]
+fn a_busy_agent_asks_for_nothing_when_its_jobs_are_long() {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    assert_eq!(asked(&agent.step(leased(&[lease(1, 1), lease(2, 1)]))), None);
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert_eq!(asked(&actions), Some(1));
+}
+
+#[test]
+fn short_jobs_are_leased_ahead_and_start_without_a_round_trip() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert_eq!(asked(&actions), Some(65));
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(2, 1), lease(3, 1)]))), [2]);
+    assert_eq!(started_jobs(&agent.step(ended(2, TrialEnd::ExitedCleanly, SHORT_JOB))), [3]);
+}
+
+#[test]
+fn jobs_leased_ahead_are_given_back_once_jobs_become_long() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(written());
+    agent.step(leased(&[lease(2, 1), lease(3, 1), lease(4, 1), lease(5, 1)]));
+    let actions = agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert_eq!(started_jobs(&actions), [3]);
+    let ends: BTreeMap<i64, AttemptEnd> = sent_ends(&actions).into_iter().collect();
+    assert!(matches!(ends[&2], AttemptEnd::Complete { .. }));
+    assert_eq!(ends[&5], AttemptEnd::Release);
+    assert!(!ends.contains_key(&4), "the next job stays");
+}
+
+#[test]
+fn a_large_job_waits_for_its_slots_and_is_not_overtaken() {
+    let mut agent = agent(4);
+    agent.step(Event::Started);
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(1, 2), lease(2, 4)]))), [1]);
+    assert_eq!(started_jobs(&agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB))), [2]);
+}
+
+#[test]
+fn an_agent_asks_for_fewer_jobs_when_each_uses_more_cpus() {
+    let mut agent = agent(4);
+    agent.step(Event::Started);
+    let actions = agent.step(leased(&[lease(1, 4), lease(2, 4), lease(3, 4), lease(4, 4)]));
+    assert_eq!(started_jobs(&actions), [1]);
+    assert_eq!(sent_ends(&actions), [(4, AttemptEnd::Release), (3, AttemptEnd::Release)]);
+    agent.step(written());
+    agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert_eq!(asked(&agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB))), Some(1));
+}
+
+#[test]
+fn a_lease_that_is_handed_in_twice_runs_once() {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(1, 1), lease(1, 1)]))), [1]);
+}
+
+#[test]
+fn outcomes_accumulate_while_a_request_is_under_way() {
+    let mut agent = agent(3);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1), lease(2, 1), lease(3, 1)]));
+    assert_eq!(sent_ends(&agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB))).len(), 1);
+    assert_eq!(sent_ends(&agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB))).len(), 0);
+    assert_eq!(sent_ends(&agent.step(ended(3, TrialEnd::ExitedCleanly, LONG_JOB))).len(), 0);
+    let jobs: Vec<i64> = sent_ends(&agent.step(written())).into_iter().map(|(job, _)| job).collect();
+    assert_eq!(jobs, [2, 3]);
+}
+
+#[test]
+fn a_heartbeat_names_waiting_running_and_untold_leases() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(leased(&[lease(2, 1), lease(3, 1)]));
+    let actions = agent.step(Event::Due(Timer::Heartbeat));
+    assert!(actions.contains(&Action::Beat(vec![token(3), token(2), token(1)])), "{actions:?}");
+}
+
+#[test]
+fn a_refused_trial_is_killed_once_and_its_end_is_silent() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(1)] }));
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+    let again = agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(1)] }));
+    assert!(!again.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+    let late = Report { token: token(1), epoch: 1, metrics: Metrics::new() };
+    assert_eq!(agent.step(Event::Reported(late)), []);
+    let actions = agent.step(ended(1, killed(), LONG_JOB));
+    assert_eq!(actions, [Action::Ask { most: 1 }]);
+}
+
+#[test]
+fn a_job_refused_while_it_waits_never_starts() {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1), lease(2, 2)]));
+    agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(2)] }));
+    assert_eq!(started_jobs(&agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB))), [0; 0]);
+}
+
+#[test]
+fn an_outcome_that_is_refused_before_it_was_sent_is_not_sent() {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1), lease(2, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
+    agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(2)] }));
+    assert_eq!(sent_ends(&agent.step(written())), []);
+}
+
+#[test]
+fn an_agent_that_waits_for_the_drain_leaves_only_when_nothing_is_held() {
+    let mut agent = agent(2);
+    agent.settings.until = Until::Drained;
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    assert!(!agent.step(drained()).contains(&Action::Leave));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    agent.step(written());
+    assert_eq!(asked(&agent.step(Event::Due(Timer::AskAgain))), Some(2));
+    assert!(agent.step(drained()).contains(&Action::Leave));
+    assert_eq!(agent.step(Event::Left), [Action::Exit(Exit::Clean)]);
+}
+
+#[test]
+fn an_idle_agent_pauses_before_it_asks_again() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    assert_eq!(agent.step(drained()), [Action::Wait(Timer::AskAgain, IDLE_PAUSE)]);
+    assert_eq!(asked(&agent.step(Event::Due(Timer::AskAgain))), Some(1));
+}
+
+#[test]
+fn the_first_signal_ends_trials_gently_and_releases_what_did_not_finish() {
+    let mut agent = agent(3);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1), lease(2, 1), lease(3, 1)]));
+    let actions = agent.step(Event::StopAsked);
+    for job in 1..=3 {
+        assert!(actions.contains(&Action::Stop { token: token(job), how: Stop::Terminate }));
+    }
+    assert!(actions.contains(&Action::Wait(Timer::Grace, Duration::from_secs(10))));
+    let record = TrialRecord { device: "cpu".to_owned(), ..TrialRecord::default() };
+    let trained = agent.step(ended(1, TrialEnd::Trained(record.clone()), LONG_JOB));
+    assert_eq!(sent_ends(&trained), [(1, AttemptEnd::Complete { record })]);
+    agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
+    agent.step(ended(3, killed(), LONG_JOB));
+    let rest = agent.step(written());
+    assert_eq!(sent_ends(&rest), [(2, AttemptEnd::Release), (3, AttemptEnd::Release)]);
+    assert!(agent.step(written()).contains(&Action::Leave));
+}
+
+#[test]
+fn trials_that_outlive_the_grace_are_killed() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(Event::StopAsked);
+    let actions = agent.step(Event::Due(Timer::Grace));
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+}
+
+#[test]
+fn the_second_signal_kills_at_once_and_does_not_wait_for_the_coordinator() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(Event::StopAsked);
+    let actions = agent.step(Event::StopAsked);
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+    assert!(actions.contains(&Action::Wait(Timer::Farewell, HASTY_FAREWELL)));
+    assert_eq!(sent_ends(&agent.step(ended(1, killed(), LONG_JOB))), [(1, AttemptEnd::Release)]);
+    assert_eq!(agent.step(Event::Due(Timer::Farewell)), [Action::Exit(Exit::Unreleased)]);
+}
+
+#[test]
+fn a_lost_parent_kills_at_once() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(Event::ParentGone);
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+    assert_eq!(asked(&agent.step(ended(1, killed(), LONG_JOB))), None);
+}
+
+/// Whatever may happen to an agent next; numbers choose among what is possible.
+#[derive(Debug, Clone)]
+enum Happening {
+    Granted(Vec<u32>),
+    Delivered { refuse: Option<usize> },
+    Reported(usize),
+    Ended { which: usize, how: u8 },
+    Beat { refuse: Option<usize> },
+    Due(usize),
+    Stop,
+    ParentGone,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let which = || 0..16_usize;
+    prop_oneof![
+        8 => prop::collection::vec(0..6_u32, 0..12).prop_map(Happening::Granted),
+        8 => prop::option::weighted(0.2, which()).prop_map(|refuse| Happening::Delivered { refuse }),
+        4 => which().prop_map(Happening::Reported),
+        12 => (which(), 0..4_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
+        3 => prop::option::weighted(0.5, which()).prop_map(|refuse| Happening::Beat { refuse }),
+        4 => which().prop_map(Happening::Due),
+        1 => Just(Happening::Stop),
+        1 => Just(Happening::ParentGone),
+    ]
+}
+
+/// Everything outside the agent: a coordinator that grants and refuses, trials that run, waits that end.
+struct World {
+    agent: Agent,
+    slots: usize,
+    granted: Vec<LeaseToken>,
+    running: BTreeMap<LeaseToken, Vec<SlotId>>,
+    asked: Option<usize>,
+    write: Option<Write>,
+    waits: Vec<Timer>,
+    outcomes: BTreeMap<LeaseToken, usize>,
+    refused: BTreeSet<LeaseToken>,
+    exit: Option<Exit>,
+}
+
+impl World {
+    fn new(slots: usize) -> World {
+        let mut world = World {
+            agent: agent(slots),
+            slots,
+            granted: Vec::new(),
+            running: BTreeMap::new(),
+            asked: None,
+            write: None,
+            waits: Vec::new(),
+            outcomes: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            exit: None,
+        };
+        world.tell(Event::Started);
+        world
+    }
+
+    fn tell(&mut self, event: Event) {
+        if self.exit.is_some() {
+            return;
+        }
+        for action in self.agent.step(event) {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Ask { most } => {
+                assert!(most > 0 && self.asked.replace(most).is_none(), "two requests for jobs at a time");
+            }
+            Action::AbandonAsking => assert!(self.asked.take().is_some(), "nothing to abandon"),
+            Action::Start { lease, slots } => {
+                assert!(slots.iter().all(|slot| slot.0 < self.slots));
+                self.running.insert(lease.token, slots);
+                let taken: Vec<SlotId> = self.running.values().flatten().copied().collect();
+                let distinct: BTreeSet<SlotId> = taken.iter().copied().collect();
+                assert_eq!(taken.len(), distinct.len(), "one slot runs two jobs");
+            }
+            Action::Stop { token, .. } => assert!(self.running.contains_key(&token)),
+            Action::Write(write) => {
+                if let Write::Outcomes(request) = &write {
+                    for outcome in &request.outcomes {
+                        *self.outcomes.entry(outcome.token).or_default() += 1;
+                        assert!(!self.running.contains_key(&outcome.token), "an outcome before the end");
+                    }
+                }
+                assert!(self.write.replace(write).is_none(), "two writes at a time");
+            }
+            Action::Beat(held) => {
+                let distinct: BTreeSet<LeaseToken> = held.iter().copied().collect();
+                assert_eq!(held.len(), distinct.len(), "a lease is held twice");
+            }
+            Action::Wait(timer, _) => self.waits.push(timer),
+            Action::Leave => assert!(self.running.is_empty() && self.write.is_none(), "left while holding"),
+            Action::Exit(exit) => self.exit = Some(exit),
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Granted(cpus) => self.grant(&cpus),
+            Happening::Delivered { refuse } => {
+                if self.write.take().is_some() {
+                    let refused = self.refuse(refuse);
+                    self.tell(Event::Written(WriteResponse { refused }));
+                }
+            }
+            Happening::Reported(which) => {
+                if let Some(token) = self.pick_running(which) {
+                    self.tell(Event::Reported(Report { token, epoch: 1, metrics: Metrics::new() }));
+                }
+            }
+            Happening::Ended { which, how } => {
+                if let Some(token) = self.pick_running(which) {
+                    self.end(token, how);
+                }
+            }
+            Happening::Beat { refuse } => {
+                let stop = self.refuse(refuse);
+                self.tell(Event::Beat(HeartbeatResponse { stop }));
+            }
+            Happening::Due(which) => {
+                // The farewell's end would cut the story short; it is told by tests of its own.
+                let due = which % self.waits.len().max(1);
+                if self.waits.get(due).is_some_and(|&timer| timer != Timer::Farewell) {
+                    let timer = self.waits.swap_remove(due);
+                    self.tell(Event::Due(timer));
+                }
+            }
+            Happening::Stop => self.tell(Event::StopAsked),
+            Happening::ParentGone => self.tell(Event::ParentGone),
+        }
+    }
+
+    fn grant(&mut self, cpus: &[u32]) {
+        let Some(most) = self.asked.take() else { return };
+        let mut leases = Vec::new();
+        for &cpus in cpus.iter().take(most) {
+            let job = self.granted.len() as i64 + 1;
+            self.granted.push(token(job));
+            leases.push(lease(job, cpus));
+        }
+        self.tell(leased(&leases));
+    }
+
+    fn refuse(&mut self, which: Option<usize>) -> Vec<Refused> {
+        let Some(&token) = which.and_then(|which| self.granted.get(which)) else {
+            return Vec::new();
+        };
+        self.refused.insert(token);
+        vec![refused(token.job.0)]
+    }
+
+    fn pick_running(&self, which: usize) -> Option<LeaseToken> {
+        self.running.keys().copied().nth(which % self.running.len().max(1))
+    }
+
+    fn end(&mut self, token: LeaseToken, how: u8) {
+        self.running.remove(&token);
+        let (end, wall) = match how {
+            0 => (TrialEnd::ExitedCleanly, SHORT_JOB),
+            1 => (TrialEnd::ExitedCleanly, LONG_JOB),
+            2 => (TrialEnd::Trained(TrialRecord::default()), SHORT_JOB),
+            _ => (killed(), SHORT_JOB),
+        };
+        self.tell(Event::Ended { token, end, wall });
+    }
+
+    /// Stops the agent and lets everything run its course.
+    fn wind_up(&mut self) {
+        self.tell(Event::StopAsked);
+        while let Some(token) = self.pick_running(0) {
+            self.end(token, 3);
+        }
+        while self.write.take().is_some() {
+            self.tell(written());
+        }
+        self.tell(Event::Left);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_lease_ends_in_one_outcome_or_was_refused(
+        slots in 1..5_usize,
+        story in prop::collection::vec(happening(), 0..150),
+    ) {
+        let mut world = World::new(slots);
+        for happening in story {
+            world.happen(happening);
+        }
+        world.wind_up();
+        prop_assert_eq!(world.exit, Some(Exit::Clean));
+        for token in &world.granted {
+            let outcomes = world.outcomes.get(token).copied().unwrap_or(0);
+            prop_assert!(outcomes <= 1, "job {} ended {outcomes} times", token.job);
+            prop_assert!(outcomes == 1 || world.refused.contains(token), "job {} never ended", token.job);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A trial of the built-in trainer: a `sweep-trainer` process that stays warm between jobs, spoken to in the JSON
+//! lines of [`sweep::protocol::trial`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
+use std::process::Stdio;
+use std::time::Duration;
+
+use sweep::protocol::http::EpochMetrics;
+use sweep::protocol::trial::{TrainRequest, TrialEvent, TrialRequest};
+use sweep::vocabulary::FailureReason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::event::{Stop, TrialEnd};
+use super::lines::Lines;
+use super::output::{AttemptLog, Output};
+use super::process::{TrialProcess, cant_start, failure};
+use super::slot::Trial;
+
+/// An event is not longer: a report of a few dozen metrics takes a few KiB.
+const MAX_EVENT_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 16 << 10;
+/// A process that closed its standard output is about to end; one that isn't is ended.
+const LAST_MOMENTS: Duration = Duration::from_secs(5);
+/// How much of a line that is no event is quoted.
+const QUOTED_CHARS: usize = 200;
+const HOW_TO_BUILD: &str = " (build it with `cargo build --release -p sweep-worker --bin sweep-trainer`, or say \
+                            where it is with `--trainer PATH`)";
+
+/// A running trainer. Between two jobs it waits for a request.
+#[derive(Debug)]
+pub(crate) struct TrainerProcess {
+    process: TrialProcess,
+    requests: ChildStdin,
+    events: EventLines,
+    output: Output,
+}
+
+/// How a conversation about one job ended.
+enum Talk {
+    /// The process said how the job ended, and waits for the next one.
+    Finished(TrialEnd),
+    /// It speaks no more.
+    Silent,
+    /// It said something that it can't mean.
+    Nonsense(String),
+}
+
+/// Trains one job in the trainer that is there, or else in a new one, which is there afterwards if it still lives.
+pub(crate) async fn run(
+    trainer: &mut Option<TrainerProcess>,
+    request: TrainRequest,
+    trial: &mut Trial,
+) -> TrialEnd {
+    let warm = trainer.take().and_then(TrainerProcess::if_alive);
+    let mut current = match warm.map_or_else(|| start(trial), Ok) {
+        Ok(current) => current,
+        Err(error) => return cant_start(&trial.place.trainer.to_string_lossy(), &error, HOW_TO_BUILD),
+    };
+    let mut log = trial.log();
+    let talk = current.talk(request, trial, &mut log).await;
+    match talk {
+        Talk::Finished(end) => {
+            current.output.drain(&mut log).await;
+            *trainer = Some(current);
+            with_tail(end, &log)
+        }
+        Talk::Silent => current.bury(&mut log).await,
+        Talk::Nonsense(line) => {
+            current.process.stop(Stop::Kill);
+            current.output.drain(&mut log).await;
+            let message =
+                format!("`sweep-trainer` said what is no event (is it of another version?): `{line}`");
+            TrialEnd::Failed { reason: FailureReason::BadConfig, message, log_tail: log.tail() }
+        }
+    }
+}
+
+fn start(trial: &Trial) -> io::Result<TrainerProcess> {
+    let (output, writer) = Output::pipe()?;
+    let mut command = Command::new(&trial.place.trainer);
+    command
+        .arg("--datasets")
+        .arg(&trial.place.datasets)
+        .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(writer);
+    let mut process = TrialProcess::start(&mut command)?;
+    let (requests, events) = process.take_pipes().ok_or_else(|| io::Error::other("it has no pipes"))?;
+    Ok(TrainerProcess { process, requests, events: EventLines::new(events), output })
+}
+
+impl TrainerProcess {
+    /// Itself, unless it ended while it had nothing to do.
+    fn if_alive(mut self) -> Option<TrainerProcess> {
+        (!self.process.has_ended()).then_some(self)
+    }
+
+    async fn talk(&mut self, request: TrainRequest, trial: &mut Trial, log: &mut AttemptLog) -> Talk {
+        let mut line =
+            serde_json::to_vec(&TrialRequest::Train(request)).expect("a request of text and numbers is JSON");
+        line.push(b'\n');
+        // Beside everything else: a process that doesn't read must not keep the agent from ending it.
+        let mut handed_over = pin!(self.requests.write_all(&line));
+        let mut is_handed_over = false;
+        loop {
+            let said = tokio::select! {
+                // A process that can't be written to will also fall silent, which tells more.
+                _ = &mut handed_over, if !is_handed_over => {
+                    is_handed_over = true;
+                    continue;
+                }
+                chunk = self.output.next() => {
+                    log.append(chunk).await;
+                    continue;
+                }
+                how = trial.asked_to_stop() => {
+                    self.process.stop(how);
+                    continue;
+                }
+                said = self.events.next() => said,
+            };
+            let Some(said) = said else { return Talk::Silent };
+            match serde_json::from_slice(&said) {
+                Ok(TrialEvent::Ready) => {}
+                Ok(TrialEvent::Report { epoch, metrics }) => {
+                    trial.report(EpochMetrics { epoch, metrics }).await;
+                }
+                Ok(TrialEvent::Done { record }) => return Talk::Finished(TrialEnd::Trained(record)),
+                Ok(TrialEvent::Failed { reason, message }) => {
+                    return Talk::Finished(TrialEnd::Failed { reason, message, log_tail: String::new() });
+                }
+                Err(_) => return Talk::Nonsense(quote(&said)),
+            }
+        }
+    }
+
+    /// Finds out what it died of.
+    async fn bury(mut self, log: &mut AttemptLog) -> TrialEnd {
+        let status = match timeout(LAST_MOMENTS, self.process.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.process.stop(Stop::Kill);
+                self.process.wait().await
+            }
+        };
+        self.output.drain(log).await;
+        let (reason, words) = match status {
+            Ok(status) => failure(status),
+            Err(error) => (FailureReason::Exit(-1), format!("was lost: {error}")),
+        };
+        let message = format!("`sweep-trainer` {words} before the job was done");
+        TrialEnd::Failed { reason, message, log_tail: log.tail() }
+    }
+}
+
+fn with_tail(end: TrialEnd, log: &AttemptLog) -> TrialEnd {
+    match end {
+        TrialEnd::Failed { reason, message, .. } => {
+            TrialEnd::Failed { reason, message, log_tail: log.tail() }
+        }
+        other => other,
+    }
+}
+
+fn quote(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).chars().take(QUOTED_CHARS).collect()
+}
+
+/// The lines of a process's standard output.
+#[derive(Debug)]
+struct EventLines {
+    pipe: ChildStdout,
+    lines: Lines,
+    complete: VecDeque<Vec<u8>>,
+    chunk: Box<[u8]>,
+}
+
+impl EventLines {
+    fn new(pipe: ChildStdout) -> EventLines {
+        let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
+        EventLines { pipe, lines: Lines::new(MAX_EVENT_BYTES), complete: VecDeque::new(), chunk }
+    }
+
+    /// The next line; `None` where none will come. Dropping the future loses nothing.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(line) = self.complete.pop_front() {
+                return Some(line);
+            }
+            let length = self.pipe.read(&mut self.chunk).await.unwrap_or(0);
+            if length == 0 {
+                return None;
+            }
+            self.complete.extend(self.lines.push(&self.chunk[..length]));
+            if self.lines.is_overlong() {
+                self.complete.push_back(format!("a line of more than {MAX_EVENT_BYTES} bytes").into_bytes());
+            }
+        }
+    }
+}
