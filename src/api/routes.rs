@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, RegisterRequest,
-    RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse, SubmitRequest, SubmitResponse,
-    WriteResponse,
+    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest,
+    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
+    SubmitRequest, SubmitResponse, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 

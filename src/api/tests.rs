@@ -1,0 +1,100 @@
+//! The API over a real socket, through the client that everybody uses.
+
+use std::time::Duration;
+
+use super::*;
+use crate::client::{Client, ClientError};
+use crate::coordinator::{Clock, Settings};
+use crate::protocol::http::SubmitRequest;
+use crate::store::Store;
+use crate::vocabulary::SweepId;
+
+struct Server {
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+async fn serve_on_a_free_port() -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
+    let settings = Settings { lease: Duration::from_secs(60), datasets: folder.path().to_owned() };
+    let coordinator = Coordinator::new(store, Clock::system(), settings);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(listener, coordinator, "secret", std::future::pending()));
+    Server { url, _folder: folder }
+}
+
+fn submit_request(spec: &str) -> SubmitRequest {
+    SubmitRequest {
+        spec: spec.to_owned(),
+        source_name: "s.yaml".to_owned(),
+        overrides: vec![],
+        working_directory: "/".to_owned(),
+    }
+}
+
+/// Status and code of a refusal.
+fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (u16, String) {
+    match answer.unwrap_err() {
+        ClientError::Refused { status, problem } => (status, problem.code),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn without_the_right_token_nothing_is_learned() {
+    let server = serve_on_a_free_port().await;
+    for token in ["", "secre", "secret2", "Secret"] {
+        let client = Client::new(&server.url, token).unwrap();
+        assert_eq!(refusal(client.status().await), (401, "unauthorized".to_owned()), "{token}");
+        assert_eq!(refusal(client.results(SweepId(1)).await), (401, "unauthorized".to_owned()));
+        assert_eq!(refusal(client.submit(&submit_request("")).await), (401, "unauthorized".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_submitted_sweep_is_there() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let request = submit_request("name: s\ncommand: [/bin/true]\nparameters: {x: [1, 2]}\n");
+    let submitted = client.submit(&request).await.unwrap();
+    assert_eq!((submitted.trials, submitted.jobs), (2, 2));
+    assert_eq!(client.status().await.unwrap().sweeps[0].id, submitted.sweep);
+    assert_eq!(client.results(submitted.sweep).await.unwrap().trials.len(), 2);
+    assert_eq!(client.retry(submitted.sweep).await.unwrap().jobs, 0);
+}
+
+#[tokio::test]
+async fn refusals_have_stable_codes() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    assert_eq!(refusal(client.results(SweepId(9)).await), (404, "no_such_sweep".to_owned()));
+    assert_eq!(refusal(client.submit(&submit_request("nonsense: 1")).await), (422, "bad_spec".to_owned()));
+    let missing = "parameters: {method: ce, dataset: nowhere}";
+    assert_eq!(refusal(client.submit(&submit_request(missing)).await), (422, "not_runnable".to_owned()));
+}
+
+#[tokio::test]
+async fn what_is_no_request_gets_a_problem_document() {
+    let server = serve_on_a_free_port().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let with_token = |request: reqwest::RequestBuilder| request.header("authorization", "Bearer secret");
+    let url = |path: &str| format!("{}{path}", server.url);
+    for (request, status) in [
+        (http.get(url("/v1/nothing")), 404),
+        (http.get(url("/v1/sweeps/abc/results")), 400),
+        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400),
+        (http.post(url("/v1/leases")).body("{}"), 415),
+        (
+            http.post(url("/v1/sweeps"))
+                .header("content-type", "application/json")
+                .body(" ".repeat(17 << 20)),
+            413,
+        ),
+    ] {
+        let response = with_token(request).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}

@@ -180,12 +180,18 @@ impl Follower<'_> {
         }
     }
 
-    async fn restart(&mut self, status: ExitStatus, ended: &WorkerProcess) -> Result<WorkerProcess, CliError> {
+    async fn restart(
+        &mut self,
+        status: ExitStatus,
+        ended: &WorkerProcess,
+    ) -> Result<WorkerProcess, CliError> {
         self.restarts += 1;
         let what = format!("the worker ended unexpectedly ({status})");
         if self.restarts > MOST_RESTARTS {
             let tail = ended.log_tail();
-            return Err(CliError::failed(anyhow::anyhow!("{what}, again and again; its log ends with:\n{tail}")));
+            return Err(CliError::failed(anyhow::anyhow!(
+                "{what}, again and again; its log ends with:\n{tail}"
+            )));
         }
         self.progress.note(&format!("{what}; starting another"));
         self.session.bury_dead_workers().await?;

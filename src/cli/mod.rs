@@ -77,9 +77,13 @@ pub(crate) struct Context {
 impl Context {
     /// Where imported datasets lie.
     pub(crate) fn datasets(&self) -> Result<PathBuf, CliError> {
-        datasets_root(self.environment.xdg_data_home.as_deref(), self.environment.home.as_deref()).ok_or_else(|| {
-            CliError::usage("there is no place for datasets: neither `XDG_DATA_HOME` nor `HOME` is an absolute path")
-        })
+        datasets_root(self.environment.xdg_data_home.as_deref(), self.environment.home.as_deref()).ok_or_else(
+            || {
+                CliError::usage(
+                    "there is no place for datasets: neither `XDG_DATA_HOME` nor `HOME` is an absolute path",
+                )
+            },
+        )
     }
 }
 
@@ -88,13 +92,13 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
     let context = Context { environment, coordinator: cli.coordinator, output };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
-        Command::Expand(args) => expand::run(&args, &context),
+        Command::Expand(args) => expand::run(args, &context),
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
         Command::Retry(args) => retry::run(&args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
-        Command::Data(args) => data::run(args, &context),
+        Command::Data(args) => import_or_show(args, &context),
     };
     match outcome {
         Ok(()) => ExitStatus::Success,
@@ -103,4 +107,15 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
             error.exit_status()
         }
     }
+}
+
+fn import_or_show(args: data::Args, context: &Context) -> Result<(), CliError> {
+    let mut text = Vec::new();
+    let outcome = data::run(args, &context.datasets()?, &mut text);
+    // What was found is shown even where it ends in an error: `verify` lists the damage.
+    context.output.data(&String::from_utf8_lossy(&text));
+    outcome.map_err(|error| match error.is_bad_input() {
+        true => CliError::Usage(error.into()),
+        false => CliError::failed(error),
+    })
 }

@@ -124,7 +124,8 @@ fn is_over(counts: &TrialCounts) -> bool {
 
 fn summary(counts: &TrialCounts, remaining: Option<Duration>) -> String {
     let mut text = format!("{}/{} trials", counts.succeeded, counts.total);
-    for (n, what) in [(counts.running, "running"), (counts.failed, "failed"), (counts.cancelled, "cancelled")] {
+    for (n, what) in [(counts.running, "running"), (counts.failed, "failed"), (counts.cancelled, "cancelled")]
+    {
         if n > 0 {
             text += &format!(" · {n} {what}");
         }
@@ -158,7 +159,11 @@ fn as_float(n: u64) -> f64 {
     n as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "trials done are neither negative nor many")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "trials done are neither negative nor many"
+)]
 fn steps(trials: f64) -> u64 {
     (trials * STEPS_PER_TRIAL) as u64
 }
@@ -171,7 +176,10 @@ mod tests {
     #[test]
     fn the_summary_leaves_out_what_is_zero() {
         let counts = TrialCounts { total: 6, succeeded: 2, running: 2, queued: 2, ..TrialCounts::default() };
-        assert_eq!(summary(&counts, Some(Duration::from_secs(90))), "2/6 trials · 2 running · 2 minutes left");
+        assert_eq!(
+            summary(&counts, Some(Duration::from_secs(90))),
+            "2/6 trials · 2 running · 2 minutes left"
+        );
         let over = TrialCounts { total: 6, succeeded: 5, failed: 1, ..TrialCounts::default() };
         assert_eq!(summary(&over, Some(Duration::from_secs(90))), "5/6 trials · 1 failed");
     }

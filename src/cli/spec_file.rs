@@ -24,7 +24,9 @@ impl SpecArgs {
             let source_name = self.spec.display();
             CliError::usage(match error.kind() {
                 std::io::ErrorKind::NotFound => format!("there is no spec `{source_name}`"),
-                std::io::ErrorKind::InvalidData => format!("`{source_name}` is no text (UTF-8), so it is no spec"),
+                std::io::ErrorKind::InvalidData => {
+                    format!("`{source_name}` is no text (UTF-8), so it is no spec")
+                }
                 _ => format!("can't read the spec `{source_name}`: {error}"),
             })
         })?;

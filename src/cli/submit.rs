@@ -39,6 +39,7 @@ pub(super) fn describe(submitted: &SubmitResponse) -> String {
     if *is_existing {
         return format!("sweep {sweep} `{name}` was there already: {trials} trials");
     }
-    let reused = if *jobs_reused > 0 { format!(", {jobs_reused} of them done before") } else { String::new() };
+    let reused =
+        if *jobs_reused > 0 { format!(", {jobs_reused} of them done before") } else { String::new() };
     format!("sweep {sweep} `{name}`: {trials} trials, {jobs} jobs{reused}")
 }

@@ -21,11 +21,11 @@ const LOG_TAIL_BYTES: u64 = 2048;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct WorkerArgs {
     /// CPU slots; one per core unless given.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", conflicts_with = "gpus", value_parser = clap::value_parser!(u32).range(1..=4096))]
     cpu_slots: Option<u32>,
-    /// GPUs to use: `all`, `none`, or a list such as `0,1`.
-    #[arg(long, value_name = "GPUS", default_value = "all")]
-    gpus: String,
+    /// GPUs to use, one job on each: `all`, `none`, or a list such as `0,1`; all unless given.
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<String>,
 }
 
 /// Where the worker finds its coordinator, and what it works on.
@@ -52,7 +52,7 @@ impl WorkerProcess {
         let log = assignment.state_folder.join("logs/worker.log");
         let mut command = Command::new(&program);
         command
-            .args(["--coordinator", assignment.url, "--exit-with-parent", "--gpus", &args.gpus])
+            .args(["--coordinator", assignment.url, "--exit-with-parent"])
             .arg("--token-file")
             .arg(assignment.state_folder.join("token"))
             .arg("--state-dir")
@@ -68,6 +68,9 @@ impl WorkerProcess {
         if let Some(slots) = args.cpu_slots {
             command.args(["--cpu-slots", &slots.to_string()]);
         }
+        if let Some(gpus) = &args.gpus {
+            command.args(["--gpus", gpus]);
+        }
         if let Some(sweep) = assignment.sweep {
             command.args(["--sweep", &sweep.to_string()]);
         }
@@ -75,7 +78,9 @@ impl WorkerProcess {
             command.arg("--until-drained");
         }
         let child = command.spawn().map_err(|error| {
-            CliError::failed(anyhow::Error::new(error).context(format!("can't start `{}`", program.display())))
+            CliError::failed(
+                anyhow::Error::new(error).context(format!("can't start `{}`", program.display())),
+            )
         })?;
         Ok(WorkerProcess { child, log })
     }
@@ -103,13 +108,15 @@ impl WorkerProcess {
 fn find_program(context: &Context) -> Result<PathBuf, CliError> {
     let beside = context.environment.own_directory.iter().cloned();
     let path = context.environment.search_path.iter().flat_map(std::env::split_paths);
-    beside.chain(path).map(|directory| directory.join(PROGRAM)).find(|candidate| candidate.is_file()).ok_or_else(
-        || {
+    beside
+        .chain(path)
+        .map(|directory| directory.join(PROGRAM))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| {
             CliError::usage(format!(
                 "`{PROGRAM}` is neither beside `sweep` nor on PATH; `make build` builds it"
             ))
-        },
-    )
+        })
 }
 
 fn open_log(path: &Path) -> Result<File, CliError> {

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, Problem,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, WriteResponse,
+    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
+    SubmitRequest, SubmitResponse, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 
@@ -110,6 +110,14 @@ impl Client {
     /// `GET /v1/sweeps/{sweep}/results`
     pub async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, ClientError> {
         self.get(&format!("v1/sweeps/{sweep}/results")).await
+    }
+
+    /// `POST /v1/sweeps/{sweep}/retry`
+    ///
+    /// # Errors
+    /// Like all methods above.
+    pub async fn retry(&self, sweep: SweepId) -> Result<RetryResponse, ClientError> {
+        self.post(&format!("v1/sweeps/{sweep}/retry"), &(), LONG_ANSWER_LIMIT).await
     }
 
     async fn get<A: DeserializeOwned>(&self, route: &str) -> Result<A, ClientError> {

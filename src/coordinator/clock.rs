@@ -19,11 +19,9 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
     pub fn system() -> Clock {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Clock::System {
-            started_at: Timestamp(0).after(since_epoch),
-            since: std::time::Instant::now(),
-        }
+        let since_epoch =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Clock::System { started_at: Timestamp(0).after(since_epoch), since: std::time::Instant::now() }
     }
 
     /// A clock that stands until it is moved.

@@ -24,9 +24,10 @@ use tokio::sync::Notify;
 
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, OutcomesRequest, RegisterRequest,
-    RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, WriteResponse,
+    RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
+    WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Store, StoreError};
+use crate::store::{self, Beat, Grant, Leased, Store, StoreError};
 use crate::vocabulary::{SweepId, Timestamp, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -166,7 +167,10 @@ impl Coordinator {
         }
     }
 
-    async fn lease_now(&self, request: &LeaseRequest) -> Result<Vec<crate::protocol::http::Lease>, CoordinatorError> {
+    async fn lease_now(
+        &self,
+        request: &LeaseRequest,
+    ) -> Result<Vec<crate::protocol::http::Lease>, CoordinatorError> {
         let grant = Grant {
             worker: request.worker,
             sweep: request.sweep,
@@ -174,7 +178,10 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         // The deadline counts from before the commit: a slow sync must not lengthen a lease.
-        let leased = self.store.lease(grant, self.clock.now()).await?;
+        let leased = match self.store.lease(grant, self.clock.now()).await? {
+            Leased::Jobs(jobs) => jobs,
+            Leased::NoSuchWorker => return Err(CoordinatorError::NoSuchWorker(request.worker)),
+        };
         leased.into_iter().map(|job| wire::lease(job).map_err(CoordinatorError::from)).collect()
     }
 
@@ -227,12 +234,14 @@ impl Coordinator {
         Ok(WriteResponse { refused: refused.into_iter().map(Into::into).collect() })
     }
 
-    /// Notes that an agent has gone.
+    /// Notes that an agent has gone, and takes back what it still holds.
     ///
     /// # Errors
     /// When the disk refuses.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
-        Ok(self.store.leave(worker, self.clock.now()).await?)
+        self.store.leave(worker, self.clock.now()).await?;
+        self.changed.notify_waiters();
+        Ok(())
     }
 
     /// Sweeps, workers and running jobs.
@@ -282,7 +291,12 @@ impl Coordinator {
         for worker in self.store.list_live_workers().await? {
             if processes::is_gone(&worker) {
                 let leases = self.store.bury(worker.id, self.clock.now()).await?;
-                tracing::info!(worker = worker.id.0, leases, "worker {} is dead; its leases ended", worker.id);
+                tracing::info!(
+                    worker = worker.id.0,
+                    leases,
+                    "worker {} is dead; its leases ended",
+                    worker.id
+                );
             }
         }
         self.changed.notify_waiters();

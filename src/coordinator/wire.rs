@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::protocol::http::{
-    AttemptEnd, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report, RunningJob, SweepState,
-    SweepStatus, TrialCounts, TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report, RunningJob,
+    SweepState, SweepStatus, TrialCounts, TrialResult, TrialState, WorkerStatus,
 };
 use crate::store::{
     Ended, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow, StoreError,
@@ -39,7 +39,8 @@ pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, StoreError> {
         AttemptEnd::Fail { reason, message, log_tail } => Ended::Fail { reason, message, log_tail },
         AttemptEnd::Release => Ended::Release,
     };
-    let reports = outcome.reports.into_iter().map(|r| NewReport { epoch: r.epoch, metrics: r.metrics }).collect();
+    let reports =
+        outcome.reports.into_iter().map(|r| NewReport { epoch: r.epoch, metrics: r.metrics }).collect();
     Ok(NewOutcome { lease: outcome.token.into(), reports, ended })
 }
 
@@ -68,7 +69,8 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
         trial: row.number,
         state,
         seed: row.seed,
-        parameters: serde_json::from_str(&row.parameters).map_err(|_| damaged("has unreadable parameters"))?,
+        parameters: serde_json::from_str(&row.parameters)
+            .map_err(|_| damaged("has unreadable parameters"))?,
         metrics: row.metrics,
         failure: row.failure.map(|failure| Failure {
             reason: failure.reason,

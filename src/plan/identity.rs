@@ -58,13 +58,9 @@ pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
             seed: *seed,
             dataset_checksum,
         }),
-        Task::Command { command, working_directory, parameters, seed, .. } => hash(&Identity::Command {
-            command,
-            working_directory,
-            code,
-            parameters,
-            seed: *seed,
-        }),
+        Task::Command { command, working_directory, parameters, seed, .. } => {
+            hash(&Identity::Command { command, working_directory, code, parameters, seed: *seed })
+        }
     })
 }
 

@@ -157,8 +157,7 @@ fn plan_resnet(
         trial,
         what: format!("dataset `{}` has no checksum", used.name),
     })?;
-    let task =
-        Task::Resnet { parameters: parameters.clone(), seed, dataset_checksum: checksum.clone() };
+    let task = Task::Resnet { parameters: parameters.clone(), seed, dataset_checksum: checksum.clone() };
     Ok(whole_trial(identity::of_task(&task, &BTreeMap::new()), task, recipe.epochs, recipe.threads))
 }
 

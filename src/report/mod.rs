@@ -9,4 +9,4 @@ mod table;
 
 pub use configurations::{Configuration, Spread, by_configuration};
 pub use rank::rank;
-pub use table::{results_table, status_tables, trials_table};
+pub use table::{lines_of, new_table, results_table, status_tables, trials_table};

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
 use super::configurations::{Configuration, Spread, by_configuration};
 use crate::protocol::http::{ResultsResponse, StatusResponse, TrialState};
@@ -28,9 +28,7 @@ pub fn results_table(results: &ResultsResponse) -> String {
         table.add_row(row);
     }
     align_numbers(&mut table, results.swept.len() + 1);
-    let mut text = format!("{table}\n");
-    text += &failures(results);
-    text
+    lines_of(&table) + &failures(results)
 }
 
 /// The metric that ranks first, then accuracies, then the rest by name.
@@ -40,7 +38,9 @@ fn shown_metrics<'a>(results: &'a ResultsResponse, configurations: &[Configurati
         configurations.iter().flat_map(|configuration| configuration.metrics.keys().copied()).collect();
     let mut shown: Vec<&str> = all
         .into_iter()
-        .filter(|name| Some(*name) == ranking || !VOLATILE_METRICS.contains(name) && !UNRANKED_METRICS.contains(name))
+        .filter(|name| {
+            Some(*name) == ranking || !VOLATILE_METRICS.contains(name) && !UNRANKED_METRICS.contains(name)
+        })
         .collect();
     shown.sort_by_key(|name| (Some(*name) != ranking, !name.ends_with("top1"), *name));
     shown
@@ -63,7 +63,8 @@ fn spread(spread: Option<&Spread>) -> String {
 
 /// A line for every trial that failed, so that a hole in the table explains itself.
 fn failures(results: &ResultsResponse) -> String {
-    let failed = results.trials.iter().filter_map(|trial| trial.failure.as_ref().map(|failure| (trial, failure)));
+    let failed =
+        results.trials.iter().filter_map(|trial| trial.failure.as_ref().map(|failure| (trial, failure)));
     // Many trials usually fail for one reason: each is said once.
     let mut by_cause: BTreeMap<(String, &str), Vec<i64>> = BTreeMap::new();
     for (trial, failure) in failed {
@@ -91,14 +92,24 @@ pub fn trials_table<'a>(swept: &[&str], trials: impl Iterator<Item = &'a Trial>)
         row.push(Cell::new(trial.seed));
         table.add_row(row);
     }
-    format!("{table}\n")
+    lines_of(&table)
 }
 
 /// Sweeps, then workers if there are any.
 #[must_use]
 pub fn status_tables(status: &StatusResponse) -> String {
     let mut table = new_table();
-    table.set_header(["sweep", "name", "state", "trials", "queued", "running", "succeeded", "failed", "cancelled"]);
+    table.set_header([
+        "sweep",
+        "name",
+        "state",
+        "trials",
+        "queued",
+        "running",
+        "succeeded",
+        "failed",
+        "cancelled",
+    ]);
     for sweep in &status.sweeps {
         let counts = &sweep.trials;
         let mut row = vec![Cell::new(sweep.id), Cell::new(&sweep.name), Cell::new(word(&sweep.state))];
@@ -108,7 +119,7 @@ pub fn status_tables(status: &StatusResponse) -> String {
         );
         table.add_row(row);
     }
-    let mut text = format!("{table}\n");
+    let mut text = lines_of(&table);
     if !status.workers.is_empty() {
         let mut table = new_table();
         table.set_header(["worker", "host", "process", "slots", "running", "last seen"]);
@@ -122,15 +133,24 @@ pub fn status_tables(status: &StatusResponse) -> String {
                 number(format!("{:.0} s ago", worker.last_seen_seconds)),
             ]);
         }
-        text += &format!("\n{table}\n");
+        text += &format!("\n{}", lines_of(&table));
     }
     text
 }
 
-fn new_table() -> Table {
+/// An empty table as all of ours look: a line below the header and nothing else, so that it copies well.
+#[must_use]
+pub fn new_table() -> Table {
+    const RULE: LineStyle = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(TableStyle::new().header_separator(RULE));
     table
+}
+
+/// The table's lines without the blanks at their ends.
+#[must_use]
+pub fn lines_of(table: &Table) -> String {
+    table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 fn number(text: String) -> Cell {
@@ -166,12 +186,20 @@ pub(super) mod tests {
     use crate::protocol::http::{Failure, SweepState, SweepStatus, TrialCounts, TrialResult, WorkerStatus};
     use crate::vocabulary::{FailureReason, Goal, Metric, SweepId, TrialNumber, WorkerId};
 
-    pub(crate) fn trial(number: i64, seed: u64, parameters: &[(&str, f64)], metrics: &[(&str, f64)]) -> TrialResult {
+    pub(crate) fn trial(
+        number: i64,
+        seed: u64,
+        parameters: &[(&str, f64)],
+        metrics: &[(&str, f64)],
+    ) -> TrialResult {
         TrialResult {
             trial: TrialNumber(number),
             state: TrialState::Succeeded,
             seed,
-            parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect(),
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+                .collect(),
             metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
             failure: None,
         }
@@ -197,9 +225,24 @@ pub(super) mod tests {
             log_tail: String::new(),
         });
         let results = results(vec![
-            trial(1, 0, &[("lr", 0.1)], &[("top1", 40.0), ("rankme", 12.5), ("seconds", 3.0), ("a_top1", 30.0)]),
-            trial(2, 1, &[("lr", 0.1)], &[("top1", 44.0), ("rankme", 13.5), ("seconds", 3.0), ("a_top1", 31.0)]),
-            trial(3, 0, &[("lr", 0.2)], &[("top1", 50.0), ("rankme", 9.25), ("seconds", 3.0), ("a_top1", 39.0)]),
+            trial(
+                1,
+                0,
+                &[("lr", 0.1)],
+                &[("top1", 40.0), ("rankme", 12.5), ("seconds", 3.0), ("a_top1", 30.0)],
+            ),
+            trial(
+                2,
+                1,
+                &[("lr", 0.1)],
+                &[("top1", 44.0), ("rankme", 13.5), ("seconds", 3.0), ("a_top1", 31.0)],
+            ),
+            trial(
+                3,
+                0,
+                &[("lr", 0.2)],
+                &[("top1", 50.0), ("rankme", 9.25), ("seconds", 3.0), ("a_top1", 39.0)],
+            ),
             failed,
         ]);
         insta::assert_snapshot!(results_table(&results));

@@ -29,6 +29,14 @@ pub struct LeasedJob {
     pub cpus: u32,
 }
 
+/// What a worker gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    Jobs(Vec<LeasedJob>),
+    /// Nobody registered under this id; this table may be another than the one that gave it.
+    NoSuchWorker,
+}
+
 /// Names a lease: the job, and the attempt that is its fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseFor {
@@ -56,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses; then nothing was leased.
-    pub async fn lease(&self, grant: Grant, now: Timestamp) -> Result<Vec<LeasedJob>, StoreError> {
+    pub async fn lease(&self, grant: Grant, now: Timestamp) -> Result<Leased, StoreError> {
         self.writer.write(LeaseBatch { grant, now }).await
     }
 
@@ -76,14 +84,6 @@ impl Store {
     pub async fn expire(&self, now: Timestamp, silent_since: Timestamp) -> Result<u64, StoreError> {
         self.writer.write(Expire { now, silent_since }).await
     }
-
-    /// Ends the leases of a worker that is known to be dead, and takes it off the list. Says how many.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn bury(&self, worker: WorkerId, now: Timestamp) -> Result<u64, StoreError> {
-        self.writer.write(Bury { worker, now }).await
-    }
 }
 
 struct LeaseBatch {
@@ -92,9 +92,12 @@ struct LeaseBatch {
 }
 
 impl Request for LeaseBatch {
-    type Answer = Vec<LeasedJob>;
+    type Answer = Leased;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<LeasedJob>, StoreError> {
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Leased, StoreError> {
+        if !super::workers::is_known(connection, self.grant.worker).await? {
+            return Ok(Leased::NoSuchWorker);
+        }
         let event = Event::Lease { worker: self.grant.worker, lasts: self.grant.lasts };
         let mut leased = Vec::new();
         for job in find_leasable(connection, &self.grant, self.now).await? {
@@ -110,7 +113,7 @@ impl Request for LeaseBatch {
                 });
             }
         }
-        Ok(leased)
+        Ok(Leased::Jobs(leased))
     }
 }
 
@@ -224,31 +227,5 @@ impl Request for Expire {
         }
         super::workers::mark_silent_left(connection, self.silent_since, self.now).await?;
         Ok(expired)
-    }
-}
-
-struct Bury {
-    worker: WorkerId,
-    now: Timestamp,
-}
-
-impl Request for Bury {
-    type Answer = u64;
-
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, StoreError> {
-        let held = sqlx::query!(
-            "-- list_leases_of_worker
-            SELECT id AS \"id!\", attempt FROM jobs WHERE state = 'leased' AND worker_id = ?",
-            self.worker.0
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        let ended = held.len();
-        for row in held {
-            let event = Event::WorkerDied { attempt: Attempt(row.attempt) };
-            transition::apply(connection, JobId(row.id), &event, &Remains::default(), self.now).await?;
-        }
-        super::workers::mark_left(connection, self.worker, self.now).await?;
-        Ok(u64::try_from(ended).unwrap_or(u64::MAX))
     }
 }

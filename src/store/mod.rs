@@ -13,7 +13,7 @@ mod transition;
 mod workers;
 mod writer;
 
-pub use leases::{Beat, Grant, LeaseFor, LeasedJob, RefusedLease};
+pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     FailureRow, RunningJobRow, SweepCounts, SweepRow, TrialRow, WorkerRow, find_next_due, find_sweep,
@@ -121,3 +121,6 @@ impl Reader {
         &mut self.0
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -267,7 +267,10 @@ pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
 ///
 /// # Errors
 /// When the file can't be read.
-pub async fn find_next_due(reader: &mut Reader, sweep: Option<SweepId>) -> Result<Option<Timestamp>, StoreError> {
+pub async fn find_next_due(
+    reader: &mut Reader,
+    sweep: Option<SweepId>,
+) -> Result<Option<Timestamp>, StoreError> {
     let sweep = sweep.map(|id| id.0);
     let due = sqlx::query_scalar!(
         "-- find_next_due

@@ -2,9 +2,11 @@
 
 use sqlx::SqliteConnection;
 
+use super::transition::{self, Remains};
 use super::writer::Request;
 use super::{Store, StoreError};
-use crate::vocabulary::{Timestamp, WorkerId};
+use crate::lease::Event;
+use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
 
 /// An agent that says that it is there.
 #[derive(Debug, Clone)]
@@ -35,12 +37,21 @@ impl Store {
         self.writer.write(Register { worker, now }).await
     }
 
-    /// Notes that an agent has gone. Leases that it still holds run out by themselves.
+    /// Notes that an agent has gone, and takes back what it still holds: a lease may have been granted in the very
+    /// moment in which it left.
     ///
     /// # Errors
     /// When the disk refuses.
     pub async fn leave(&self, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
         self.writer.write(Leave { worker, now }).await
+    }
+
+    /// Ends the leases of a worker that is known to be dead, and takes it off the list. Says how many.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn bury(&self, worker: WorkerId, now: Timestamp) -> Result<u64, StoreError> {
+        self.writer.write(Bury { worker, now }).await
     }
 
     /// Agents that have not said goodbye.
@@ -106,8 +117,61 @@ impl Request for Leave {
     type Answer = ();
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        end_leases(connection, self.worker, |attempt| Event::Release { attempt }, self.now).await?;
         mark_left(connection, self.worker, self.now).await
     }
+}
+
+struct Bury {
+    worker: WorkerId,
+    now: Timestamp,
+}
+
+impl Request for Bury {
+    type Answer = u64;
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+        let ended =
+            end_leases(connection, self.worker, |attempt| Event::WorkerDied { attempt }, self.now).await?;
+        mark_left(connection, self.worker, self.now).await?;
+        Ok(ended)
+    }
+}
+
+/// Ends every lease that a worker holds; says how many.
+async fn end_leases(
+    connection: &mut SqliteConnection,
+    worker: WorkerId,
+    event: fn(Attempt) -> Event,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let held = sqlx::query!(
+        "-- list_leases_of_worker
+        SELECT id AS \"id!\", attempt FROM jobs WHERE state = 'leased' AND worker_id = ?",
+        worker.0
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let ended = held.len();
+    for row in held {
+        let event = event(Attempt(row.attempt));
+        transition::apply(connection, JobId(row.id), &event, &Remains::default(), now).await?;
+    }
+    Ok(u64::try_from(ended).unwrap_or(u64::MAX))
+}
+
+pub(super) async fn is_known(
+    connection: &mut SqliteConnection,
+    worker: WorkerId,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        "-- find_worker
+        SELECT EXISTS (SELECT 1 FROM workers WHERE id = ?) AS \"found!: bool\"",
+        worker.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(found)
 }
 
 pub(super) async fn mark_left(

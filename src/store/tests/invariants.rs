@@ -1,0 +1,50 @@
+use crate::store::Store;
+
+/// What holds after every transaction, whatever happened. Serves every level of tests.
+pub(crate) async fn check_invariants(store: &Store) {
+    for (what, query) in INVARIANTS {
+        let violations: i64 = sqlx::query_scalar(*query).fetch_one(&store.readers).await.unwrap();
+        assert_eq!(violations, 0, "{what}");
+    }
+}
+
+/// Each query counts violations.
+const INVARIANTS: &[(&str, &str)] = &[
+    (
+        "a sweep's kept counts are what counting would give",
+        "SELECT COUNT(*) FROM sweeps WHERE
+           (trials_queued, trials_running, trials_succeeded, trials_failed, trials_cancelled) <> (
+             SELECT COALESCE(SUM(state IN ('blocked', 'queued')), 0), COALESCE(SUM(state = 'leased'), 0),
+                    COALESCE(SUM(state = 'succeeded'), 0), COALESCE(SUM(state = 'failed'), 0),
+                    COALESCE(SUM(state = 'cancelled'), 0)
+             FROM trials JOIN jobs ON jobs.id = trials.job_id WHERE trials.sweep_id = sweeps.id)",
+    ),
+    (
+        "a job has an open attempt exactly while it is leased, and it is the newest",
+        "SELECT COUNT(*) FROM jobs WHERE
+           (SELECT COUNT(*) FROM attempts WHERE job_id = jobs.id AND outcome IS NULL) <> (state = 'leased')
+           OR COALESCE((SELECT MAX(attempt) FROM attempts WHERE job_id = jobs.id), 0) <> attempt",
+    ),
+    (
+        "a job's last outcome is that of its newest ended attempt",
+        "SELECT COUNT(*) FROM jobs WHERE last_outcome IS NOT
+           (SELECT outcome FROM attempts WHERE job_id = jobs.id AND outcome IS NOT NULL ORDER BY attempt DESC LIMIT 1)",
+    ),
+    (
+        "open needs are what counting would give, and only a job without any is queued, leased or succeeded",
+        "SELECT COUNT(*) FROM jobs WHERE open_needs <>
+           (SELECT COUNT(*) FROM jobs AS need WHERE need.state <> 'succeeded' AND
+              (need.id = jobs.parent_id
+               OR need.id IN (SELECT required_id FROM job_requirements WHERE job_id = jobs.id)))
+           OR (open_needs > 0 AND state IN ('queued', 'leased', 'succeeded'))",
+    ),
+    ("a job with all it needs is not blocked", "SELECT COUNT(*) FROM jobs WHERE open_needs = 0 AND state = 'blocked'"),
+    (
+        "reports were made under an attempt that there was",
+        "SELECT COUNT(*) FROM reports LEFT JOIN attempts USING (job_id, attempt) WHERE attempts.job_id IS NULL",
+    ),
+    (
+        "a sweep lists every job in which a trial ends",
+        "SELECT COUNT(*) FROM trials LEFT JOIN sweep_jobs USING (sweep_id, job_id) WHERE sweep_jobs.job_id IS NULL",
+    ),
+];

@@ -1,0 +1,188 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::store::{Beat, RefusedLease, list_running, list_workers};
+use crate::vocabulary::{Attempt, JobId};
+
+#[tokio::test]
+async fn jobs_are_leased_in_order_and_each_once() {
+    let fixture = Fixture::new().await;
+    fixture.submit("s", &["a", "b", "c"]).await;
+    let first = fixture.lease(2, 0).await;
+    assert_eq!(
+        first.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(),
+        ["\"work of a\"", "\"work of b\""]
+    );
+    let rest = fixture.lease(9, 0).await;
+    assert_eq!(rest.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(), ["\"work of c\""]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn callers_at_the_same_moment_never_get_the_same_job() {
+    let fixture = Fixture::new().await;
+    let hashes: Vec<String> = (0..100).map(|n| format!("job{n}")).collect();
+    fixture.submit("s", &hashes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let callers = (0..50).map(|_| {
+        let (store, worker) = (fixture.store.clone(), fixture.anne);
+        tokio::spawn(async move {
+            jobs(
+                store
+                    .lease(Grant { worker, sweep: None, most: 2, lasts: LASTS }, Timestamp(0))
+                    .await
+                    .unwrap(),
+            )
+        })
+    });
+    let mut leased = BTreeSet::new();
+    for caller in callers.collect::<Vec<_>>() {
+        for job in caller.await.unwrap() {
+            assert!(leased.insert(job.lease.job), "job {} was leased twice", job.lease.job);
+        }
+    }
+    assert_eq!(leased.len(), 100);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn only_jobs_of_the_named_sweep_are_leased() {
+    let fixture = Fixture::new().await;
+    fixture.submit("one", &["a"]).await;
+    let two = fixture.submit("two", &["b"]).await;
+    let leased = fixture.lease_for(fixture.anne, Some(two), 9, 0).await;
+    assert_eq!(leased.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(), ["\"work of b\""]);
+}
+
+#[tokio::test]
+async fn an_expired_lease_goes_to_somebody_else_and_the_late_worker_is_refused() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let bob = fixture.store.register(worker("bob"), Timestamp(0)).await.unwrap();
+    let late = fixture.lease_one(0).await;
+    assert!(fixture.report(late, 1, 10.0).await);
+    assert_eq!(fixture.store.expire(Timestamp(59_999), Timestamp(-1)).await.unwrap(), 0);
+    assert_eq!(fixture.store.expire(Timestamp(60_000), Timestamp(-1)).await.unwrap(), 1);
+    let current = fixture.lease_for(bob, None, 1, 60_000).await[0].lease;
+    assert_eq!(current, LeaseFor { job: late.job, attempt: Attempt(2) });
+
+    assert!(!fixture.report(late, 2, 99.0).await);
+    assert!(!fixture.finish(late, complete(), 60_001).await);
+    let beat = Beat { worker: fixture.anne, leases: vec![late], lasts: LASTS };
+    let refused = fixture.store.heartbeat(beat, Timestamp(60_002)).await.unwrap();
+    let message = "attempt 1 is no longer leased: the job is leased under attempt 2".to_owned();
+    assert_eq!(refused, [RefusedLease { lease: late, message }]);
+
+    assert_eq!(fixture.states(sweep).await, ["leased"]);
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 10.0).metrics);
+    assert!(fixture.report(current, 1, 20.0).await);
+    assert!(fixture.finish(current, complete(), 60_003).await);
+    assert_eq!(fixture.states(sweep).await, ["succeeded"]);
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 20.0).metrics);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_keeps_a_lease_alive() {
+    let fixture = Fixture::new().await;
+    fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    let beat = Beat { worker: fixture.anne, leases: vec![lease], lasts: LASTS };
+    assert_eq!(fixture.store.heartbeat(beat, Timestamp(30_000)).await.unwrap(), []);
+    assert_eq!(fixture.store.expire(Timestamp(60_000), Timestamp(-1)).await.unwrap(), 0);
+    assert_eq!(fixture.store.expire(Timestamp(90_000), Timestamp(-1)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_twice_counts_once() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    let outcome = NewOutcome { lease, reports: vec![report(1, 5.0)], ended: complete() };
+    for _ in 0..2 {
+        assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap(), []);
+    }
+    assert_eq!(fixture.states(sweep).await, ["succeeded"]);
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 5.0).metrics);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn one_refusal_in_a_batch_does_not_touch_the_others() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    let leased = fixture.lease(2, 0).await;
+    let second = &leased[1];
+    let stale = LeaseFor { job: leased[0].lease.job, attempt: Attempt(7) };
+    let unknown = LeaseFor { job: JobId(999), attempt: Attempt(1) };
+    let outcomes = [stale, unknown, second.lease].map(|lease| NewOutcome {
+        lease,
+        reports: vec![report(1, 1.0)],
+        ended: complete(),
+    });
+    let refused = fixture.store.finish(outcomes.to_vec(), Timestamp(1)).await.unwrap();
+    assert_eq!(refused.iter().map(|refused| refused.lease).collect::<Vec<_>>(), [stale, unknown]);
+    assert_eq!(fixture.states(sweep).await, ["leased", "succeeded"]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_job_given_back_is_leased_again_at_once() {
+    let fixture = Fixture::new().await;
+    fixture.submit("s", &["a"]).await;
+    for attempt in 1..20 {
+        let lease = fixture.lease_one(0).await;
+        assert_eq!(lease.attempt, Attempt(attempt));
+        assert!(fixture.finish(lease, Ended::Release, 0).await);
+    }
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_dead_workers_leases_end_and_it_leaves_the_list() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    fixture.lease(1, 0).await;
+    assert_eq!(fixture.store.bury(fixture.anne, Timestamp(1)).await.unwrap(), 1);
+    assert_eq!(fixture.states(sweep).await, ["queued", "queued"]);
+    assert_eq!(list_workers(&mut fixture.store.reader().await.unwrap()).await.unwrap(), []);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_gives_back_what_it_holds() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.store.leave(fixture.anne, Timestamp(1)).await.unwrap();
+    assert_eq!(fixture.states(sweep).await, ["queued"]);
+    assert!(!fixture.finish(lease, complete(), 2).await);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_silent_worker_leaves_the_list_and_comes_back_with_its_next_heartbeat() {
+    let fixture = Fixture::new().await;
+    fixture.store.expire(Timestamp(500), Timestamp(400)).await.unwrap();
+    assert_eq!(fixture.store.list_live_workers().await.unwrap(), []);
+    let beat = Beat { worker: fixture.anne, leases: vec![], lasts: LASTS };
+    fixture.store.heartbeat(beat, Timestamp(600)).await.unwrap();
+    let live = fixture.store.list_live_workers().await.unwrap();
+    assert_eq!((live[0].id, live[0].started_ticks), (fixture.anne, u64::MAX));
+    fixture.store.leave(fixture.anne, Timestamp(700)).await.unwrap();
+    assert_eq!(fixture.store.list_live_workers().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn running_jobs_show_their_epoch_and_the_sweeps_metric() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.report(lease, 1, 10.0).await;
+    fixture.report(lease, 2, 12.5).await;
+    let running = list_running(&mut fixture.store.reader().await.unwrap()).await.unwrap();
+    assert_eq!(running.len(), 1);
+    assert_eq!((running[0].sweep, running[0].trial), (sweep, TrialNumber(1)));
+    assert_eq!((running[0].reported_epoch, running[0].metric), (2, Some(12.5)));
+    let workers = list_workers(&mut fixture.store.reader().await.unwrap()).await.unwrap();
+    assert_eq!(workers[0].running, 1);
+}

@@ -1,0 +1,177 @@
+use super::*;
+use crate::store::{StoreError, Submitted, find_next_due, find_sweep, list_sweeps};
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_reopening() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.report(lease, 3, 42.0).await;
+    fixture.finish(lease, complete(), 1).await;
+    let path = fixture.folder.path().join("sweep.db");
+    fixture.store.clone().close().await;
+
+    let store = Store::open(&path).await.unwrap();
+    let mut reader = store.reader().await.unwrap();
+    let row = find_sweep(&mut reader, sweep).await.unwrap().unwrap();
+    assert_eq!((row.counts.succeeded, row.counts.queued), (1, 1));
+    assert_eq!((row.swept, row.metric.unwrap().goal), (vec!["job".to_owned()], Goal::Maximize));
+    let trials = list_trials(&mut reader, sweep).await.unwrap();
+    assert_eq!(trials[0].metrics, report(3, 42.0).metrics);
+    assert_eq!(trials[0].seed, u64::MAX);
+    check_invariants(&store).await;
+}
+
+#[tokio::test]
+async fn a_write_after_closing_is_an_error_and_not_a_hang() {
+    let fixture = Fixture::new().await;
+    fixture.store.clone().close().await;
+    let refused = fixture.store.register(worker("late"), Timestamp(0)).await;
+    assert!(matches!(refused, Err(StoreError::Closed)));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sweep.db");
+    std::fs::write(&path, "results of my thesis, copied by hand\n".repeat(99)).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(Store::open(&path).await.is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn the_same_expansion_is_the_same_sweep() {
+    let fixture = Fixture::new().await;
+    let sweep_id = fixture.submit("s", &["a"]).await;
+    let again = fixture.store.submit(sweep("s", vec![job("a")]), Timestamp(9)).await.unwrap();
+    assert_eq!(again, Submitted { sweep: sweep_id, jobs_reused: 0, is_existing: true });
+    assert_eq!(list_sweeps(&mut fixture.store.reader().await.unwrap()).await.unwrap().len(), 1);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_second_sweep_joins_jobs_that_are_there() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit("one", &["a", "b"]).await;
+    let done = fixture.lease_one(0).await;
+    fixture.report(done, 1, 7.0).await;
+    fixture.finish(done, complete(), 1).await;
+    let two =
+        fixture.store.submit(sweep("two", vec![job("a"), job("b"), job("c")]), Timestamp(2)).await.unwrap();
+    assert_eq!((two.jobs_reused, two.is_existing), (1, false));
+    assert_eq!(fixture.states(two.sweep).await, ["succeeded", "queued", "queued"]);
+    assert_eq!(fixture.trials(two.sweep).await[0].metrics, report(1, 7.0).metrics);
+
+    let shared = fixture.lease_one(3).await;
+    fixture.finish(shared, complete(), 4).await;
+    assert_eq!(fixture.states(one).await, ["succeeded", "succeeded"]);
+    assert_eq!(fixture.states(two.sweep).await, ["succeeded", "succeeded", "queued"]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_failed_trial_says_why_and_a_retry_reopens_it() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    assert!(fixture.finish(lease, fail("exit:3"), 1).await);
+    let failure = fixture.trials(sweep).await.remove(0).failure.unwrap();
+    assert_eq!((failure.reason.to_string().as_str(), failure.message.as_str()), ("exit:3", "it broke"));
+    assert_eq!(failure.log_tail, "last words");
+    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(fixture.states(sweep).await, ["queued"]);
+    assert_eq!(fixture.trials(sweep).await[0].failure, None);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_new_sweep_reopens_the_failed_jobs_that_it_shares() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit("one", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.finish(lease, fail("nan"), 1).await;
+    fixture.submit("two", &["a"]).await;
+    assert_eq!(fixture.states(one).await, ["queued"]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_job_that_failed_once_waits_before_its_next_try() {
+    let fixture = Fixture::new().await;
+    let sweep_id =
+        fixture.store.submit(sweep("s", vec![NewJob { retries: 1, ..job("a") }]), Timestamp(0)).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.finish(lease, fail("exit:1"), 10).await;
+    assert_eq!(fixture.lease(1, 1_009).await, []);
+    let mut reader = fixture.store.reader().await.unwrap();
+    for scope in [None, Some(sweep_id.unwrap().sweep)] {
+        assert_eq!(find_next_due(&mut reader, scope).await.unwrap(), Some(Timestamp(1_010)));
+    }
+    assert_eq!(fixture.lease(1, 1_010).await.len(), 1);
+}
+
+/// Parent a, its child b, and c, which reads the final weights of both.
+fn family() -> NewSweep {
+    let child = NewJob { parent: Some(0), first_epoch: 11, last_epoch: 20, ..job("b") };
+    let student = NewJob { requires: vec![0, 1], ..job("c") };
+    sweep("family", vec![job("a"), child, student])
+}
+
+#[tokio::test]
+async fn a_job_is_leasable_when_all_that_it_needs_has_succeeded() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
+    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
+    for (now, states) in [(1, ["succeeded", "queued", "blocked"]), (2, ["succeeded", "succeeded", "queued"])]
+    {
+        let leased = fixture.lease(9, now).await;
+        assert_eq!(leased.len(), 1, "only one at a time has all that it needs");
+        fixture.finish(leased[0].lease, complete(), now).await;
+        assert_eq!(fixture.states(sweep).await, states);
+        check_invariants(&fixture.store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_fails_for_good_fails_all_that_needs_it_and_a_retry_reopens_all() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
+    let lease = fixture.lease_one(0).await;
+    fixture.finish(lease, fail("bad_config"), 1).await;
+    assert_eq!(fixture.states(sweep).await, ["failed", "failed", "failed"]);
+    let reasons: Vec<_> = fixture
+        .trials(sweep)
+        .await
+        .into_iter()
+        .map(|trial| trial.failure.unwrap().reason.to_string())
+        .collect();
+    assert_eq!(reasons, ["bad_config", "upstream", "upstream"]);
+    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 3);
+    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_request_that_fails_alone_does_not_take_its_group_with_it() {
+    let fixture = Fixture::new().await;
+    // The table refuses an epoch 0, and with it the transaction that both of these share.
+    let wrong = NewJob { first_epoch: 0, ..job("a") };
+    let (refused, stored) = tokio::join!(
+        fixture.store.submit(sweep("wrong", vec![wrong]), Timestamp(0)),
+        fixture.store.submit(sweep("right", vec![job("b")]), Timestamp(0))
+    );
+    assert!(refused.is_err());
+    assert_eq!(fixture.states(stored.unwrap().sweep).await, ["queued"]);
+    assert_eq!(list_sweeps(&mut fixture.store.reader().await.unwrap()).await.unwrap().len(), 1);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_never_registered_gets_no_job() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let stranger = Grant { worker: WorkerId(999), sweep: None, most: 1, lasts: LASTS };
+    assert_eq!(fixture.store.lease(stranger, Timestamp(0)).await.unwrap(), Leased::NoSuchWorker);
+    assert_eq!(fixture.states(sweep).await, ["queued"]);
+}
