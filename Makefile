@@ -1,0 +1,74 @@
+# `make demo` and `make test` work from nothing; the other targets are their parts.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Any Python from 3.10 on; the trainer links the libtorch inside the `torch` package that it installs.
+PYTHON ?= python3
+# Another wheel index, for instance PyTorch's CPU-only one: make demo TORCH_INDEX_URL=…
+TORCH_INDEX_URL ?=
+TORCH_VERSION := 2.11.0
+
+TORCH := .venv/.torch-$(TORCH_VERSION)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+SAMPLE := worker/assets/cifar10-sample
+
+help: ## Show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: build sample ## Run a small real sweep on real images and show its results
+	@echo "== sweep run sweeps/demo.yaml"
+	@target/release/sweep run sweeps/demo.yaml
+
+sample: build ## Import the sample images that the repository ships
+	@target/release/sweep data import cifar10-sample --train $(SAMPLE)-train.tar.xz --test $(SAMPLE)-test.tar.xz \
+		--eval shifted=$(SAMPLE)-shifted.tar.xz
+
+build: $(TORCH) ## Build sweep, sweep-worker and sweep-trainer (release)
+	@echo "== build (release)"
+	@cargo build --release --locked --workspace --bins
+
+venv: $(TORCH) ## Make .venv with PyTorch
+
+$(TORCH):
+	@echo "== .venv with torch $(TORCH_VERSION) (about 5 GB; minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit("make: needs Python 3.10 or newer; name one with PYTHON=…") if sys.version_info < (3, 10) else None'
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet --no-input --disable-pip-version-check "torch==$(TORCH_VERSION)" \
+		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
+	@touch $@
+
+test: lint test-run ## Set up, lint and run every test
+
+# The binaries first: tests start them, whatever package a test belongs to.
+test-run: $(TORCH)
+	@echo "== build (tests)"
+	@cargo build --locked --workspace --bins
+	@cargo test --locked --workspace --lib --bins --tests --no-run
+	@echo "== test"
+	@mkdir -p target && cargo test --locked --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee target/test.log
+	@awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
+		END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' target/test.log
+
+lint: $(TORCH) ## Check formatting and lints
+	@echo "== lint"
+	@cargo fmt --all --check
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
+	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
+	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
+
+bench: build ## Time a thousand trials of /bin/true beside a bare xargs
+	@benches/tasks.sh
+
+sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
+	@rm -rf .sqlx target/schema.db && mkdir -p .sqlx target
+	@$(PYTHON) -c 'import glob, sqlite3; db = sqlite3.connect("target/schema.db"); [db.executescript(open(f).read()) for f in sorted(glob.glob("migrations/*.sql"))]'
+	@touch src/lib.rs
+	@SQLX_OFFLINE_DIR="$(CURDIR)/.sqlx" DATABASE_URL="sqlite://$(CURDIR)/target/schema.db" cargo check --package sweep
+
+clean: ## Remove what was built; results in .sweep/ and .venv stay
+	@cargo clean
+
+.PHONY: help demo sample build venv test test-run lint bench sqlx clean

@@ -1,0 +1,229 @@
+//! The real programs on command trials: no libtorch, no GPU, no dataset.
+
+mod harness;
+
+use harness::{Project, signal, stable, wait_until};
+
+/// Six trials that report once.
+const QUICK: &str = r#"
+name: quick
+command: [sh, -c, 'echo "{\"loss\": {{x}}.5}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+seeds: 2
+parameters:
+  x: [3, 1, 2]
+"#;
+
+/// Trials that note their start in a file and wait for another to appear: none ends before the test says so.
+const GATED: &str = r#"
+name: gated
+command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate && ! test -e gate-{{x}}; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters:
+  x: [1, 2, 3, 4]
+"#;
+
+#[test]
+fn run_ends_with_a_table_and_its_repetition_shows_the_same() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    let first = project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    insta::assert_snapshot!("table", first.stdout());
+    let again = project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    assert_eq!(again.stdout(), first.stdout());
+    assert!(again.stderr().contains("was there already"), "{}", again.stderr());
+    assert_eq!(project.processes("sweep-worker"), Vec::<i32>::new());
+}
+
+#[test]
+fn documents_of_submit_status_and_results_keep_their_form() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    insta::assert_json_snapshot!(
+        "submit",
+        project.sweep(&["submit", "quick.yaml", "x=1,2", "--json"]).json()
+    );
+    insta::assert_json_snapshot!("status", project.status());
+    project.sweep(&["worker", "--until-drained"]).exits_with(0);
+    insta::assert_json_snapshot!("results", project.results("1"));
+    insta::assert_json_snapshot!("expand", project.sweep(&["expand", "quick.yaml", "x=1", "--json"]).json());
+}
+
+#[test]
+fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
+    let cases = [
+        ("unknown", "parameters: {method: ce, widht: 8}", "did you mean `width`"),
+        ("type", "parameters: {method: ce, width: wide}", "width"),
+        ("empty", "parameters: {method: ce, width: []}", "width"),
+        ("twice", "parameters: {method: ce, width: 8, width: 16}", "width"),
+        ("yaml", "parameters: [", "broken.yaml"),
+        ("dataset", "parameters: {method: ce, dataset: nowhere}", "sweep data import nowhere"),
+        ("later", "parameters: {method: kd, teacher: ema}", "not available"),
+        ("effect", "parameters: {method: ce, mask_ratio: 0.5}", "no effect"),
+        ("key", "parametres: {method: ce}", "did you mean `parameters`"),
+    ];
+    for (name, spec, said) in cases {
+        let project = Project::new();
+        project.write("broken.yaml", spec);
+        for command in ["run", "submit"] {
+            let refused = project.sweep(&[command, "broken.yaml"]).exits_with(2);
+            assert!(refused.stderr().contains(said), "{name}: {}", refused.stderr());
+            assert_eq!(refused.stdout(), "", "{name}");
+            assert!(!project.has_state(), "{name}: something was stored");
+        }
+    }
+    let project = Project::new();
+    for command in ["run", "submit", "expand"] {
+        let missing = project.sweep(&[command, "missing.yaml"]).exits_with(2);
+        assert!(missing.stderr().contains("there is no spec `missing.yaml`"), "{}", missing.stderr());
+    }
+    assert!(!project.has_state());
+}
+
+#[test]
+fn what_is_not_there_exits_2() {
+    let project = Project::new();
+    let nothing = project.sweep(&["status"]).exits_with(2);
+    assert!(nothing.stderr().contains("sweep run SPEC"), "{}", nothing.stderr());
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let missing = project.sweep(&["results", "7"]).exits_with(2);
+    assert_eq!(missing.stderr(), "error: there is no sweep 7\n");
+}
+
+#[test]
+fn a_failed_trial_exits_1_says_why_and_can_be_retried() {
+    let project = Project::new();
+    let spec =
+        "name: moody\ncommand: [sh, -c, 'echo no luck >&2; test -e luck']\nretries: 0\nparameters: {}\n";
+    project.write("moody.yaml", spec);
+    let failed = project.sweep(&["run", "moody.yaml"]).exits_with(1);
+    assert!(failed.stdout().contains("1 failed (exit:1)"), "{}", failed.stdout());
+    let document = project.results("1");
+    assert_eq!(document["results"][0]["failure"]["log_tail"], "no luck\n");
+    project.write("luck", "");
+    project.sweep(&["run", "moody.yaml"]).exits_with(1);
+    project.sweep(&["retry", "1"]).exits_with(0);
+    project.sweep(&["run", "moody.yaml"]).exits_with(0);
+}
+
+#[test]
+fn a_run_that_is_interrupted_goes_on_without_repeating_finished_trials() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "1"]);
+    wait_until("the first trial", || project.read("started").contains('1'));
+    project.write("gate-1", "");
+    wait_until("the second trial's start", || project.read("started").contains('2'));
+    signal("INT", run.pid());
+    assert_eq!(run.exit_code(), Some(1));
+    assert!(run.log().contains("goes on from here"), "{}", run.log());
+    assert_eq!(project.processes("sweep-worker"), Vec::<i32>::new());
+
+    assert_eq!(finished_trials(&project), ["1"]);
+    project.write("gate", "");
+    project.sweep(&["run", "gated.yaml"]).exits_with(0);
+    let first_starts = project.read("started").lines().filter(|line| *line == "1").count();
+    assert_eq!(first_starts, 1, "a finished trial ran again");
+    assert_same_as_undisturbed(&project, &[]);
+}
+
+#[test]
+fn a_run_whose_every_process_is_killed_goes_on() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "2"]);
+    wait_until("two trials", || project.read("started").lines().count() == 2);
+    let workers = project.processes("sweep-worker");
+    signal("KILL", run.pid());
+    workers.iter().for_each(|worker| signal("KILL", *worker));
+    assert_eq!(run.exit_code(), None);
+    wait_until("the trials to end with their agent", || project.processes("sh").is_empty());
+    project.write("gate", "");
+    project.sweep(&["run", "gated.yaml"]).exits_with(0);
+    assert_same_as_undisturbed(&project, &[]);
+}
+
+#[test]
+fn a_worker_that_is_killed_is_replaced() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "1"]);
+    wait_until("the first trial", || project.read("started").contains('1'));
+    let [worker] = project.processes("sweep-worker")[..] else { panic!("one worker") };
+    signal("KILL", worker);
+    wait_until("its trial to be tried again", || project.read("started").lines().count() == 2);
+    project.write("gate", "");
+    assert_eq!(run.exit_code(), Some(0));
+    assert_same_as_undisturbed(&project, &[]);
+}
+
+#[test]
+fn a_stopped_workers_jobs_go_to_another_and_its_late_writes_are_refused() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut run = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1", "--lease", "1"]);
+    wait_until("the first trial", || project.read("started").contains('1'));
+    let [stopped] = project.processes("sweep-worker")[..] else { panic!("one worker") };
+    signal("STOP", stopped);
+    // The coordinator runs, so this one is its client.
+    let mut second = project.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    wait_until("the job's second attempt", || project.read("started").lines().count() == 2);
+    project.write("gate", "");
+    project.wait_for_status("the second worker to finish all", |status| {
+        status["sweeps"][0]["trials"]["succeeded"] == 1
+    });
+    signal("CONT", stopped);
+    assert_eq!(second.exit_code(), Some(0));
+    assert_eq!(run.exit_code(), Some(0));
+    assert_same_as_undisturbed(&project, &["x=1"]);
+}
+
+#[test]
+fn while_a_run_goes_on_other_commands_go_through_its_coordinator() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    project.write("quick.yaml", QUICK);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "1"]);
+    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+    assert_eq!(project.status()["workers"].as_array().unwrap().len(), 1);
+    // A second run is a client of the first, with a worker for its own sweep.
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 0);
+    project.write("gate", "");
+    assert_eq!(run.exit_code(), Some(0));
+    assert_same_as_undisturbed(&project, &[]);
+}
+
+#[test]
+fn parameters_never_become_shell_text() {
+    let project = Project::new();
+    let spec = r#"
+name: quoting
+command: [sh, -c, 'printf %s "$1" > "out-$SWEEP_TRIAL"', sh, '{{value}}']
+parameters:
+  value: ["$(touch pwned)", "a b", "it's \"quoted\"", "new\nline", "<&>"]
+"#;
+    project.write("quoting.yaml", spec);
+    project.sweep(&["run", "quoting.yaml"]).exits_with(0);
+    let written: Vec<_> = (1..=5).map(|trial| project.read(&format!("out-{trial}"))).collect();
+    assert_eq!(written, ["$(touch pwned)", "a b", "it's \"quoted\"", "new\nline", "<&>"]);
+    assert!(!project.path("pwned").exists());
+}
+
+/// The trials that have a result, by the value of `x`.
+fn finished_trials(project: &Project) -> Vec<String> {
+    let results = project.results("1");
+    let succeeded =
+        results["results"].as_array().unwrap().iter().filter(|result| result["state"] == "succeeded");
+    succeeded.map(|result| result["parameters"]["x"].to_string()).collect()
+}
+
+fn assert_same_as_undisturbed(project: &Project, overrides: &[&str]) {
+    let alone = project.beside();
+    alone.write("gated.yaml", GATED);
+    alone.write("gate", "");
+    alone.sweep(&[&["run", "gated.yaml"], overrides].concat()).exits_with(0);
+    assert_eq!(stable(&project.results("1")), stable(&alone.results("1")));
+    assert_eq!(project.processes("sweep-worker"), Vec::<i32>::new());
+}

@@ -1,0 +1,215 @@
+//! Starts the real programs in a folder of their own, owns what it started, and shows its output when a test fails.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longer than anything takes on a busy machine; reached only when something hangs.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A project folder with datasets of its own.
+pub(crate) struct Project {
+    pub(crate) folder: tempfile::TempDir,
+    datasets: PathBuf,
+}
+
+impl Project {
+    pub(crate) fn new() -> Project {
+        let folder = tempfile::tempdir().unwrap();
+        let datasets = folder.path().join("data");
+        Project { folder, datasets }
+    }
+
+    /// Another project that sees the same datasets.
+    pub(crate) fn beside(&self) -> Project {
+        Project { folder: tempfile::tempdir().unwrap(), datasets: self.datasets.clone() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub(crate) fn has_state(&self) -> bool {
+        self.path(".sweep").exists()
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("XDG_DATA_HOME", &self.datasets)
+            .env_remove("SWEEP_COORDINATOR")
+            .env_remove("SWEEP_TOKEN")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to its end; whatever it says is kept.
+    pub(crate) fn sweep(&self, arguments: &[&str]) -> Finished {
+        Finished { arguments: arguments.join(" "), output: self.command(arguments).output().unwrap() }
+    }
+
+    /// Starts in the background, in a process group of its own like a shell's job.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        use std::os::unix::process::CommandExt;
+        let log = self.path(&format!("{}.log", arguments.join("-").replace('/', "_")));
+        let file = fs::File::create(&log).unwrap();
+        let child = self
+            .command(arguments)
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Running { child, log }
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        self.sweep(&["status", "--json"]).json()
+    }
+
+    pub(crate) fn results(&self, sweep: &str) -> Value {
+        self.sweep(&["results", sweep, "--json"]).json()
+    }
+
+    /// Waits until the status shows what is wanted.
+    pub(crate) fn wait_for_status(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        wait_until(what, || self.has_state() && holds(&self.status()));
+    }
+
+    /// Processes of the worker or of trials that belong to this project, by name.
+    pub(crate) fn processes(&self, name: &str) -> Vec<i32> {
+        let folder = self.folder.path().to_string_lossy().into_owned();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            let Ok(line) = fs::read_to_string(entry.path().join("cmdline")) else { continue };
+            let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            let program = line.split('\0').next().unwrap_or_default();
+            let is_named = Path::new(program).file_name().is_some_and(|file| file == name);
+            if is_named && (line.contains(&folder) || cwd.starts_with(&folder)) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+}
+
+/// A command that has ended.
+pub(crate) struct Finished {
+    arguments: String,
+    pub(crate) output: Output,
+}
+
+impl Finished {
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn exits_with(self, code: i32) -> Finished {
+        assert_eq!(
+            self.output.status.code(),
+            Some(code),
+            "sweep {}\nstdout:\n{}\nstderr:\n{}",
+            self.arguments,
+            self.stdout(),
+            self.stderr()
+        );
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(self) -> Value {
+        let finished = self.exits_with(0);
+        serde_json::from_slice(&finished.output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", finished.stdout()))
+    }
+}
+
+/// A command in the background; killed with the test.
+pub(crate) struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits for its end; its exit code, or nothing if a signal ended it.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let mut status = None;
+        let child = &mut self.child;
+        wait_until("the command to end", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+        let _already_ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Sends a signal by its name.
+pub(crate) fn signal(name: &str, pid: i32) {
+    let status =
+        Command::new("kill").args([format!("-{name}"), pid.to_string()]).stderr(Stdio::null()).status();
+    assert!(status.is_ok());
+}
+
+/// Waits until something holds; fails when it doesn't in time.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < DEADLINE, "waited in vain for {what}");
+        #[expect(clippy::disallowed_methods, reason = "the pause between two looks at a condition")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Results without what measures the machine: equal means equal bits.
+pub(crate) fn stable(results: &Value) -> Vec<Value> {
+    let mut results = results["results"].as_array().unwrap().clone();
+    for result in &mut results {
+        let metrics = result["metrics"].as_object_mut().unwrap();
+        metrics.retain(|name, _| name != "seconds" && name != "images_per_second");
+    }
+    results
+}
