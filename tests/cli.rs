@@ -214,8 +214,8 @@ parameters:
 /// The trials that have a result, by the value of `x`.
 fn finished_trials(project: &Project) -> Vec<String> {
     let results = project.results("1");
-    let succeeded =
-        results["results"].as_array().unwrap().iter().filter(|result| result["state"] == "succeeded");
+    let trials = results["results"].as_array().into_iter().flatten();
+    let succeeded = trials.filter(|result| result["state"] == "succeeded");
     succeeded.map(|result| result["parameters"]["x"].to_string()).collect()
 }
 

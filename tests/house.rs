@@ -1,6 +1,8 @@
 //! The house, held by tests: which room may use which, what a room must not contain, and that the docs' links lead
 //! somewhere. `docs/ARCHITECTURE.md` draws the same picture.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,11 @@
 //! Starts the real programs in a folder of their own, owns what it started, and shows its output when a test fails.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it saw"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

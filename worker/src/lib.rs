@@ -1,7 +1,6 @@
-//! The worker: [`agent`] leases jobs and watches trial processes; [`trainer`] is the built-in trial process.
+//! The built-in trainer. The agent beside it, in `agent/`, is a program of its own that sees none of this.
 //!
 //! The trainer has no word for lease or job; the agent has no tensors.
 
-pub mod agent;
 #[cfg(feature = "torch")]
 pub mod trainer;

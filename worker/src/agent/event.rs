@@ -90,7 +90,7 @@ pub(crate) enum Stop {
 
 /// How the agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Every lease has ended, and the coordinator knows.
     Clean,
     /// The coordinator could not be told of every end in time; those leases expire.

@@ -6,6 +6,7 @@
 //! - A slot runs one job at a time; every lease ends in one outcome, or the coordinator took it back.
 //! - No trial process outlives the agent, whatever ends it (`process`; what a program starts itself may).
 //!
+//! This is a crate of its own and no part of the library beside it: so nothing of libtorch is ever linked into it.
 //! Start reading at `state`; then `shell` and `slot`, and below those `command` and `trainer_process`.
 
 mod command;
@@ -25,15 +26,50 @@ mod slots;
 mod state;
 mod trainer_process;
 
-pub use event::Exit;
-pub use gpus::NoSuchGpu;
-pub use options::{GpuChoice, Options, ParseGpuChoiceError};
-pub use shell::run;
-
 use std::path::PathBuf;
+use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::Parser;
 use sweep::client::ClientError;
 use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use event::Exit;
+use gpus::NoSuchGpu;
+use options::Options;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match work(&options) {
+        Ok(Exit::Clean) => ExitCode::SUCCESS,
+        Ok(Exit::Unreleased) => {
+            tracing::warn!("left before the coordinator knew of every end; those leases will expire");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread, the main one: trial processes die with the thread that started them.
+fn work(options: &Options) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start the event loop")?;
+    let result = runtime.block_on(shell::run(options));
+    // A file operation that hangs, on a lost network folder say, must not keep the agent from ending.
+    runtime.shutdown_background();
+    Ok(result?)
+}
 
 /// Why an agent can't work, or can't go on.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use sweep::vocabulary::SweepId;
     version,
     after_help = "SWEEP_LOG sets what is logged: error, warn, info (the default), debug."
 )]
-pub struct Options {
+pub(crate) struct Options {
     /// Where the coordinator listens
     #[arg(long, value_name = "URL", env = "SWEEP_COORDINATOR")]
     pub coordinator: String,
@@ -66,7 +66,7 @@ pub struct Options {
 
 /// Which GPUs to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GpuChoice {
+pub(crate) enum GpuChoice {
     All,
     None,
     /// By their place among those that are visible, from 0.
@@ -76,7 +76,7 @@ pub enum GpuChoice {
 /// Text that chooses no GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected `all`, `none`, or numbers like `0,1`, each once")]
-pub struct ParseGpuChoiceError;
+pub(crate) struct ParseGpuChoiceError;
 
 impl FromStr for GpuChoice {
     type Err = ParseGpuChoiceError;

@@ -45,7 +45,7 @@ const LEAVE_ATTEMPTS: u32 = 3;
 ///
 /// # Errors
 /// The agent can't be set up, or the coordinator is gone for good or refuses to work with it.
-pub async fn run(options: &Options) -> Result<Exit, AgentError> {
+pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let parent = rustix::process::getppid();
     let client = connect(options)?;
     let (place, _spool) = lay_out(options)?;

@@ -1,0 +1,85 @@
+use sweep::vocabulary::FailureReason;
+use tch::TchError;
+
+/// Why a job of the trainer can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The job can't be run as it is written, or not on this node.
+    #[error("{0}")]
+    BadConfig(String),
+    /// The dataset on this node can't be read.
+    #[error(transparent)]
+    Dataset(#[from] sweep::dataset::DatasetError),
+    /// A number that training depends on is infinite or not a number.
+    #[error(
+        "the {what} of epoch {epoch} is not a finite number; a lower `lr` or `loss_weight` may help, and the last \
+         reports show where it grew"
+    )]
+    NotFinite { what: &'static str, epoch: u32 },
+    #[error("the GPU has too little memory: {0}; a smaller `batch_size` or `width` needs less")]
+    GpuOutOfMemory(String),
+    #[error("the host has too little memory: {0}")]
+    HostOutOfMemory(String),
+    /// libtorch refused an operation that a file or a spec had influence on.
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// A report could not be handed on: whoever asked for it is gone.
+    #[error("a report could not be delivered")]
+    Report(#[source] std::io::Error),
+}
+
+impl TrainError {
+    /// What decides whether the job is tried again.
+    #[must_use]
+    pub fn reason(&self) -> FailureReason {
+        match self {
+            TrainError::BadConfig(_) | TrainError::Dataset(_) | TrainError::Torch(_) => {
+                FailureReason::BadConfig
+            }
+            TrainError::NotFinite { .. } => FailureReason::Nan,
+            TrainError::GpuOutOfMemory(_) => FailureReason::GpuOom,
+            TrainError::HostOutOfMemory(_) => FailureReason::HostOom,
+            TrainError::Report(_) => FailureReason::Preempted,
+        }
+    }
+
+    /// The error that `message`, a message of libtorch, tells of, when it is about memory.
+    ///
+    /// libtorch has no codes, only texts: those of its two allocators and of the CUDA libraries.
+    #[must_use]
+    pub fn out_of_memory(message: &str) -> Option<TrainError> {
+        const GPU: [&str; 3] = ["CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"];
+        const HOST: [&str; 2] = ["can't allocate memory", "not enough memory"];
+        // What follows the first line is a C++ backtrace.
+        let line = || message.lines().next().unwrap_or_default().to_owned();
+        let tells_of = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+        if tells_of(&GPU) {
+            Some(TrainError::GpuOutOfMemory(line()))
+        } else if tells_of(&HOST) {
+            Some(TrainError::HostOutOfMemory(line()))
+        } else {
+            None
+        }
+    }
+}
+
+impl From<TchError> for TrainError {
+    fn from(error: TchError) -> TrainError {
+        let message = error.to_string();
+        TrainError::out_of_memory(&message)
+            .unwrap_or_else(|| TrainError::Torch(message.lines().next().unwrap_or_default().to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_runs_out_is_told_from_other_messages_of_libtorch() {
+        let torch = |text: &str| TrainError::from(TchError::Torch(text.to_owned())).reason();
+        assert_eq!(torch("CUDA out of memory. Tried to allocate 2.00 GiB.\nframe #0"), FailureReason::GpuOom);
+        assert_eq!(torch("DefaultCPUAllocator: can't allocate memory: you tried"), FailureReason::HostOom);
+        assert_eq!(torch("shape '[3]' is invalid for input of size 4"), FailureReason::BadConfig);
+    }
+}

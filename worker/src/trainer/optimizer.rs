@@ -1,0 +1,67 @@
+//! Stochastic gradient descent as PyTorch does it, without dampening and Nesterov (METHOD.md §2).
+
+use tch::Tensor;
+
+/// What a step is made with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    pub lr: f64,
+    pub momentum: f64,
+    /// On every parameter.
+    pub weight_decay: f64,
+}
+
+/// One velocity per parameter, in the parameters' order.
+#[derive(Debug, Default)]
+pub struct Momentum {
+    pub velocities: Vec<Tensor>,
+}
+
+impl Momentum {
+    /// v ← μ v + (∇L + δ w), w ← w − η v for each of `parameters`, in place, with η, μ, δ of `rates`.
+    ///
+    /// A parameter beyond those of the last step begins with velocity 0, which gives what PyTorch's first step gives.
+    pub fn step(&mut self, loss: &Tensor, parameters: &[&Tensor], rates: Rates) {
+        let gradients = Tensor::run_backward(&[loss], parameters, false, false);
+        let _guard = tch::no_grad_guard();
+        let new = parameters.iter().skip(self.velocities.len()).map(|parameter| parameter.zeros_like());
+        self.velocities.extend(new);
+        for ((parameter, gradient), velocity) in parameters.iter().zip(gradients).zip(&mut self.velocities) {
+            // The alias is the parameter itself: tch's in-place operations want a handle of their own.
+            let mut parameter = parameter.shallow_clone();
+            let decayed = gradient.g_add(&(&parameter * rates.weight_decay));
+            let _ = velocity.g_mul_scalar_(rates.momentum).g_add_(&decayed);
+            let _ = parameter.g_sub_(&(&*velocity * rates.lr));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_steps_follow_the_formula() {
+        let w = Tensor::from(2.0).set_requires_grad(true);
+        let rates = Rates { lr: 0.1, momentum: 0.9, weight_decay: 0.5 };
+        let mut momentum = Momentum::default();
+        // L = w², ∇L = 2w. v = 2·2 + 0.5·2 = 5, w = 2 − 0.5 = 1.5; v = 0.9·5 + 2.5·1.5 = 8.25, w = 0.675.
+        momentum.step(&w.square(), &[&w], rates);
+        assert!((w.double_value(&[]) - 1.5).abs() < 1e-12);
+        momentum.step(&w.square(), &[&w], rates);
+        assert!((w.double_value(&[]) - 0.675).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_parameter_that_joins_later_leaves_the_others_momentum() {
+        let (w, token) =
+            (Tensor::from(2.0).set_requires_grad(true), Tensor::from(1.0).set_requires_grad(true));
+        let rates = Rates { lr: 0.1, momentum: 0.9, weight_decay: 0.0 };
+        let mut momentum = Momentum::default();
+        momentum.step(&w.square(), &[&w], rates);
+        momentum.step(&(w.square() + token.square()), &[&w, &token], rates);
+        // v = 4, w = 1.6; v = 3.6 + 3.2 = 6.8, w = 0.92. The token: v = 2, 1 − 0.2 = 0.8.
+        assert!((w.double_value(&[]) - 0.92).abs() < 1e-12);
+        assert!((token.double_value(&[]) - 0.8).abs() < 1e-12);
+    }
+}

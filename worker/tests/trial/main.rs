@@ -1,0 +1,8 @@
+//! Whole trials on tiny synthetic images: in memory, from a dataset on disk, and in a process of their own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod dataset;
+mod process;
+mod training;
+mod warm;
