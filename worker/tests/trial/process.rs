@@ -80,8 +80,8 @@ fn a_process_answers_each_request_and_ends_with_its_input() {
 
 #[test]
 fn a_process_dies_with_its_parent() {
-    // The shell in between hands its input on, which stays open, so that only the death signal can end the trainer.
-    // (By itself a shell gives an empty input to what it starts in the background.)
+    // The shell in between hands its input on, so that only the death signal can end the trainer. (By itself a shell
+    // gives an empty input to what it starts in the background.)
     let script = "exec 3<&0; \"$0\" --datasets /nonexistent <&3 & wait";
     let mut shell = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_sweep-trainer")])
@@ -89,6 +89,8 @@ fn a_process_dies_with_its_parent() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    // Held here, because `wait` would close it.
+    let _input = shell.stdin.take();
     let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), r#"{"type":"ready"}"#);
     shell.kill().unwrap();
