@@ -5,6 +5,7 @@
 //! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data.
 
 mod config;
+mod from_parameters;
 pub mod schedule;
 pub mod schema;
 

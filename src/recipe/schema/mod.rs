@@ -1,0 +1,27 @@
+//! The built-in trainer's parameters as data: name, kind, range, default, meaning, and when each applies.
+//!
+//! [`PARAMETERS`] is the one list that spec errors, help, defaults and [`super::Recipe`] are made from. Values go
+//! through [`check_value`] one by one; [`complete`] looks at them together and gives the canonical parameters:
+//! every applicable parameter with a value, nothing else. Nothing here knows of files, lines or sweeps.
+
+mod applies;
+mod check;
+mod complete;
+mod nearest;
+mod parameter;
+mod problem;
+mod table;
+
+pub use applies::{decides, without_effect};
+pub use check::check_value;
+pub use complete::{canonical, complete};
+pub use nearest::nearest;
+pub use parameter::{Available, Condition, Is, Kind, Parameter, Preset, Word};
+pub use problem::{Problem, Problems, Setting};
+pub use table::PARAMETERS;
+
+/// The parameter of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Parameter> {
+    PARAMETERS.iter().find(|parameter| parameter.name == name)
+}
