@@ -1,0 +1,262 @@
+//! What a user reads about a wrong spec, in `snapshots/`, one file for each kind of mistake.
+
+use insta::assert_snapshot;
+use miette::{Diagnostic, LabeledSpan};
+
+use super::{Colour, parse};
+
+fn refusal(text: &str, overrides: &[&str]) -> String {
+    let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
+    match parse("sweeps/kd.yaml", text, &overrides) {
+        Ok(spec) => panic!("accepted: {spec:?}"),
+        Err(error) => error.render(Colour::None),
+    }
+}
+
+const MASK: &str = "\
+parameters:
+  method: mask
+  method_start: 1
+  method_every: 1
+  loss_weight: 1
+  mask_ratio: [0.5, 0.9]
+  mask_mode: s
+  inv_mode: none
+";
+
+#[test]
+fn unknown_parameter() {
+    assert_snapshot!(refusal("parameters:\n  epochs: 10\n  momentun: 0.9\n  dropout: 0.5\n", &[]));
+}
+
+#[test]
+fn unknown_key() {
+    assert_snapshot!(refusal("nam: x\nlr: 0.1\nfoo: 1\nmetric: {nme: x}\nparameters: {lr: 0.1}\n", &[]));
+}
+
+#[test]
+fn wrong_type() {
+    assert_snapshot!(refusal(
+        "parameters:\n  epochs: fifty\n  lr: [0.1, yes]\n  cls_only: 1\n  lr_steps: 25\n  width: {value: [1]}\n",
+        &[]
+    ));
+}
+
+#[test]
+fn out_of_range() {
+    assert_snapshot!(refusal(
+        "parameters:\n  lr: 0\n  momentum: [0.9, 1]\n  depth: 50\n  aux_loss: kl\n",
+        &[]
+    ));
+}
+
+#[test]
+fn empty_list() {
+    assert_snapshot!(refusal("seeds: []\nparameters:\n  lr: []\n  momentum: {values: []}\n  epochs:\n", &[]));
+}
+
+#[test]
+fn duplicate_key() {
+    assert_snapshot!(refusal("parameters:\n  lr: 0.1\n  epochs: 10\n  lr: 0.2\n", &[]));
+}
+
+#[test]
+fn duplicate_value() {
+    assert_snapshot!(refusal("seeds: [0, 1, 0]\nparameters:\n  lr: [1, 0.1, 1.0]\n", &[]));
+}
+
+#[test]
+fn not_yaml() {
+    assert_snapshot!(refusal("parameters:\n  lr: [0.1, 0.2\n  epochs: 10\n", &[]));
+}
+
+#[test]
+fn tab_indentation() {
+    assert_snapshot!(refusal("parameters:\n  epochs: 10\n\tlr: 0.1\n", &[]));
+}
+
+#[test]
+fn unquoted_template() {
+    assert_snapshot!(refusal("command: [python, --lr={{lr}}]\nparameters: {lr: 0.1}\n", &[]));
+}
+
+#[test]
+fn not_a_map() {
+    assert_snapshot!(refusal("- lr\n- 0.1\n", &[]));
+}
+
+#[test]
+fn empty() {
+    assert_snapshot!(refusal("# nothing yet\n", &[]));
+}
+
+#[test]
+fn nothing_to_run() {
+    assert_snapshot!(refusal("name: idle\n", &[]));
+}
+
+#[test]
+fn two_documents() {
+    assert_snapshot!(refusal("parameters: {lr: 0.1}\n---\nparameters: {lr: 0.2}\n", &[]));
+}
+
+#[test]
+fn number_that_nothing_holds() {
+    assert_snapshot!(refusal("parameters: {lr: .inf}\n", &[]));
+}
+
+#[test]
+fn alias_in_itself() {
+    assert_snapshot!(refusal("parameters: {lr: &a [*a]}\n", &[]));
+}
+
+#[test]
+fn aliases_that_multiply() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        text += &format!("a{level}: &a{level} [{below}]\n");
+    }
+    assert_snapshot!(refusal(&text, &[]));
+}
+
+#[test]
+fn nesting_without_end() {
+    assert_snapshot!(refusal(&format!("parameters: {}", "[".repeat(30)), &[]));
+}
+
+#[test]
+fn seed_in_parameters() {
+    assert_snapshot!(refusal("parameters:\n  seed: [0, 1, 2]\n", &[]));
+}
+
+#[test]
+fn not_available() {
+    assert_snapshot!(refusal(
+        "search: random\nzip: []\nresources: {time: 3h}\nparameters:\n  method: kd\n  teacher: ema\n  \
+         ema_ratio: [0.9, 0.5]\n  mask_multi: 4\n  lr: {min: 0, max: 1}\n",
+        &[]
+    ));
+}
+
+#[test]
+fn no_effect() {
+    assert_snapshot!(refusal(
+        "parameters:\n  method: ce\n  mask_ratio: 0.5\n  lr_steps: []\n  lr_gamma: 0.2\n",
+        &[]
+    ));
+}
+
+#[test]
+fn swept_without_effect_anywhere() {
+    assert_snapshot!(refusal("parameters:\n  epochs: 10\n  mask_ratio: [0.5, 0.9]\n", &[]));
+}
+
+#[test]
+fn swept_without_effect_in_some_combination() {
+    assert_snapshot!(refusal(&MASK.replace("method: mask", "method: [ce, mask]"), &[]));
+}
+
+#[test]
+fn missing_parameters() {
+    assert_snapshot!(refusal("parameters:\n  lr: 0.1\n  method: [ce, kd, mask]\n  loss_weight: 1\n", &[]));
+}
+
+#[test]
+fn missing_parameter_that_was_misspelt_is_reported_once() {
+    assert_snapshot!(refusal(&MASK.replace("inv_mode", "inv_mod"), &[]));
+}
+
+#[test]
+fn method_that_never_starts() {
+    assert_snapshot!(refusal(MASK, &["epochs=1,2,50", "method_start=1"]));
+}
+
+#[test]
+fn steps_that_go_back() {
+    assert_snapshot!(refusal("parameters:\n  lr_steps: [[25, 35], [35, 25]]\n", &[]));
+}
+
+#[test]
+fn wrong_overrides() {
+    assert_snapshot!(refusal(
+        MASK,
+        &["mask_ration=0.9,0.5", "lr=[0.1", "seeds", "lr=", "momentum=0.1", "momentum=0.2", "retries=-1"]
+    ));
+}
+
+#[test]
+fn wrong_document() {
+    assert_snapshot!(refusal(
+        "name: ''\ntrainer: bert\nmethod: kd\nmetric: top1\nseeds: -1\nretries: 101\nresources: 4\nparameters: [lr]\n",
+        &[]
+    ));
+}
+
+#[test]
+fn trainer_and_command() {
+    assert_snapshot!(refusal("trainer: resnet\ncommand: [run]\nparameters: {lr: 0.1}\n", &[]));
+}
+
+#[test]
+fn wrong_command() {
+    assert_snapshot!(refusal(
+        "command: [python, \"--lr={{lrr}}\", \"{{#each x}}{{/each}}\", {a: b}, \"{{seed}}\"]\nparameters:\n  lr: [0.1, 0.2]\n  1st: 1\n  \
+         list: [[1, 2]]\n  none: null\n",
+        &[]
+    ));
+}
+
+#[test]
+fn command_that_is_one_text() {
+    assert_snapshot!(refusal("command: python train.py\n", &[]));
+}
+
+#[test]
+fn too_many_trials() {
+    let axis = |name: &str| format!("  {name}: {:?}\n", (0..1000).collect::<Vec<_>>());
+    let text = format!("command: [run]\nparameters:\n{}{}{}", axis("a"), axis("b"), axis("c"));
+    assert_snapshot!(refusal(&text, &[]));
+}
+
+#[test]
+fn long_lines_show_the_place_that_is_meant() {
+    let values: Vec<_> = (1..60).map(|n| format!("0.{n:02}")).collect();
+    assert_snapshot!(refusal(
+        &format!("parameters: {{momentum: [{}, 1.5, 0.999]}}\n", values.join(", ")),
+        &[]
+    ));
+}
+
+#[test]
+fn characters_of_several_bytes_do_not_shift_the_mark() {
+    assert_snapshot!(refusal("# λ über α\nparameters: {dataset: \"żółć\", lrr: 1}\n", &[]));
+}
+
+#[test]
+fn windows_line_ends_do_not_shift_the_mark() {
+    assert_snapshot!(refusal("\u{feff}parameters:\r\n  epochs: 10\r\n  lrr: 1\r\n", &[]));
+}
+
+#[test]
+fn every_problem_is_a_diagnostic_with_labels_in_its_own_source() {
+    let error = parse("a.yaml", "parameters: {lrr: 1, lrr: 2}", &["momentun=1".to_owned()]).unwrap_err();
+    let labels: Vec<Vec<String>> = error.related().unwrap().map(labelled_texts).collect();
+    assert_eq!(labels, [vec!["lrr"], vec!["lrr", "lrr"], vec!["momentun"]]);
+}
+
+fn labelled_texts(problem: &dyn Diagnostic) -> Vec<String> {
+    let source = problem.source_code().unwrap();
+    let text = |label: LabeledSpan| {
+        let contents = source.read_span(label.inner(), 0, 0).unwrap();
+        String::from_utf8(contents.data()[..label.len()].to_vec()).unwrap()
+    };
+    problem.labels().unwrap().map(text).collect()
+}
+
+#[test]
+fn colours_are_added_only_where_asked() {
+    let error = parse("a.yaml", "parameters: {lrr: 1}", &[]).unwrap_err();
+    assert!(!error.render(Colour::None).contains('\u{1b}'));
+    assert!(error.render(Colour::Ansi).contains("\u{1b}[1;31merror:\u{1b}[0m unknown parameter `lrr`"));
+}
