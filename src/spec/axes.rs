@@ -121,3 +121,39 @@ pub(super) fn check_distinct(axis: &Draft<'_>, findings: &mut Findings) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::parse;
+
+    /// The values of the last parameter in a spec with these.
+    fn values(parameters: &str) -> Vec<Value> {
+        let spec = parse("a.yaml", &format!("parameters: {parameters}"), &[]).unwrap();
+        spec.axes.last().unwrap().values.clone()
+    }
+
+    #[test]
+    fn the_forms_of_wandb_say_the_same_as_scalars_and_lists() {
+        assert_eq!(values("{lr: {value: 0.2}}"), values("{lr: 0.2}"));
+        assert_eq!(values("{lr: {values: [0.2, 1]}}"), values("{lr: [0.2, 1]}"));
+    }
+
+    #[test]
+    fn a_flat_list_is_one_value_of_a_parameter_whose_values_are_lists() {
+        assert_eq!(values("{lr_steps: [10, 20]}"), [json!([10, 20])]);
+        assert_eq!(values("{lr_steps: [[10, 20], []]}"), [json!([10, 20]), json!([])]);
+        assert_eq!(values("{lr_steps: {values: [[10], [20]]}}"), [json!([10]), json!([20])]);
+        assert_eq!(values("{eval_sets: [shifted]}"), [json!(["shifted"])]);
+    }
+
+    #[test]
+    fn quotes_make_a_text_of_anything() {
+        let spec = parse("a.yaml", "command: [run]\nparameters: {a: ['1', 1, \"true\", !!str 2, yes]}", &[]);
+        assert_eq!(
+            spec.unwrap().axes[0].values,
+            [json!("1"), json!(1), json!("true"), json!("2"), json!("yes")]
+        );
+    }
+}

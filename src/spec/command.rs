@@ -109,15 +109,15 @@ fn bind_name(parameter: &mut Parameter, names: &mut Vec<String>) -> bool {
     true
 }
 
-/// The written command: a list of texts, numbers as they are written.
-pub(super) fn read(entry: &Entry, findings: &mut Findings) -> Option<Vec<String>> {
+/// The written command: a list of texts, numbers as they are written. What is no text is a finding and left out.
+pub(super) fn read(entry: &Entry, findings: &mut Findings) -> Vec<String> {
     let items = entry.node.list().filter(|items| !items.is_empty());
     let Some(items) = items else {
         findings.push(
             SpecProblem::new(&entry.node.span, "`command` must be a list: the program, then its arguments")
                 .help("write `command: [python, train.py, \"--lr={{lr}}\"]`"),
         );
-        return None;
+        return Vec::new();
     };
     let mut command = Vec::new();
     for item in items {
@@ -127,7 +127,7 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings) -> Option<Vec<String>
             None => findings.push(SpecProblem::new(&item.span, "an argument must be a text")),
         }
     }
-    (command.len() == items.len()).then_some(command)
+    command
 }
 
 /// Checks names and values of the parameters, and that every name in the command is one of them.

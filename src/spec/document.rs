@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::axes::{Draft, read_axes};
 use super::error::{Findings, SpecError, SpecProblem};
 use super::expansion::{MOST_TRIALS, Spec, Trainer};
+use super::keys::{known_entries, read_integer, read_map, read_seeds};
 use super::source::{Source, Span};
 use super::tree::{Entry, Node};
 use super::{check, command, overrides, yaml};
-use crate::recipe::schema::{PARAMETERS, nearest};
 use crate::vocabulary::{Goal, Metric};
 
 /// Keys of a spec.
@@ -66,14 +67,9 @@ struct Document<'n> {
 
 impl<'n> Document<'n> {
     fn new(source: &'n Arc<Source>, entries: &'n [Entry], findings: &mut Findings) -> Document<'n> {
-        let mut known = BTreeMap::new();
-        for entry in entries {
-            match check_key(&entry.key, KEYS, LATER_KEYS, &entry.key_span) {
-                Ok(()) => drop(known.insert(entry.key.as_str(), entry)),
-                Err(problem) => findings.push(problem),
-            }
-        }
-        Document { source, entries: known }
+        let known = known_entries(entries, KEYS, LATER_KEYS, findings);
+        let entries = known.into_iter().map(|entry| (entry.key.as_str(), entry)).collect();
+        Document { source, entries }
     }
 
     fn spec(&self, source_name: &str, findings: &mut Findings) -> Option<Spec> {
@@ -125,7 +121,7 @@ impl<'n> Document<'n> {
                 None
             }
             (Some(trainer), None) => read_trainer(trainer, findings),
-            (None, Some(command)) => command::read(command, findings).map(Trainer::Command),
+            (None, Some(command)) => Some(Trainer::Command(command::read(command, findings))),
             (Some(trainer), Some(command)) => {
                 findings.push(
                     SpecProblem::new(&command.key_span, "`trainer` and `command` exclude each other")
@@ -162,7 +158,7 @@ impl<'n> Document<'n> {
             let top1 = Metric { name: "top1".to_owned(), goal: Goal::Maximize };
             return (trainer == Some(&Trainer::Resnet)).then_some(top1);
         };
-        let parts = self.map(entry, &["name", "goal"], &[], findings)?;
+        let parts = read_map(entry, &["name", "goal"], &[], findings)?;
         let part = |key| parts.iter().find(|part: &&&Entry| part.key == key).map(|part| &part.node);
         let name = part("name").and_then(Node::text).filter(|name| !name.is_empty());
         let goal = match part("goal").and_then(Node::text) {
@@ -189,7 +185,7 @@ impl<'n> Document<'n> {
 
     fn cpus(&self, trainer: Option<&Trainer>, findings: &mut Findings) -> u32 {
         let Some(entry) = self.entries.get("resources") else { return 1 };
-        let parts = self.map(entry, &["cpus"], LATER_RESOURCES, findings).unwrap_or_default();
+        let parts = read_map(entry, &["cpus"], LATER_RESOURCES, findings).unwrap_or_default();
         let Some(cpus) = parts.first() else { return 1 };
         if trainer == Some(&Trainer::Resnet) {
             findings.push(
@@ -223,37 +219,8 @@ impl<'n> Document<'n> {
         scalar.map(|scalar| scalar.text.clone())
     }
 
-    fn integer(
-        &self,
-        key: &str,
-        range: std::ops::RangeInclusive<u32>,
-        default: u32,
-        findings: &mut Findings,
-    ) -> u32 {
+    fn integer(&self, key: &str, range: RangeInclusive<u32>, default: u32, findings: &mut Findings) -> u32 {
         self.entries.get(key).and_then(|entry| read_integer(entry, range, findings)).unwrap_or(default)
-    }
-
-    /// The known entries of a map.
-    fn map(
-        &self,
-        entry: &'n Entry,
-        known: &[&str],
-        later: &[&str],
-        findings: &mut Findings,
-    ) -> Option<Vec<&'n Entry>> {
-        let Some(entries) = entry.node.map() else {
-            let message = format!("`{}` must be a map of {}", entry.key, quoted(known));
-            findings.push(SpecProblem::new(&entry.key_span, message));
-            return None;
-        };
-        let mut parts = Vec::new();
-        for part in entries {
-            match check_key(&part.key, known, later, &part.key_span) {
-                Ok(()) => parts.push(part),
-                Err(problem) => findings.push(problem),
-            }
-        }
-        Some(parts)
     }
 
     fn check_count(&self, spec: &Spec, findings: &mut Findings) {
@@ -270,23 +237,6 @@ impl<'n> Document<'n> {
     }
 }
 
-fn check_key(key: &str, known: &[&str], later: &[&str], span: &Span) -> Result<(), SpecProblem> {
-    if known.contains(&key) {
-        return Ok(());
-    }
-    if later.contains(&key) {
-        return Err(SpecProblem::new(span, format!("`{key}` is not available in this version")));
-    }
-    let problem = SpecProblem::new(span, format!("unknown key `{key}`"));
-    Err(if PARAMETERS.iter().any(|parameter| parameter.name == key) {
-        problem.help(format!("`{key}` is a parameter: write it under `parameters`"))
-    } else if let Some(near) = nearest(key, known.iter().copied()) {
-        problem.help(format!("did you mean `{near}`?"))
-    } else {
-        problem.help(format!("known keys: {}", quoted(known)))
-    })
-}
-
 fn read_trainer(entry: &Entry, findings: &mut Findings) -> Option<Trainer> {
     if entry.node.text() == Some("resnet") {
         return Some(Trainer::Resnet);
@@ -298,48 +248,55 @@ fn read_trainer(entry: &Entry, findings: &mut Findings) -> Option<Trainer> {
     None
 }
 
-fn read_integer(entry: &Entry, range: std::ops::RangeInclusive<u32>, findings: &mut Findings) -> Option<u32> {
-    let number =
-        entry.node.value().and_then(|value| value.as_u64()).and_then(|number| u32::try_from(number).ok());
-    let number = number.filter(|number| range.contains(number));
-    if number.is_none() {
-        let message =
-            format!("`{}` must be a whole number from {} to {}", entry.key, range.start(), range.end());
-        findings.push(SpecProblem::new(&entry.node.span, message));
-    }
-    number
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// `n` means 0 … n − 1.
-fn read_seeds(node: &Node) -> Result<Vec<u64>, SpecProblem> {
-    let wrong = |node: &Node| {
-        SpecProblem::new(&node.span, "`seeds` must be a number of seeds or a list of them")
-            .help("write `seeds: 3` for the seeds 0, 1 and 2, or `seeds: [0, 1, 2]`")
-    };
-    let Some(items) = node.list() else {
-        let count = node.value().and_then(|value| value.as_u64()).ok_or_else(|| wrong(node))?;
-        if count == 0 || count > MOST_TRIALS {
-            let message = format!("the number of `seeds` must be from 1 to {MOST_TRIALS}");
-            return Err(SpecProblem::new(&node.span, message));
-        }
-        return Ok((0..count).collect());
-    };
-    if items.is_empty() {
-        return Err(SpecProblem::new(&node.span, "`seeds` is an empty list"));
-    }
-    let mut first_at = BTreeMap::new();
-    let mut seeds = Vec::new();
-    for item in items {
-        let seed = item.value().and_then(|value| value.as_u64()).ok_or_else(|| wrong(item))?;
-        if let Some(first) = first_at.insert(seed, &item.span) {
-            return Err(SpecProblem::new(&item.span, format!("the seed {seed} is listed twice"))
-                .and_at(first, "first here"));
-        }
-        seeds.push(seed);
-    }
-    Ok(seeds)
-}
+    use super::*;
 
-fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    fn spec(text: &str) -> Spec {
+        parse("sweeps/mskall.yaml", text, &[]).unwrap()
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let spec = spec("parameters:\n");
+        assert_eq!((spec.name.as_str(), spec.description), ("mskall", None));
+        assert_eq!((spec.trainer, spec.seeds, spec.retries, spec.cpus), (Trainer::Resnet, vec![0], 1, 1));
+        assert_eq!(spec.metric, Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }));
+        assert_eq!(parse("a.yaml", "command: [run]", &[]).unwrap().metric, None);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let spec = spec(
+            "name: 2024\ndescription: one\ncommand: [sleep, 1, \"{{x}}\"]\nsearch: grid\nmethod: grid\n\
+             metric: {goal: minimize, name: loss}\nseeds: [7, 3]\nretries: 0\nresources: {cpus: 4}\n\
+             parameters: {x: 1}\n",
+        );
+        assert_eq!((spec.name.as_str(), spec.description.as_deref()), ("2024", Some("one")));
+        assert_eq!(spec.trainer, Trainer::Command(["sleep", "1", "{{x}}"].map(str::to_owned).to_vec()));
+        assert_eq!(spec.metric, Some(Metric { name: "loss".to_owned(), goal: Goal::Minimize }));
+        assert_eq!((spec.seeds, spec.retries, spec.cpus), (vec![7, 3], 0, 4));
+    }
+
+    #[test]
+    fn a_number_of_seeds_counts_from_zero() {
+        assert_eq!(spec("seeds: 3\nparameters: {lr: 0.1}").seeds, [0, 1, 2]);
+    }
+
+    #[test]
+    fn an_anchor_stands_for_its_value() {
+        let spec = spec("command: [run]\nparameters: {a: &values [1, 2], b: *values}");
+        assert_eq!(spec.axes[1].values, [json!(1), json!(2)]);
+    }
+
+    #[test]
+    fn a_fixed_parameter_needs_an_effect_in_one_combination_only() {
+        let spec = spec(
+            "parameters: {method: [ce, kd], method_start: 1, method_every: 1, loss_weight: 1, temperature: 3}",
+        );
+        let temperatures: Vec<_> = spec.trials().map(|t| t.parameters.get("temperature").cloned()).collect();
+        assert_eq!(temperatures, [None, Some(json!(3.0))]);
+    }
 }

@@ -90,15 +90,31 @@ impl SpecError {
 
 impl SpecProblem {
     fn render(&self, colour: Colour) -> String {
-        let mut text = format!("{} {}\n", colour.paint(RED, "error:"), self.message);
+        let mut text = render_text(RED, "error:", &self.message, colour);
         for (span, note) in &self.places {
             text += &render_place(span, *note, colour);
         }
         if let Some(help) = &self.help {
-            text += &format!("{} {help}\n", colour.paint(CYAN, "help:"));
+            text += &render_text(CYAN, "help:", help, colour);
         }
         text
     }
+}
+
+/// A label and a text, broken between words and indented where it is longer than a line.
+fn render_text(code: &str, label: &str, text: &str, colour: Colour) -> String {
+    let mut rendered = colour.paint(code, label);
+    let mut column = label.len();
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column + 1 + length > SCREEN {
+            rendered += "\n     ";
+            column = 5;
+        }
+        rendered += &format!(" {word}");
+        column += 1 + length;
+    }
+    rendered + "\n"
 }
 
 /// Two lines: where it is beside the line itself, and a mark under the text that is meant.
@@ -121,8 +137,6 @@ struct Excerpt<'l> {
 }
 
 impl Excerpt<'_> {
-    /// Columns of a terminal.
-    const SCREEN: usize = 80;
     /// Narrower, an excerpt says nothing: then the terminal wraps it.
     const LEAST: usize = 30;
     /// Characters kept before the place that is meant where the line's start has to go.
@@ -130,7 +144,7 @@ impl Excerpt<'_> {
 
     /// The part of the line that fits beside a location of `taken` columns, without the indentation.
     fn fitted(&self, taken: usize) -> (String, usize) {
-        let room = Self::SCREEN.saturating_sub(taken).max(Self::LEAST);
+        let room = SCREEN.saturating_sub(taken).max(Self::LEAST);
         let indentation = self.line.chars().take_while(|c| c.is_whitespace()).count().min(self.before);
         let length = self.line.chars().count();
         let from = if self.before - indentation + Self::CONTEXT < room || length - indentation <= room {
@@ -144,6 +158,8 @@ impl Excerpt<'_> {
     }
 }
 
+/// Columns of a terminal.
+const SCREEN: usize = 80;
 const RED: &str = "\x1b[1;31m";
 const CYAN: &str = "\x1b[1;36m";
 const PLAIN: &str = "\x1b[0m";

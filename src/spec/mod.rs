@@ -1,7 +1,7 @@
 //! A spec: YAML text and overrides → [`Spec`], the validated sweep, and its trials.
 //!
 //! [`parse`] reads the text into a tree that knows its lines (`yaml`, `tree`), puts the overrides into that tree
-//! (`overrides`), reads the keys (`document`) and the axes (`axes`), and checks the parameters over all combinations
+//! (`overrides`), reads the keys (`document`, `keys`) and the axes (`axes`), and checks the parameters over all combinations
 //! (`check`, for the built-in trainer by `recipe::schema`; `command`, for programs). All problems are found in
 //! one go and point at their place ([`SpecError`]). `expansion` numbers the trials.
 //!
@@ -13,6 +13,7 @@ mod command;
 mod document;
 mod error;
 mod expansion;
+mod keys;
 mod overrides;
 mod scalar;
 mod source;

@@ -9,7 +9,9 @@ use crate::vocabulary::{Parameters, TrialNumber};
 fn scalar() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_filter("finite", |number| number.is_finite()).prop_map(Value::from),
+        any::<f64>()
+            .prop_filter("finite", |number| number.is_finite())
+            .prop_map(|number| (number + 0.0).into()),
         any::<bool>().prop_map(Value::from),
         "[ -~äλ]{0,12}".prop_map(Value::from),
     ]

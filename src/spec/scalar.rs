@@ -28,7 +28,8 @@ pub(super) fn resolve(text: &str) -> Result<Value, &'static str> {
         return Err("is not a finite number");
     }
     if is_float(unsigned) {
-        let number = text.parse::<f64>().ok().and_then(Number::from_f64);
+        // Adding zero turns −0.0, which equals 0.0 but is written otherwise, into 0.0.
+        let number = text.parse::<f64>().ok().and_then(|number| Number::from_f64(number + 0.0));
         return number.map(Value::Number).ok_or("is too large for a number");
     }
     Ok(text.into())
@@ -80,6 +81,11 @@ mod tests {
         ] {
             assert_eq!(resolve(text), Ok(value), "{text}");
         }
+    }
+
+    #[test]
+    fn there_is_one_zero() {
+        assert_eq!(resolve("-0.0").unwrap().to_string(), "0.0");
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Span {
         (line, text[line_start..self.start].chars().count())
     }
 
-    fn line_start(&self) -> usize {
+    pub(super) fn line_start(&self) -> usize {
         self.source.text()[..self.start].rfind('\n').map_or(0, |newline| newline + 1)
     }
 }

@@ -1,6 +1,7 @@
 //! What a user reads about a wrong spec, in `snapshots/`, one file for each kind of mistake.
 
 use insta::assert_snapshot;
+use miette::{Diagnostic, LabeledSpan};
 
 use super::{Colour, parse};
 
@@ -235,6 +236,22 @@ fn characters_of_several_bytes_do_not_shift_the_mark() {
 #[test]
 fn windows_line_ends_do_not_shift_the_mark() {
     assert_snapshot!(refusal("\u{feff}parameters:\r\n  epochs: 10\r\n  lrr: 1\r\n", &[]));
+}
+
+#[test]
+fn every_problem_is_a_diagnostic_with_labels_in_its_own_source() {
+    let error = parse("a.yaml", "parameters: {lrr: 1, lrr: 2}", &["momentun=1".to_owned()]).unwrap_err();
+    let labels: Vec<Vec<String>> = error.related().unwrap().map(labelled_texts).collect();
+    assert_eq!(labels, [vec!["lrr"], vec!["lrr", "lrr"], vec!["momentun"]]);
+}
+
+fn labelled_texts(problem: &dyn Diagnostic) -> Vec<String> {
+    let source = problem.source_code().unwrap();
+    let text = |label: LabeledSpan| {
+        let contents = source.read_span(label.inner(), 0, 0).unwrap();
+        String::from_utf8(contents.data()[..label.len()].to_vec()).unwrap()
+    };
+    problem.labels().unwrap().map(text).collect()
 }
 
 #[test]

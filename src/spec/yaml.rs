@@ -53,7 +53,7 @@ impl<'t> Reader<'t, '_> {
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::StreamEnd => return Err(SpecProblem::new(&span, "the spec is empty")),
+                Event::StreamEnd => return Err(self.empty()),
                 Event::StreamStart | Event::DocumentStart(_) => {}
                 first => {
                     let node = self.node(first, span, 0)?;
@@ -180,18 +180,35 @@ impl<'t> Reader<'t, '_> {
         self.byte_of_character.get(marker.index()).copied().unwrap_or(usize::MAX)
     }
 
+    fn empty(&self) -> SpecProblem {
+        SpecProblem::new(&Span::new(self.source, 0, 0), "the spec is empty")
+            .help("begin with `parameters:`, or with `command:` to run a program")
+    }
+
     fn not_yaml(&self, error: &ScanError) -> SpecProblem {
         let span = self.span(*error.marker(), *error.marker());
-        let (line, _) = span.line();
-        let indentation = &line[..line.len() - line.trim_start().len()];
-        let help = if indentation.contains('\t') {
-            Some("indent with spaces: YAML allows no tabs there")
-        } else if line.contains("{{") {
-            Some("quote arguments with braces in them: \"{{name}}\"")
-        } else {
-            None
-        };
-        SpecProblem::new(&span, format!("not valid YAML: {}", error.info())).help_if(help.map(str::to_owned))
+        if let Some(tab) = self.indenting_tab(&span) {
+            return SpecProblem::new(&tab, "not valid YAML: this line is indented with a tab")
+                .help("indent with spaces");
+        }
+        let problem = SpecProblem::new(&span, format!("not valid YAML: {}", error.info()));
+        if span.line().0.contains("{{") {
+            return problem.help("quote arguments with braces in them: `\"{{name}}\"`");
+        }
+        problem
+    }
+
+    /// The first tab in the indentation of the line of `span`, or of the next one: the scanner may stop before it.
+    fn indenting_tab(&self, span: &Span) -> Option<Span> {
+        let mut line_start = span.line_start();
+        for line in self.source.text()[line_start..].split_inclusive('\n').take(2) {
+            let indentation = line.len() - line.trim_start_matches([' ', '\t']).len();
+            if let Some(tab) = line[..indentation].find('\t') {
+                return Some(Span::new(self.source, line_start + tab, line_start + tab));
+            }
+            line_start += line.len();
+        }
+        None
     }
 }
 

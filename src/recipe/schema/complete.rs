@@ -14,7 +14,9 @@ pub fn complete(parameters: &Parameters) -> Result<Parameters, Vec<Problem>> {
     let mut problems = Vec::new();
     for (name, value) in parameters {
         match check_named(name, value) {
-            Ok(value) => drop(checked.insert(name.clone(), value)),
+            Ok(value) => {
+                checked.insert(name.clone(), value);
+            }
             Err(problem) => problems.push(problem),
         }
     }
@@ -77,7 +79,7 @@ fn method_that_never_starts(canonical: &Parameters) -> Option<Problem> {
     let first = (start / every + 1) * every;
     (first >= epochs).then(|| Problem::Contradiction {
         name: "method_start",
-        message: format!("the method would start after epoch {first}, but there are only {epochs} epochs"),
+        message: format!("the method would start after epoch {first}, but training ends after epoch {epochs}"),
         help: "the method has to start before the last epoch: lower `method_start` or `method_every`, or raise \
                `epochs`",
     })
@@ -157,7 +159,7 @@ mod tests {
             let starts = (1..epochs).any(|epoch| epoch > start && epoch % every == 0);
             assert_eq!(kd(start, every, epochs).is_ok(), starts, "{start} {every} {epochs}");
         }
-        let message = "the method would start after epoch 30, but there are only 30 epochs";
+        let message = "the method would start after epoch 30, but training ends after epoch 30";
         assert_eq!(kd(25, 5, 30).unwrap_err(), [message]);
     }
 

@@ -3,7 +3,6 @@ use std::ops::Bound;
 
 use serde_json::Value;
 
-use super::problem::show;
 use crate::vocabulary::Parameters;
 
 /// What is known about one parameter.
@@ -20,7 +19,7 @@ pub struct Parameter {
     pub doc: &'static str,
 }
 
-/// Which values a parameter takes. Its `Display` reads on after "it must be".
+/// Which values a parameter takes. Its `Display` reads on after "it must be" and names what is available.
 #[derive(Debug)]
 pub enum Kind {
     /// A whole number, both ends included.
@@ -153,8 +152,8 @@ impl fmt::Display for Kind {
             Kind::IntegerOf(numbers) => f.write_str(&alternatives(numbers)),
             Kind::Number(from, to) => write_number_kind(f, from, to),
             Kind::Choice(words) => {
-                let names: Vec<_> = words.iter().map(|word| word.name).collect();
-                f.write_str(&alternatives(&names))
+                let available = words.iter().filter(|word| word.is_available);
+                f.write_str(&alternatives(&available.map(|word| word.name).collect::<Vec<_>>()))
             }
             Kind::Flag => f.write_str("`true` or `false`"),
             Kind::Name => f.write_str("a name of letters, digits, `.`, `_` and `-`"),
@@ -165,17 +164,18 @@ impl fmt::Display for Kind {
 }
 
 fn write_number_kind(f: &mut fmt::Formatter<'_>, from: &Bound<f64>, to: &Bound<f64>) -> fmt::Result {
-    f.write_str("a number")?;
-    match from {
-        Bound::Included(least) => write!(f, " from {least}")?,
-        Bound::Excluded(limit) => write!(f, " above {limit}")?,
-        Bound::Unbounded => {}
-    }
-    match to {
-        Bound::Included(most) => write!(f, " up to {most}"),
-        Bound::Excluded(limit) => write!(f, " and below {limit}"),
-        Bound::Unbounded => Ok(()),
-    }
+    let from = match from {
+        Bound::Included(least) => Some(format!("at least {least}")),
+        Bound::Excluded(limit) => Some(format!("above {limit}")),
+        Bound::Unbounded => None,
+    };
+    let to = match to {
+        Bound::Included(most) => Some(format!("at most {most}")),
+        Bound::Excluded(limit) => Some(format!("below {limit}")),
+        Bound::Unbounded => None,
+    };
+    let ends: Vec<_> = from.into_iter().chain(to).collect();
+    write!(f, "a number {}", ends.join(" and "))
 }
 
 /// "`a`, `b` or `c`".
@@ -185,16 +185,5 @@ pub(super) fn alternatives<T: fmt::Display>(items: &[T]) -> String {
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
         None => "nothing".to_owned(),
-    }
-}
-
-/// The default as people read it in help.
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self, self.value()) {
-            (Preset::Required, _) => f.write_str("required"),
-            (_, None) => f.write_str("none"),
-            (_, Some(value)) => f.write_str(&show(&value)),
-        }
     }
 }

@@ -75,8 +75,10 @@ impl Problem {
                 Some("seeds have a key of their own, beside `parameters`: `seeds: 3`".to_owned())
             }
             Problem::WrongType { name, .. } | Problem::OutOfRange { name, .. } => must_be(name),
-            Problem::UnknownChoice { nearest: Some(word), .. } => Some(format!("did you mean `{word}`?")),
             Problem::UnknownChoice { name, nearest: None, .. } => must_be(name),
+            Problem::UnknownChoice { name, nearest: Some(word), .. } => {
+                must_be(name).map(|kind| format!("did you mean `{word}`? {kind}"))
+            }
             Problem::NotAvailable { available, .. } if available.is_empty() => Some("remove it".to_owned()),
             Problem::NotAvailable { available, .. } => {
                 Some(format!("available: {}", alternatives(available)))

@@ -170,11 +170,7 @@ const DEVICES: &[Word] = &[
     word("cpu", "The CPU"),
     word("cuda", "A GPU"),
 ];
-const PRECISIONS: &[Word] = &[
-    word("fp32", "32-bit floating point"),
-    word("tf32", "Products of 32-bit numbers rounded to 19 bits, on a GPU").later(),
-    word("bf16", "16-bit floating point with the range of 32 bits").later(),
-];
+const PRECISIONS: &[Word] = &[word("fp32", "32-bit floating point")];
 const METHODS: &[Word] = &[
     word("ce", "Cross entropy alone"),
     word("kd", "Cross entropy and a loss towards a reference model"),
