@@ -57,7 +57,7 @@ pub enum TrialEvent {
     },
 }
 
-/// How a job's numbers came about (DESIGN.md §10).
+/// How a job's numbers came about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
     /// BLAKE3 of all final weights and buffers, in hexadecimal; empty for command trials.

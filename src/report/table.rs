@@ -15,6 +15,7 @@ const UNRANKED_METRICS: &[&str] = &["lr", "rankme_batch", "top5", "aux_loss", "c
 pub fn results_table(results: &ResultsResponse) -> String {
     let configurations = by_configuration(results);
     let metrics = shown_metrics(results, &configurations);
+    let decimals: Vec<usize> = metrics.iter().map(|name| decimals_of(name, &configurations)).collect();
     let mut table = new_table();
     let mut header: Vec<Cell> = results.swept.iter().map(Cell::new).collect();
     header.push(Cell::new("seeds"));
@@ -24,7 +25,12 @@ pub fn results_table(results: &ResultsResponse) -> String {
         let mut row: Vec<Cell> =
             results.swept.iter().map(|name| Cell::new(parameter(configuration.parameters, name))).collect();
         row.push(Cell::new(seeds(configuration)));
-        row.extend(metrics.iter().map(|&name| number(spread(configuration.metrics.get(name)))));
+        row.extend(
+            metrics
+                .iter()
+                .zip(&decimals)
+                .map(|(&name, &decimals)| number(spread(configuration.metrics.get(name), decimals))),
+        );
         table.add_row(row);
     }
     align_numbers(&mut table, results.swept.len() + 1);
@@ -53,12 +59,24 @@ fn seeds(configuration: &Configuration<'_>) -> String {
     if done == all { all.to_string() } else { format!("{done} of {all}") }
 }
 
-fn spread(spread: Option<&Spread>) -> String {
+fn spread(spread: Option<&Spread>, decimals: usize) -> String {
     match spread {
         None => "–".to_owned(),
-        Some(Spread { mean, std: None, .. }) => format!("{mean:.2}"),
-        Some(Spread { mean, std: Some(std), .. }) => format!("{mean:.2} ± {std:.2}"),
+        Some(Spread { mean, std: None, .. }) => format!("{mean:.decimals$}"),
+        Some(Spread { mean, std: Some(std), .. }) => format!("{mean:.decimals$} ± {std:.decimals$}"),
     }
+}
+
+/// Decimals of a whole column, so that its numbers can be compared at a glance: two, as for percent, and as many more as
+/// the column's largest value needs for three digits.
+fn decimals_of(metric: &str, configurations: &[Configuration<'_>]) -> usize {
+    let means = configurations.iter().filter_map(|configuration| configuration.metrics.get(metric));
+    let largest = means.map(|spread| spread.mean.abs()).fold(0.0, f64::max);
+    let mut decimals = 2;
+    while largest > 0.0 && decimals < 12 && largest * 10f64.powi(decimals) < 100.0 {
+        decimals += 1;
+    }
+    usize::try_from(decimals).unwrap_or(2)
 }
 
 /// A line for every trial that failed, so that a hole in the table explains itself.
@@ -246,6 +264,16 @@ pub(super) mod tests {
             failed,
         ]);
         insta::assert_snapshot!(results_table(&results));
+    }
+
+    #[test]
+    fn small_losses_keep_three_digits() {
+        let results = results(vec![
+            trial(1, 0, &[("lr", 0.1)], &[("top1", 0.00123)]),
+            trial(2, 0, &[("lr", 0.2)], &[("top1", 0.0)]),
+        ]);
+        let table = results_table(&results);
+        assert!(table.contains("0.00123") && table.contains("0.00000"), "{table}");
     }
 
     #[test]

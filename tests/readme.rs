@@ -1,0 +1,49 @@
+//! The README's examples are run as they stand there, and its outputs are what the programs print.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use harness::Project;
+
+const README: &str = include_str!("../README.md");
+
+/// The fenced block whose first line is `first`, without that line.
+fn block(first: &str) -> String {
+    let start = README.find(&format!("```yaml\n{first}\n")).or_else(|| README.find(&format!("\n{first}\n")));
+    let start = start.unwrap_or_else(|| panic!("the README has no block that begins with `{first}`"));
+    let body = &README[start..].split_once(&format!("{first}\n")).unwrap().1;
+    body.split("```").next().unwrap().to_owned()
+}
+
+#[test]
+fn the_program_example_prints_what_the_readme_shows() {
+    let project = Project::new();
+    project.write("fit.yaml", &block("# fit.yaml"));
+    project.write("fit.py", &block("# fit.py"));
+    let run = project.sweep(&["run", "fit.yaml"]).exits_with(0);
+    assert_eq!(run.stdout(), block("$ sweep run fit.yaml"));
+}
+
+#[test]
+fn the_spec_example_is_right_and_has_as_many_trials_as_the_readme_says() {
+    let project = Project::new();
+    project.write("masks.yaml", &block("# masks.yaml"));
+    let expanded = project.sweep(&["expand", "masks.yaml", "--json"]).json();
+    assert_eq!(expanded["trials"], 18);
+}
+
+#[test]
+fn the_wrong_spec_gets_the_error_that_the_readme_shows() {
+    let project = Project::new();
+    project.write("masks.yaml", &block("# masks.yaml"));
+    let refused = project.sweep(&["run", "masks.yaml", "mask_mode=s,sfg", "ema_ratio=0.9"]).exits_with(2);
+    assert_eq!(refused.stderr(), block("$ sweep run masks.yaml mask_mode=s,sfg ema_ratio=0.9"));
+}
+
+#[test]
+fn the_demos_table_has_the_columns_that_the_readme_shows() {
+    let header = block("$ sweep run sweeps/demo.yaml").lines().next().unwrap().to_owned();
+    let columns: Vec<_> = header.split_whitespace().collect();
+    assert_eq!(columns, ["method", "seeds", "top1", "shifted_top1", "rankme", "train_loss"]);
+}
