@@ -12,7 +12,12 @@ fn main() -> ExitCode {
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into);
     let output = Output::new(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
+        .log_internal_errors(false)
+        .init();
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
         Err(error) => return output.report_failure(format!("the working directory is gone: {error}")),

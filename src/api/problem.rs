@@ -32,6 +32,7 @@ impl ApiError {
             ApiError::Body(rejection) => rejection.status(),
             ApiError::Id(_) => StatusCode::BAD_REQUEST,
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiError::Coordinator(CoordinatorError::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
             ApiError::Coordinator(CoordinatorError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -46,12 +47,15 @@ impl ApiError {
             ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",
+            ApiError::Coordinator(CoordinatorError::DiskFull) => "disk_full",
             ApiError::Coordinator(CoordinatorError::Store(_)) => "internal_error",
         }
     }
 
     fn message(&self) -> String {
         match self {
+            // The store has said so already, once.
+            ApiError::Coordinator(error @ CoordinatorError::DiskFull) => error.to_string(),
             // Our own faults are for our log: they may name paths of this host.
             ApiError::Coordinator(CoordinatorError::Store(error)) => {
                 tracing::error!(error = error as &dyn std::error::Error, "a request failed inside");

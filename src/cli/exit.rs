@@ -69,7 +69,7 @@ impl From<CoordinatorError> for CliError {
             CoordinatorError::NoSuchSweep(_) | CoordinatorError::NoSuchWorker(_) => {
                 CliError::Usage(error.into())
             }
-            CoordinatorError::Store(_) => CliError::Failed(error.into()),
+            CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
         }
     }
 }

@@ -67,14 +67,25 @@ pub struct Coordinator {
 /// What a request can run into.
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
+    #[error("the disk that holds the job table is full")]
+    DiskFull,
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error("there is no sweep {0}")]
     NoSuchSweep(SweepId),
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
+}
+
+impl From<StoreError> for CoordinatorError {
+    fn from(error: StoreError) -> CoordinatorError {
+        match error {
+            StoreError::DiskFull => CoordinatorError::DiskFull,
+            other => CoordinatorError::Store(other),
+        }
+    }
 }
 
 impl Coordinator {

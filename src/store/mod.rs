@@ -57,6 +57,8 @@ pub enum StoreError {
     Migrate { path: PathBuf, source: Arc<sqlx::migrate::MigrateError> },
     #[error("the job table could not be read or written")]
     Database(#[source] Arc<sqlx::Error>),
+    #[error("the disk that holds the job table is full; make room, and the work goes on by itself")]
+    DiskFull,
     /// A row that no version of this program writes.
     #[error("the job table is damaged: {0}")]
     Damaged(String),
@@ -66,7 +68,12 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        StoreError::Database(Arc::new(error))
+        /// SQLITE_FULL.
+        const FULL: &str = "13";
+        match error.as_database_error().and_then(|error| error.code()) {
+            Some(code) if code == FULL => StoreError::DiskFull,
+            _ => StoreError::Database(Arc::new(error)),
+        }
     }
 }
 

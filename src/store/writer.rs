@@ -62,9 +62,13 @@ impl Writer {
 }
 
 async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
+    let mut is_disk_full = false;
     while let Some(message) = messages.recv().await {
         let (group, stop) = gather(message, &mut messages);
-        commit(&mut connection, group).await;
+        if !group.is_empty() {
+            let outcome = commit(&mut connection, group).await;
+            is_disk_full = note_disk(is_disk_full, &outcome);
+        }
         if let Some(stopped) = stop {
             if let Err(error) = connection.close().await {
                 tracing::warn!(%error, "the job table could not be closed cleanly");
@@ -93,23 +97,37 @@ fn gather(
 }
 
 /// Commits the group together. When that fails each request is tried alone, so that it fails for its own reason only.
-async fn commit(connection: &mut SqliteConnection, mut group: Vec<Box<dyn Waiting>>) {
-    if group.is_empty() {
-        return;
-    }
+/// What came of the last of them is answered.
+async fn commit(
+    connection: &mut SqliteConnection,
+    mut group: Vec<Box<dyn Waiting>>,
+) -> Result<(), StoreError> {
     let together = transaction(connection, &mut group).await;
     if together.is_ok() || group.len() == 1 {
         for waiting in group {
             waiting.acknowledge(together.clone());
         }
-        return;
+        return together;
     }
+    let mut last = together;
     for waiting in group {
         let mut alone = [waiting];
-        let outcome = transaction(connection, &mut alone).await;
+        last = transaction(connection, &mut alone).await;
         let [waiting] = alone;
-        waiting.acknowledge(outcome);
+        waiting.acknowledge(last.clone());
     }
+    last
+}
+
+/// Says once that the disk is full, however many callers try meanwhile, and once that it is not any more.
+fn note_disk(was_full: bool, outcome: &Result<(), StoreError>) -> bool {
+    let is_full = matches!(outcome, Err(StoreError::DiskFull));
+    match (was_full, is_full) {
+        (false, true) => tracing::error!("{}", StoreError::DiskFull),
+        (true, false) => tracing::error!("the disk has room again"),
+        (true, true) | (false, false) => {}
+    }
+    is_full
 }
 
 async fn transaction(
@@ -117,11 +135,33 @@ async fn transaction(
     group: &mut [Box<dyn Waiting>],
 ) -> Result<(), StoreError> {
     // IMMEDIATE: a deferred transaction that reads first can fail as "database is locked" when it comes to write.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for waiting in group {
-        waiting.apply(&mut transaction).await?;
+    execute(connection, "BEGIN IMMEDIATE").await?;
+    let mut outcome = apply_all(connection, group).await;
+    if outcome.is_ok() {
+        outcome = execute(connection, "COMMIT").await;
     }
-    transaction.commit().await?;
+    if outcome.is_err() {
+        // On a full disk or a failing one SQLite has rolled back already, and says so by refusing. sqlx's own transactions
+        // would count on a rollback that succeeds, and never begin another.
+        if let Err(error) = execute(connection, "ROLLBACK").await {
+            tracing::debug!(%error, "the transaction was rolled back already");
+        }
+    }
+    outcome
+}
+
+async fn apply_all(
+    connection: &mut SqliteConnection,
+    group: &mut [Box<dyn Waiting>],
+) -> Result<(), StoreError> {
+    for waiting in group {
+        waiting.apply(connection).await?;
+    }
+    Ok(())
+}
+
+async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
+    sqlx::query(statement).execute(connection).await?;
     Ok(())
 }
 

@@ -1,4 +1,7 @@
+use sqlx::SqliteConnection;
+
 use super::*;
+use crate::store::writer::Request;
 use crate::store::{StoreError, Submitted, find_next_due, find_sweep, list_sweeps};
 
 #[tokio::test]
@@ -174,4 +177,35 @@ async fn a_worker_that_never_registered_gets_no_job() {
     let stranger = Grant { worker: WorkerId(999), sweep: None, most: 1, lasts: LASTS };
     assert_eq!(fixture.store.lease(stranger, Timestamp(0)).await.unwrap(), Leased::NoSuchWorker);
     assert_eq!(fixture.states(sweep).await, ["queued"]);
+}
+
+/// Makes SQLite see a full disk beyond so many pages.
+struct LimitPages(&'static str);
+
+impl Request for LimitPages {
+    type Answer = ();
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        sqlx::query(self.0).execute(connection).await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_nothing_and_work_goes_on_when_there_is_room() {
+    let fixture = Fixture::new().await;
+    let sweep_id = fixture.submit("small", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.store.writer.write(LimitPages("PRAGMA max_page_count = 1")).await.unwrap();
+    let large = || sweep("large", (0..2000).map(|n| job(&format!("job{n}"))).collect());
+    for _ in 0..3 {
+        let refused = fixture.store.submit(large(), Timestamp(1)).await;
+        assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");
+    }
+    assert_eq!(list_sweeps(&mut fixture.store.reader().await.unwrap()).await.unwrap().len(), 1);
+    fixture.store.writer.write(LimitPages("PRAGMA max_page_count = 1000000")).await.unwrap();
+    assert!(fixture.finish(lease, complete(), 2).await);
+    assert_eq!(fixture.states(sweep_id).await, ["succeeded"]);
+    fixture.store.submit(large(), Timestamp(3)).await.unwrap();
+    check_invariants(&fixture.store).await;
 }

@@ -44,6 +44,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)
+        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     match work(&options) {

@@ -24,7 +24,11 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     die_with_parent()?;
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
+        .log_internal_errors(false)
+        .init();
     // Once per process, before libtorch starts threads of its own: operations run one after the other.
     tch::set_num_interop_threads(1);
     let capability = record::cpu_capability(arguments.cpu_capability.as_deref());
