@@ -6,7 +6,7 @@ use super::spec_file::SpecArgs;
 use super::submit::describe;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{LEASE, prepare};
+use crate::coordinator::LEASE;
 use crate::protocol::http::{ResultsResponse, SubmitRequest, TrialState};
 use crate::report;
 
@@ -31,11 +31,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let request = args.spec.into_request(context)?;
-    // A wrong spec is refused before a state folder is made. A coordinator elsewhere has datasets of its own.
-    if context.coordinator.is_none() {
-        prepare(&request, &context.datasets()?)?;
-    }
+    let request = args.spec.into_checked_request(context)?;
     let access = Access::open_or_create(context, Duration::from_secs(args.lease)).await?;
     let session = Session::start(access, context).await?;
     let ended = work(&request, &session, &args.worker, args.quiet, context).await;

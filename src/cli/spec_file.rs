@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
+use crate::coordinator::prepare;
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -18,6 +19,16 @@ pub(super) struct SpecArgs {
 }
 
 impl SpecArgs {
+    /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
+    /// names has datasets of its own and checks by itself.
+    pub(super) fn into_checked_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
+        let request = self.into_request(context)?;
+        if context.coordinator.is_none() {
+            prepare(&request, &context.datasets()?)?;
+        }
+        Ok(request)
+    }
+
     pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
         let path = context.environment.working_directory.join(&self.spec);
         let spec = std::fs::read_to_string(&path).map_err(|error| {

@@ -1,7 +1,7 @@
 use super::access::Access;
 use super::spec_file::SpecArgs;
 use super::{CliError, Context};
-use crate::coordinator::{LEASE, prepare};
+use crate::coordinator::LEASE;
 use crate::protocol::http::SubmitResponse;
 use crate::report::json::SubmitDocument;
 
@@ -16,11 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let request = args.spec.into_request(context)?;
-    // A wrong spec is refused before a state folder is made. A coordinator elsewhere has datasets of its own.
-    if context.coordinator.is_none() {
-        prepare(&request, &context.datasets()?)?;
-    }
+    let request = args.spec.into_checked_request(context)?;
     let access = Access::open_or_create(context, LEASE).await?;
     let submitted = access.submit(&request).await;
     access.close().await;
