@@ -115,7 +115,13 @@ fn style() -> ProgressStyle {
 /// Trials done, counting running ones by their epochs.
 fn done(counts: &TrialCounts, running: &[&RunningJob]) -> f64 {
     let ended = as_float(counts.succeeded + counts.failed + counts.cancelled);
-    ended + running.iter().map(|job| f64::from(job.epoch) / f64::from(job.last_epoch.max(1))).sum::<f64>()
+    let part = |job: &RunningJob| f64::from(job.epoch.min(job.last_epoch)) / f64::from(job.last_epoch);
+    ended + running.iter().filter(|job| has_known_end(job)).map(|job| part(job)).sum::<f64>()
+}
+
+/// A program's epochs are its own affair: nobody knows how many there will be.
+fn has_known_end(job: &RunningJob) -> bool {
+    job.last_epoch > 1
 }
 
 fn is_over(counts: &TrialCounts) -> bool {
@@ -140,8 +146,7 @@ fn live_message(counts: &TrialCounts, running: &[&RunningJob], remaining: Option
     let mut text = summary(counts, remaining);
     for job in running.iter().take(MOST_RUNNING_SHOWN) {
         text += &format!("\n  trial {}", job.trial);
-        // A program's epochs are its own affair: nobody knows how many there will be.
-        if job.last_epoch > 1 {
+        if has_known_end(job) {
             text += &format!(" · epoch {}/{}", job.epoch, job.last_epoch);
         }
         if let Some(metric) = job.metric {
@@ -196,6 +201,8 @@ mod tests {
         };
         let counts = TrialCounts { total: 4, succeeded: 1, running: 1, queued: 2, ..TrialCounts::default() };
         assert!((done(&counts, &[&job]) - 1.25).abs() < 1e-12);
+        let program = RunningJob { epoch: 7, last_epoch: 1, ..job.clone() };
+        assert!((done(&counts, &[&program]) - 1.0).abs() < 1e-12, "its end is unknown");
         assert_eq!(
             live_message(&counts, &[&job], None),
             "1/4 trials · 1 running\n  trial 3 · epoch 3/12 · 31.25"
