@@ -111,24 +111,33 @@ async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) ->
     let token = folder.ensure_token().map_err(CliError::failed)?;
     let give_up_at = tokio::time::Instant::now() + PATIENCE;
     loop {
-        if let Some(announced) = folder.announced() {
-            let client = Client::new(&announced.url, &token)?;
-            if client.status().await.is_ok() {
-                return Ok(Access::Remote { client, url: announced.url });
-            }
-        }
+        // The lock first: while it is free nobody coordinates here, and an announcement is that of a dead process, whose
+        // port may be anybody's by now. The token must not go there.
         match DatabaseLock::try_acquire(&folder.lock()) {
             Ok(lock) => {
-                // Whoever announced itself is dead: the lock was free.
                 folder.withdraw();
                 return open_table(folder, lock, &context.datasets()?, lease).await;
             }
-            Err(LockError::Held { .. }) if tokio::time::Instant::now() < give_up_at => {
+            Err(LockError::Held { holder }) => {
+                if let Some(access) = reach(&folder, &token).await? {
+                    return Ok(access);
+                }
+                if tokio::time::Instant::now() >= give_up_at {
+                    return Err(CliError::failed(LockError::Held { holder }));
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
             Err(error) => return Err(CliError::failed(error)),
         }
     }
+}
+
+/// The coordinator that announces itself in the folder, if it answers.
+async fn reach(folder: &StateFolder, token: &str) -> Result<Option<Access>, CliError> {
+    let Some(announced) = folder.announced() else { return Ok(None) };
+    let client = Client::new(&announced.url, token)?;
+    let answers = client.status().await.is_ok();
+    Ok(answers.then_some(Access::Remote { client, url: announced.url }))
 }
 
 async fn open_table(

@@ -315,12 +315,19 @@ impl Coordinator {
     }
 
     /// Ends leases that nobody extended, for as long as the coordinator runs. Stops when the table is closed.
+    ///
+    /// Nothing expires until a whole lease's length was listened to: while the coordinator was away (not started yet,
+    /// stopped by Ctrl-Z, on a laptop that slept) no heartbeat could reach it, and that is no worker's fault.
     pub async fn watch_deadlines(self) {
         // Often enough that an expired lease is noticed within a small part of its length.
         let mut tick = tokio::time::interval((self.settings.lease / 20).max(Duration::from_millis(50)));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut presence = Presence::since(self.clock.now());
         loop {
             tick.tick().await;
+            if presence.at(self.clock.now(), self.settings.lease) < self.settings.lease {
+                continue;
+            }
             match self.expire_overdue().await {
                 Ok(()) => {}
                 Err(CoordinatorError::Store(StoreError::Closed)) => return,
@@ -348,6 +355,28 @@ impl Coordinator {
             self.changed.notify_waiters();
         }
         Ok(())
+    }
+}
+
+/// Since when the coordinator has been listening without a gap.
+#[derive(Debug, Clone, Copy)]
+struct Presence {
+    since: Timestamp,
+    last_seen: Timestamp,
+}
+
+impl Presence {
+    fn since(now: Timestamp) -> Presence {
+        Presence { since: now, last_seen: now }
+    }
+
+    /// How long it has been there at `now`; a gap in which heartbeats may have been missed starts it anew.
+    fn at(&mut self, now: Timestamp, lease: Duration) -> Duration {
+        if now.since(self.last_seen) > lease / HEARTBEATS_PER_LEASE {
+            self.since = now;
+        }
+        self.last_seen = now;
+        now.since(self.since)
     }
 }
 

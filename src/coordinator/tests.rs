@@ -178,3 +178,12 @@ async fn what_is_not_there_is_named() {
         Err(CoordinatorError::NoSuchWorker(WorkerId(99)))
     ));
 }
+
+#[test]
+fn a_coordinator_that_was_away_listens_for_a_whole_lease_before_it_expires_any() {
+    let seconds = |n: i64| Timestamp(n * 1000);
+    let mut presence = Presence::since(seconds(0));
+    let listened: Vec<u64> =
+        [10, 20, 30, 600, 610].map(|n| presence.at(seconds(n), LEASE).as_secs()).into_iter().collect();
+    assert_eq!(listened, [10, 20, 30, 0, 10]);
+}
