@@ -196,6 +196,23 @@ fn while_a_run_goes_on_other_commands_go_through_its_coordinator() {
 }
 
 #[test]
+fn a_run_that_is_done_goes_on_coordinating_for_another() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
+    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+    let mut second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
+    wait_until("the second run's trial", || project.read("started").contains('2'));
+    project.write("gate-1", "");
+    wait_until("the first run's end", || {
+        first.log().contains("still coordinating for workers of other commands (1)")
+    });
+    project.write("gate-2", "");
+    assert_eq!(second.exit_code(), Some(0));
+    assert_eq!(first.exit_code(), Some(0));
+}
+
+#[test]
 fn parameters_never_become_shell_text() {
     let project = Project::new();
     let spec = r#"

@@ -88,6 +88,32 @@ impl Session {
         Ok(())
     }
 
+    /// Goes on coordinating for as long as workers of other commands are at work here, or until the user has had enough.
+    pub(super) async fn linger(&self, context: &Context) -> Result<(), CliError> {
+        if self.host.is_none() {
+            return Ok(());
+        }
+        let mut stop = StopSignals::catch()?;
+        let mut is_said = false;
+        loop {
+            self.bury_dead_workers().await?;
+            let others = self.access.status().await?.workers.len();
+            if others == 0 {
+                return Ok(());
+            }
+            if !is_said {
+                context.output.note(&format!(
+                    "still coordinating for workers of other commands ({others}); Ctrl-C ends it"
+                ));
+                is_said = true;
+            }
+            tokio::select! {
+                () = stop.asked() => return Ok(()),
+                () = tokio::time::sleep(REFRESH) => {}
+            }
+        }
+    }
+
     pub(super) async fn stop(self) {
         if let Some(host) = self.host {
             host.stop().await;
@@ -137,15 +163,14 @@ enum Happening {
 
 impl Follower<'_> {
     async fn run(&mut self) -> Result<Ended, CliError> {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failed)?;
+        let mut stop = StopSignals::catch()?;
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut worker = self.start_worker()?;
         let mut is_interrupted = false;
         let mut missed = 0;
         loop {
-            match next(&mut worker, &mut interrupt, &mut terminate, &mut refresh).await? {
+            match next(&mut worker, &mut stop, &mut refresh).await? {
                 Happening::StopAsked => {
                     if !is_interrupted {
                         self.progress.note("stopping; once more to stop at once");
@@ -175,7 +200,10 @@ impl Follower<'_> {
                 self.progress.show(&status);
                 Ok(0)
             }
-            Err(error) if missed >= MOST_MISSED_REFRESHES => Err(error),
+            Err(error) if missed >= MOST_MISSED_REFRESHES => {
+                self.progress.note("the coordinator is gone; the same command goes on from here");
+                Err(error)
+            }
             Err(_) => Ok(missed + 1),
         }
     }
@@ -201,14 +229,34 @@ impl Follower<'_> {
 
 async fn next(
     worker: &mut WorkerProcess,
-    interrupt: &mut Signal,
-    terminate: &mut Signal,
+    stop: &mut StopSignals,
     refresh: &mut tokio::time::Interval,
 ) -> Result<Happening, CliError> {
     Ok(tokio::select! {
         status = worker.ended() => Happening::WorkerEnded(status?),
-        _ = interrupt.recv() => Happening::StopAsked,
-        _ = terminate.recv() => Happening::StopAsked,
+        () = stop.asked() => Happening::StopAsked,
         _ = refresh.tick() => Happening::RefreshDue,
     })
+}
+
+/// Ctrl-C, and what a scheduler sends.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn catch() -> Result<StopSignals, CliError> {
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt()).map_err(CliError::failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(CliError::failed)?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

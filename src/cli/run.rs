@@ -34,20 +34,28 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let request = args.spec.into_checked_request(context)?;
     let access = Access::open_or_create(context, Duration::from_secs(args.lease)).await?;
     let session = Session::start(access, context).await?;
-    let ended = work(&request, &session, &args.worker, args.quiet, context).await;
+    let outcome = match work(&request, &session, &args.worker, args.quiet, context).await {
+        Ok((_, Ended::Interrupted)) => {
+            context.output.note("stopped; the same command goes on from here");
+            Err(CliError::Unsuccessful)
+        }
+        Ok((results, Ended::Drained)) => {
+            let shown = show(&results, args.json, context);
+            shown.and(session.linger(context).await)
+        }
+        Err(error) => Err(error),
+    };
     session.stop().await;
-    let (results, ended) = ended?;
-    if ended == Ended::Interrupted {
-        context.output.note("stopped; the same command goes on from here");
-        return Err(CliError::Unsuccessful);
-    }
-    if args.json {
-        context.output.json(&report::json::ResultsDocument::from(&results))?;
+    outcome
+}
+
+fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), CliError> {
+    if json {
+        context.output.json(&report::json::ResultsDocument::from(results))?;
     } else {
-        context.output.data(&report::results_table(&results));
+        context.output.data(&report::results_table(results));
     }
-    let all_succeeded = results.trials.iter().all(|trial| trial.state == TrialState::Succeeded);
-    if all_succeeded {
+    if results.trials.iter().all(|trial| trial.state == TrialState::Succeeded) {
         return Ok(());
     }
     context.output.note(&format!("`sweep retry {}` queues what failed again", results.sweep));

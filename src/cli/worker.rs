@@ -1,5 +1,5 @@
 use super::access::Access;
-use super::follow::{Scope, Session, follow};
+use super::follow::{Ended, Scope, Session, follow};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
@@ -26,6 +26,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let session = Session::start(access, context).await?;
     let scope = Scope { sweep: args.sweep, until_drained: args.until_drained };
     let ended = follow(&session, &scope, &args.worker, args.quiet, context).await;
+    let outcome = match ended {
+        Ok(Ended::Drained) => session.linger(context).await,
+        Ok(Ended::Interrupted) => Ok(()),
+        Err(error) => Err(error),
+    };
     session.stop().await;
-    ended.map(drop)
+    outcome
 }
