@@ -1,5 +1,7 @@
 //! Storing a sweep: its trials, and the jobs that they need, some of which may be there already.
 
+use std::collections::BTreeSet;
+
 use sqlx::SqliteConnection;
 
 use super::transition::{self, Delta, Remains, add_trials};
@@ -184,9 +186,10 @@ async fn insert_job(
     earlier: &[Stored],
     now: Timestamp,
 ) -> Result<Stored, StoreError> {
-    let needs = new.parent.iter().chain(&new.requires).map(|&index| &earlier[index]);
-    let open_needs =
-        i64::try_from(needs.filter(|need| need.state != JobState::Succeeded).count()).unwrap_or(i64::MAX);
+    // A set: a job that reads its parent's final weights too needs it once.
+    let needs: BTreeSet<usize> = new.parent.iter().chain(&new.requires).copied().collect();
+    let open = needs.iter().filter(|&&index| earlier[index].state != JobState::Succeeded).count();
+    let open_needs = i64::try_from(open).unwrap_or(i64::MAX);
     let parent = new.parent.map(|index| earlier[index].id.0);
     let state = if open_needs == 0 { JobState::Queued { not_before: now } } else { JobState::Blocked };
     let (state_name, not_before) = (state.name(), (open_needs == 0).then_some(now.0));

@@ -114,9 +114,9 @@ async fn a_job_that_failed_once_waits_before_its_next_try() {
     assert_eq!(fixture.lease(1, 1_010).await.len(), 1);
 }
 
-/// Parent a, its child b, and c, which reads the final weights of both.
+/// Parent a, its child b, which reads a's final weights too, and c, which reads those of both.
 fn family() -> NewSweep {
-    let child = NewJob { parent: Some(0), first_epoch: 11, last_epoch: 20, ..job("b") };
+    let child = NewJob { parent: Some(0), requires: vec![0], first_epoch: 11, last_epoch: 20, ..job("b") };
     let student = NewJob { requires: vec![0, 1], ..job("c") };
     sweep("family", vec![job("a"), child, student])
 }
