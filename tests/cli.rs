@@ -213,6 +213,25 @@ fn a_run_that_is_done_goes_on_coordinating_for_another() {
 }
 
 #[test]
+fn a_run_whose_coordinator_is_killed_takes_over() {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let mut first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
+    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+    let mut second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
+    wait_until("the second run's trial", || project.read("started").contains('2'));
+    signal("KILL", first.pid());
+    assert_eq!(first.exit_code(), None);
+    wait_until("its second attempt", || {
+        project.read("started").lines().filter(|line| *line == "2").count() == 2
+    });
+    project.write("gate", "");
+    assert_eq!(second.exit_code(), Some(0));
+    assert!(second.log().contains("takes over"), "{}", second.log());
+    assert_same_as_undisturbed_of(&project, "2", &["x=2"]);
+}
+
+#[test]
 fn parameters_never_become_shell_text() {
     let project = Project::new();
     let spec = r#"
@@ -237,10 +256,14 @@ fn finished_trials(project: &Project) -> Vec<String> {
 }
 
 fn assert_same_as_undisturbed(project: &Project, overrides: &[&str]) {
+    assert_same_as_undisturbed_of(project, "1", overrides);
+}
+
+fn assert_same_as_undisturbed_of(project: &Project, sweep: &str, overrides: &[&str]) {
     let alone = project.beside();
     alone.write("gated.yaml", GATED);
     alone.write("gate", "");
     alone.sweep(&[&["run", "gated.yaml"], overrides].concat()).exits_with(0);
-    assert_eq!(stable(&project.results("1")), stable(&alone.results("1")));
+    assert_eq!(stable(&project.results(sweep)), stable(&alone.results("1")));
     assert_eq!(project.processes("sweep-worker"), Vec::<i32>::new());
 }

@@ -17,7 +17,16 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Either way there is one coordinator behind it.
 pub(super) enum Access {
     Local(Local),
-    Remote { client: Client, url: String },
+    Remote(Remote),
+}
+
+/// A coordinator that runs in another process.
+pub(super) struct Remote {
+    client: Client,
+    pub(super) url: String,
+    pub(super) token: String,
+    /// Where it announced itself; `None` for one that the user named.
+    folder: Option<StateFolder>,
 }
 
 /// The table of a state folder, opened by this process.
@@ -55,28 +64,38 @@ impl Access {
     pub(super) async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.submit(request).await?),
-            Access::Remote { client, .. } => Ok(client.submit(request).await?),
+            Access::Remote(remote) => Ok(remote.client.submit(request).await?),
         }
     }
 
     pub(super) async fn status(&self) -> Result<StatusResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.status().await?),
-            Access::Remote { client, .. } => Ok(client.status().await?),
+            Access::Remote(remote) => Ok(remote.client.status().await?),
         }
     }
 
     pub(super) async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
-            Access::Remote { client, .. } => Ok(client.results(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.results(sweep).await?),
         }
     }
 
     pub(super) async fn retry(&self, sweep: SweepId) -> Result<u64, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.retry(sweep).await?),
-            Access::Remote { client, .. } => Ok(client.retry(sweep).await?.jobs),
+            Access::Remote(remote) => Ok(remote.client.retry(sweep).await?.jobs),
+        }
+    }
+
+    /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more.
+    pub(super) fn is_orphaned(&self) -> bool {
+        match self {
+            Access::Remote(Remote { folder: Some(folder), .. }) => {
+                DatabaseLock::try_acquire(&folder.lock()).is_ok()
+            }
+            Access::Remote(Remote { folder: None, .. }) | Access::Local(_) => false,
         }
     }
 
@@ -103,7 +122,7 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
     };
     let client = Client::new(&url, &token)?;
     client.status().await?;
-    Ok(Some(Access::Remote { client, url }))
+    Ok(Some(Access::Remote(Remote { client, url, token, folder: None })))
 }
 
 /// The coordinator that runs in this folder, or the folder's table.
@@ -137,7 +156,14 @@ async fn reach(folder: &StateFolder, token: &str) -> Result<Option<Access>, CliE
     let Some(announced) = folder.announced() else { return Ok(None) };
     let client = Client::new(&announced.url, token)?;
     let answers = client.status().await.is_ok();
-    Ok(answers.then_some(Access::Remote { client, url: announced.url }))
+    Ok(answers.then(|| {
+        Access::Remote(Remote {
+            client,
+            url: announced.url,
+            token: token.to_owned(),
+            folder: Some(folder.clone()),
+        })
+    }))
 }
 
 async fn open_table(

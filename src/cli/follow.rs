@@ -28,6 +28,8 @@ const MOST_RESTARTS: u32 = 3;
 pub(super) struct Session {
     access: Access,
     host: Option<Host>,
+    url: String,
+    token: String,
     state_folder: PathBuf,
 }
 
@@ -43,37 +45,37 @@ pub(super) struct Scope {
 pub(super) enum Ended {
     Drained,
     Interrupted,
+    /// The coordinator, in another process, has died; this one can be the next.
+    Orphaned,
 }
 
 impl Session {
     /// Starts a coordinator in this process unless one runs already.
     pub(super) async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
-        let (host, state_folder) = match &access {
-            Access::Local(local) => (Some(Host::start(local).await?), local.folder.path().to_owned()),
-            Access::Remote { .. } => {
+        match &access {
+            Access::Local(local) => {
+                let host = Host::start(local).await?;
+                let token = local.folder.ensure_token().map_err(CliError::failed)?;
+                let (url, state_folder) = (host.url().to_owned(), local.folder.path().to_owned());
+                Ok(Session { access, host: Some(host), url, token, state_folder })
+            }
+            Access::Remote(remote) => {
                 let folder =
                     StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
-                (None, folder.path().to_owned())
+                let (url, token) = (remote.url.clone(), remote.token.clone());
+                Ok(Session { access, host: None, url, token, state_folder: folder.path().to_owned() })
             }
-        };
-        Ok(Session { access, host, state_folder })
+        }
     }
 
     pub(super) fn access(&self) -> &Access {
         &self.access
     }
 
-    fn url(&self) -> &str {
-        match (&self.host, &self.access) {
-            (Some(host), _) => host.url(),
-            (None, Access::Remote { url, .. }) => url,
-            (None, Access::Local(_)) => unreachable!("a local table always gets a host"),
-        }
-    }
-
     fn assignment(&self, scope: &Scope) -> Assignment<'_> {
         Assignment {
-            url: self.url(),
+            url: &self.url,
+            token: &self.token,
             state_folder: &self.state_folder,
             sweep: scope.sweep,
             until_drained: scope.until_drained,
@@ -170,6 +172,10 @@ impl Follower<'_> {
         let mut is_interrupted = false;
         let mut missed = 0;
         loop {
+            if missed > 0 && self.session.access.is_orphaned() {
+                // The worker has nobody to give its jobs back to; it ends with this function.
+                return Ok(Ended::Orphaned);
+            }
             match next(&mut worker, &mut stop, &mut refresh).await? {
                 Happening::StopAsked => {
                     if !is_interrupted {

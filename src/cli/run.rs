@@ -32,21 +32,58 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let request = args.spec.into_checked_request(context)?;
-    let access = Access::open_or_create(context, Duration::from_secs(args.lease)).await?;
-    let session = Session::start(access, context).await?;
-    let outcome = match work(&request, &session, &args.worker, args.quiet, context).await {
-        Ok((_, Ended::Interrupted)) => {
-            context.output.note("stopped; the same command goes on from here");
-            Err(CliError::Unsuccessful)
-        }
-        Ok((results, Ended::Drained)) => {
-            let shown = show(&results, args.json, context);
-            shown.and(session.linger(context).await)
-        }
-        Err(error) => Err(error),
-    };
-    session.stop().await;
-    outcome
+    let lease = Duration::from_secs(args.lease);
+    loop {
+        let session = Session::start(Access::open_or_create(context, lease).await?, context).await?;
+        let outcome = match work(&request, &session, &args.worker, args.quiet, context).await {
+            Ok(Outcome::Orphaned) => {
+                context.output.note("the coordinator is gone; this command takes over");
+                session.stop().await;
+                continue;
+            }
+            Ok(Outcome::Interrupted) => {
+                context.output.note("stopped; the same command goes on from here");
+                Err(CliError::Unsuccessful)
+            }
+            Ok(Outcome::Done(results)) => {
+                let shown = show(&results, args.json, context);
+                shown.and(session.linger(context).await)
+            }
+            Err(error) => Err(error),
+        };
+        session.stop().await;
+        return outcome;
+    }
+}
+
+enum Outcome {
+    Done(ResultsResponse),
+    Interrupted,
+    Orphaned,
+}
+
+async fn work(
+    request: &SubmitRequest,
+    session: &Session,
+    worker: &WorkerArgs,
+    quiet: bool,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let submitted = session.access().submit(request).await?;
+    if !quiet {
+        context.output.note(&describe(&submitted));
+    }
+    let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
+    match follow(session, &scope, worker, quiet, context).await? {
+        Ended::Interrupted => Ok(Outcome::Interrupted),
+        Ended::Orphaned => Ok(Outcome::Orphaned),
+        Ended::Drained => match session.access().results(submitted.sweep).await {
+            Ok(results) => Ok(Outcome::Done(results)),
+            // It lingered for our worker only, and may have gone with it.
+            Err(_) if session.access().is_orphaned() => Ok(Outcome::Orphaned),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), CliError> {
@@ -60,20 +97,4 @@ fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), 
     }
     context.output.note(&format!("`sweep retry {}` queues what failed again", results.sweep));
     Err(CliError::Unsuccessful)
-}
-
-async fn work(
-    request: &SubmitRequest,
-    session: &Session,
-    worker: &WorkerArgs,
-    quiet: bool,
-    context: &Context,
-) -> Result<(ResultsResponse, Ended), CliError> {
-    let submitted = session.access().submit(request).await?;
-    if !quiet {
-        context.output.note(&describe(&submitted));
-    }
-    let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
-    let ended = follow(session, &scope, worker, quiet, context).await?;
-    Ok((session.access().results(submitted.sweep).await?, ended))
 }

@@ -22,15 +22,20 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let access = Access::open_or_create(context, LEASE).await?;
-    let session = Session::start(access, context).await?;
     let scope = Scope { sweep: args.sweep, until_drained: args.until_drained };
-    let ended = follow(&session, &scope, &args.worker, args.quiet, context).await;
-    let outcome = match ended {
-        Ok(Ended::Drained) => session.linger(context).await,
-        Ok(Ended::Interrupted) => Ok(()),
-        Err(error) => Err(error),
-    };
-    session.stop().await;
-    outcome
+    loop {
+        let session = Session::start(Access::open_or_create(context, LEASE).await?, context).await?;
+        let outcome = match follow(&session, &scope, &args.worker, args.quiet, context).await {
+            Ok(Ended::Orphaned) => {
+                context.output.note("the coordinator is gone; this command takes over");
+                session.stop().await;
+                continue;
+            }
+            Ok(Ended::Drained) => session.linger(context).await,
+            Ok(Ended::Interrupted) => Ok(()),
+            Err(error) => Err(error),
+        };
+        session.stop().await;
+        return outcome;
+    }
 }

@@ -31,6 +31,7 @@ pub(super) struct WorkerArgs {
 /// Where the worker finds its coordinator, and what it works on.
 pub(super) struct Assignment<'a> {
     pub(super) url: &'a str,
+    pub(super) token: &'a str,
     pub(super) state_folder: &'a Path,
     pub(super) sweep: Option<SweepId>,
     pub(super) until_drained: bool,
@@ -53,8 +54,8 @@ impl WorkerProcess {
         let mut command = Command::new(&program);
         command
             .args(["--coordinator", assignment.url, "--exit-with-parent"])
-            .arg("--token-file")
-            .arg(assignment.state_folder.join("token"))
+            // Not as an argument: those can be read by everybody on the host.
+            .env("SWEEP_TOKEN", assignment.token)
             .arg("--state-dir")
             .arg(assignment.state_folder)
             .arg("--datasets")
