@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Project, signal, stable, wait_until};
+use harness::{Project, Running, signal, stable, wait_until};
 
 /// Six trials that report once.
 const QUICK: &str = r#"
@@ -197,12 +197,7 @@ fn while_a_run_goes_on_other_commands_go_through_its_coordinator() {
 
 #[test]
 fn a_run_that_is_done_goes_on_coordinating_for_another() {
-    let project = Project::new();
-    project.write("gated.yaml", GATED);
-    let mut first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
-    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
-    let mut second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
-    wait_until("the second run's trial", || project.read("started").contains('2'));
+    let (project, mut first, mut second) = two_runs();
     project.write("gate-1", "");
     wait_until("the first run's end", || {
         first.log().contains("still coordinating for workers of other commands (1)")
@@ -214,12 +209,7 @@ fn a_run_that_is_done_goes_on_coordinating_for_another() {
 
 #[test]
 fn a_run_whose_coordinator_is_killed_takes_over() {
-    let project = Project::new();
-    project.write("gated.yaml", GATED);
-    let mut first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
-    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
-    let mut second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
-    wait_until("the second run's trial", || project.read("started").contains('2'));
+    let (project, mut first, mut second) = two_runs();
     signal("KILL", first.pid());
     assert_eq!(first.exit_code(), None);
     wait_until("its second attempt", || {
@@ -245,6 +235,17 @@ parameters:
     let written: Vec<_> = (1..=5).map(|trial| project.read(&format!("out-{trial}"))).collect();
     assert_eq!(written, ["$(touch pwned)", "a b", "it's \"quoted\"", "new\nline", "<&>"]);
     assert!(!project.path("pwned").exists());
+}
+
+/// Two runs of one project, a trial of each under way; the first coordinates.
+fn two_runs() -> (Project, Running, Running) {
+    let project = Project::new();
+    project.write("gated.yaml", GATED);
+    let first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
+    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+    let second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
+    wait_until("the second run's trial", || project.read("started").contains('2'));
+    (project, first, second)
 }
 
 /// The trials that have a result, by the value of `x`.
