@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -28,16 +28,19 @@ pub struct Announcement {
 pub enum FolderError {
     #[error("can't {what} `{}`", path.display())]
     Io { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("`{}` can be written by somebody else, whose commands would run as yours", path.display())]
+    Foreign { path: PathBuf },
 }
 
 impl StateFolder {
-    /// The nearest state folder from `directory` upward, like `.git`.
+    /// The nearest state folder from `directory` upward, like `.git`. One that somebody else can write to is passed over:
+    /// below /tmp or /scratch it may be anybody's, and working on it means running its commands.
     #[must_use]
     pub fn find(directory: &Path) -> Option<StateFolder> {
         directory
             .ancestors()
             .map(|ancestor| ancestor.join(NAME))
-            .find(|candidate| candidate.is_dir())
+            .find(|candidate| is_ours_alone(candidate))
             .map(|path| StateFolder { path })
     }
 
@@ -50,7 +53,12 @@ impl StateFolder {
             return Ok(found);
         }
         let path = directory.join(NAME);
-        fs::create_dir_all(&path).map_err(|source| io("make", &path, source))?;
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(FolderError::Foreign { path });
+            }
+            made => made.map_err(|source| io("make", &path, source))?,
+        }
         // Results and tokens are not for version control.
         let ignore = path.join(".gitignore");
         fs::write(&ignore, "*\n").map_err(|source| io("write", &ignore, source))?;
@@ -99,8 +107,15 @@ impl StateFolder {
             .and_then(|mut file| file.read_exact(&mut bytes))
             .map_err(|source| io("read", urandom, source))?;
         let token = blake3::hash(&bytes).to_hex().to_string();
-        write_private(&path, token.as_bytes())?;
-        Ok(token)
+        let beside = path.with_extension(format!("{}.first", std::process::id()));
+        write_private(&beside, token.as_bytes())?;
+        // Of two first commands at once only one puts its token in place; both then read that one.
+        let linked = fs::hard_link(&beside, &path);
+        let _is_linked_now = fs::remove_file(&beside);
+        match linked {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(io("write", &path, error)),
+            _ => Ok(fs::read_to_string(&path).map_err(|source| io("read", &path, source))?.trim().to_owned()),
+        }
     }
 
     /// The coordinator that says it is running, if any; it may have died since.
@@ -123,6 +138,16 @@ impl StateFolder {
     pub fn withdraw(&self) {
         let _already_gone = fs::remove_file(self.announcement_file());
     }
+}
+
+/// A folder that this user owns and not everybody may write to.
+fn is_ours_alone(path: &Path) -> bool {
+    const WRITABLE_BY_ALL: u32 = 0o002;
+    path.metadata().is_ok_and(|metadata| {
+        metadata.is_dir()
+            && metadata.uid() == rustix::process::geteuid().as_raw()
+            && metadata.mode() & WRITABLE_BY_ALL == 0
+    })
 }
 
 /// Writes beside and renames, so that a reader sees all of it or nothing; mode 0600.
@@ -156,6 +181,17 @@ mod tests {
         let below = project.path().join("a/b");
         fs::create_dir_all(&below).unwrap();
         assert_eq!(StateFolder::ensure(&below).unwrap(), made);
+    }
+
+    #[test]
+    fn a_folder_that_everybody_may_write_to_is_not_taken() {
+        let project = tempfile::tempdir().unwrap();
+        let planted = project.path().join(NAME);
+        fs::create_dir(&planted).unwrap();
+        fs::set_permissions(&planted, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(StateFolder::find(project.path()), None);
+        assert!(matches!(StateFolder::ensure(project.path()), Err(FolderError::Foreign { .. })));
+        assert!(StateFolder::ensure(&project.path().join("data")).is_err(), "there is no such folder");
     }
 
     #[test]

@@ -5,10 +5,7 @@ use crate::store::LiveWorker;
 /// True when the worker belongs to this boot of this machine and its process has ended. Of another machine nothing is
 /// known: its worker's leases run out by themselves.
 pub(super) fn is_gone(worker: &LiveWorker) -> bool {
-    let Ok(boot_id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
-        return false;
-    };
-    if boot_id.trim() != worker.boot_id {
+    if boot_id().is_none_or(|boot_id| boot_id != worker.boot_id) {
         return false;
     }
     match std::fs::read_to_string(format!("/proc/{}/stat", worker.pid)) {
@@ -19,6 +16,14 @@ pub(super) fn is_gone(worker: &LiveWorker) -> bool {
             None => false,
         },
     }
+}
+
+/// Names this boot of this machine and the namespace in which process ids mean something: containers share the one and
+/// not the other. `sweep-worker` says the same of itself.
+fn boot_id() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
 /// State and start of a process, from fields 3 and 22 of `/proc/PID/stat` (proc(5)).
@@ -40,7 +45,7 @@ mod tests {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
         LiveWorker {
             id: WorkerId(1),
-            boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim().to_owned(),
+            boot_id: boot_id().unwrap(),
             pid: std::process::id(),
             started_ticks: parse_stat(&stat).unwrap().1,
         }

@@ -4,7 +4,7 @@
 use sqlx::SqliteConnection;
 
 use super::StoreError;
-use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Refusal};
+use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, Refusal};
 use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
 
 /// What an attempt leaves behind beside its outcome.
@@ -204,6 +204,13 @@ async fn open_attempt(
         worker.0,
         now.0
     )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "-- reset_progress
+        UPDATE jobs SET reported_epoch = 0 WHERE id = ?",
+        id.0
+    )
     .execute(connection)
     .await?;
     Ok(())
@@ -229,6 +236,27 @@ async fn close_attempt(
         remains.record,
         id.0,
         ended.attempt.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    if ended.outcome == Outcome::Completed {
+        drop_earlier_reports(connection, id, ended.attempt).await?;
+    }
+    Ok(())
+}
+
+/// An attempt begins with the job's first epoch, so its reports are all there are: what an earlier one said of epochs or
+/// metrics that this one never came to is no result.
+async fn drop_earlier_reports(
+    connection: &mut SqliteConnection,
+    id: JobId,
+    attempt: Attempt,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- drop_earlier_reports
+        DELETE FROM reports WHERE job_id = ? AND attempt <> ?",
+        id.0,
+        attempt.0
     )
     .execute(connection)
     .await?;

@@ -44,6 +44,11 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT COUNT(*) FROM reports LEFT JOIN attempts USING (job_id, attempt) WHERE attempts.job_id IS NULL",
     ),
     (
+        "what succeeded has reports of its last attempt only",
+        "SELECT COUNT(*) FROM reports JOIN jobs ON jobs.id = reports.job_id
+         WHERE jobs.state = 'succeeded' AND reports.attempt <> jobs.attempt",
+    ),
+    (
         "a sweep lists every job in which a trial ends",
         "SELECT COUNT(*) FROM trials LEFT JOIN sweep_jobs USING (sweep_id, job_id) WHERE sweep_jobs.job_id IS NULL",
     ),

@@ -82,6 +82,24 @@ async fn an_expired_lease_goes_to_somebody_else_and_the_late_worker_is_refused()
 }
 
 #[tokio::test]
+async fn what_a_lost_attempt_reported_is_no_result() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lost = fixture.lease_one(0).await;
+    for epoch in 1..=3 {
+        fixture.report(lost, epoch, 99.0).await;
+    }
+    fixture.finish(lost, Ended::Release, 1).await;
+    let current = fixture.lease_one(1).await;
+    let running = list_running(&mut fixture.store.reader().await.unwrap()).await.unwrap();
+    assert_eq!(running[0].reported_epoch, 0);
+    fixture.report(current, 1, 5.0).await;
+    fixture.finish(current, complete(), 2).await;
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 5.0).metrics);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
 async fn a_heartbeat_keeps_a_lease_alive() {
     let fixture = Fixture::new().await;
     fixture.submit("s", &["a"]).await;
