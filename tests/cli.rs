@@ -222,6 +222,46 @@ fn a_run_whose_coordinator_is_killed_takes_over() {
 }
 
 #[test]
+fn two_short_runs_at_once_both_end_well() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    for round in 0..5 {
+        let arguments = |x: i32| ["run".to_owned(), "quick.yaml".to_owned(), format!("x={}", 10 * round + x)];
+        let mut runs = [1, 2].map(|x| project.start(&arguments(x).each_ref().map(String::as_str)));
+        for run in &mut runs {
+            assert_eq!(run.exit_code(), Some(0), "{}", run.log());
+        }
+    }
+}
+
+#[test]
+fn a_stopped_run_stays_stopped_when_its_coordinator_goes_too() {
+    let project = Project::new();
+    let slow_to_stop = GATED.replace("while", "trap : TERM; while");
+    project.write("gated.yaml", &slow_to_stop);
+    let mut first = project.start(&["run", "gated.yaml", "x=1", "--cpu-slots", "1"]);
+    project.wait_for_status("a running trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+    let mut second = project.start(&["run", "gated.yaml", "x=2", "--cpu-slots", "1"]);
+    wait_until("the second run's trial", || project.read("started").contains('2'));
+    signal("INT", second.pid());
+    wait_until("the wish to stop to be heard", || second.log().contains("stopping"));
+    signal("KILL", first.pid());
+    assert_eq!(first.exit_code(), None);
+    assert_eq!(second.exit_code(), Some(1), "{}", second.log());
+    assert!(!second.log().contains("takes over"), "{}", second.log());
+}
+
+#[test]
+fn what_a_worker_can_not_do_exits_2() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml", "--gpus", "foo"]).exits_with(2);
+    assert!(!project.has_state());
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    project.sweep(&["worker", "--sweep", "99", "--until-drained"]).exits_with(2);
+}
+
+#[test]
 fn parameters_never_become_shell_text() {
     let project = Project::new();
     let spec = r#"

@@ -242,7 +242,7 @@ fn mentioned_after(code: &str, prefix: &str) -> Vec<String> {
         }
         let rest = &code[at + prefix.len()..];
         let list = match rest.strip_prefix('{') {
-            Some(list) => list.split('}').next().unwrap().split(',').collect(),
+            Some(list) => outer_items(list),
             None => vec![rest],
         };
         let name = |text: &str| {
@@ -251,6 +251,27 @@ fn mentioned_after(code: &str, prefix: &str) -> Vec<String> {
         names.extend(list.into_iter().map(name).filter(|name| !name.is_empty()));
     }
     names
+}
+
+/// The items of a list in braces, without what stands in braces of their own.
+fn outer_items(list: &str) -> Vec<&str> {
+    let (mut items, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&list[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items
 }
 
 fn assert_absent(folder: &Path, banned: &[&str], why: &str) {
@@ -265,6 +286,6 @@ fn assert_absent(folder: &Path, banned: &[&str], why: &str) {
 
 #[test]
 fn the_test_of_arrows_would_see_one() {
-    let code = "use crate::store::Store;\nuse crate::{lease, plan::Plan};\nlet x = sweep::crate::no;";
+    let code = "use crate::store::Store;\nuse crate::{lease::{A, B}, plan::Plan};\nlet x = sweep::crate::no;";
     assert_eq!(mentioned_after(code, "crate::"), ["store", "lease", "plan"]);
 }

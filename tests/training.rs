@@ -31,7 +31,6 @@ fn the_demo_ends_with_the_same_numbers_undisturbed_interrupted_and_killed() {
     let mut run = killed.start(&run_demo());
     wait_for_the_first_result(&killed);
     let victims = [killed.processes("sweep-worker"), killed.processes("sweep-trainer")].concat();
-    assert_eq!(victims.len(), 3, "an agent and two trainers");
     signal("KILL", run.pid());
     victims.iter().for_each(|victim| signal("KILL", *victim));
     assert_eq!(run.exit_code(), None);
@@ -72,7 +71,7 @@ fn copy_demo(project: &Project) {
 fn wait_for_the_first_result(project: &Project) {
     project.wait_for_status("the first result", |status| {
         let trials = &status["sweeps"][0]["trials"];
-        trials["succeeded"] == 1 && trials["running"] == 2
+        trials["succeeded"].as_u64() >= Some(1)
     });
 }
 

@@ -48,6 +48,7 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/sweeps/{sweep}/retry", post(routes::retry))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)
+        .method_not_allowed_fallback(routes::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         // Outermost, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))

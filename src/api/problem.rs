@@ -13,6 +13,8 @@ pub(super) enum ApiError {
     Unauthorized,
     #[error("there is no such route")]
     NoSuchRoute,
+    #[error("this route does not take this method")]
+    NoSuchMethod,
     #[error("the body can't be read: {0}")]
     Body(#[from] JsonRejection),
     #[error("`{0}` is not an id")]
@@ -29,6 +31,7 @@ impl ApiError {
             | ApiError::Coordinator(CoordinatorError::NoSuchSweep(_) | CoordinatorError::NoSuchWorker(_)) => {
                 StatusCode::NOT_FOUND
             }
+            ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Body(rejection) => rejection.status(),
             ApiError::Id(_) => StatusCode::BAD_REQUEST,
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -41,6 +44,7 @@ impl ApiError {
         match self {
             ApiError::Unauthorized => "unauthorized",
             ApiError::NoSuchRoute => "no_such_route",
+            ApiError::NoSuchMethod => "no_such_method",
             ApiError::Body(_) => "bad_body",
             ApiError::Id(_) => "bad_id",
             ApiError::Coordinator(CoordinatorError::NoSuchSweep(_)) => "no_such_sweep",

@@ -87,6 +87,10 @@ pub(super) async fn no_such_route() -> ApiError {
     ApiError::NoSuchRoute
 }
 
+pub(super) async fn no_such_method() -> ApiError {
+    ApiError::NoSuchMethod
+}
+
 fn parse_id(text: String) -> Result<SweepId, ApiError> {
     text.parse().map_err(|_| ApiError::Id(text))
 }

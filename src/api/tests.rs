@@ -83,6 +83,7 @@ async fn what_is_no_request_gets_a_problem_document() {
     let url = |path: &str| format!("{}{path}", server.url);
     for (request, status) in [
         (http.get(url("/v1/nothing")), 404),
+        (http.get(url("/v1/leases")), 405),
         (http.get(url("/v1/sweeps/abc/results")), 400),
         (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400),
         (http.post(url("/v1/leases")).body("{}"), 415),

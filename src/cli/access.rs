@@ -12,6 +12,8 @@ use crate::vocabulary::SweepId;
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// One that takes longer is stopped.
+const LONGEST_ANSWER: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Either way there is one coordinator behind it.
@@ -93,9 +95,26 @@ impl Access {
     pub(super) fn is_orphaned(&self) -> bool {
         match self {
             Access::Remote(Remote { folder: Some(folder), .. }) => {
-                DatabaseLock::try_acquire(&folder.lock()).is_ok()
+                let lock = DatabaseLock::try_acquire(&folder.lock());
+                // Whoever sees the lock held in this moment must not find the dead one's address.
+                lock.inspect(|_| folder.withdraw()).is_ok()
             }
             Access::Remote(Remote { folder: None, .. }) | Access::Local(_) => false,
+        }
+    }
+
+    /// Whether a request failed because the coordinator ended: it may still be about to let go of its table.
+    pub(super) async fn has_ended(&self) -> bool {
+        let Access::Remote(Remote { client, folder: Some(_), .. }) = self else { return false };
+        let give_up_at = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if self.is_orphaned() {
+                return true;
+            }
+            if client.status().await.is_ok() || tokio::time::Instant::now() >= give_up_at {
+                return false;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
@@ -138,7 +157,7 @@ async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) ->
                 return open_table(folder, lock, &context.datasets()?, lease).await;
             }
             Err(LockError::Held { holder }) => {
-                if let Some(access) = reach(&folder, &token).await? {
+                if let Some(access) = reach(&folder, &holder, &token).await? {
                     return Ok(access);
                 }
                 if tokio::time::Instant::now() >= give_up_at {
@@ -151,11 +170,14 @@ async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) ->
     }
 }
 
-/// The coordinator that announces itself in the folder, if it answers.
-async fn reach(folder: &StateFolder, token: &str) -> Result<Option<Access>, CliError> {
+/// The coordinator that announces itself in the folder, if it is the one that holds the lock and it answers.
+async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option<Access>, CliError> {
     let Some(announced) = folder.announced() else { return Ok(None) };
+    if !holder.starts_with(&format!("process {} ", announced.pid)) {
+        return Ok(None);
+    }
     let client = Client::new(&announced.url, token)?;
-    let answers = client.status().await.is_ok();
+    let answers = matches!(tokio::time::timeout(LONGEST_ANSWER, client.status()).await, Ok(Ok(_)));
     Ok(answers.then(|| {
         Access::Remote(Remote {
             client,

@@ -21,7 +21,7 @@ pub(super) fn run(args: Args, context: &Context) -> Result<(), CliError> {
         return context.output.json(&report::json::ExpandDocument::from(&spec));
     }
     let trials: Vec<_> = spec.trials().collect();
-    context.output.data(&report::trials_table(&spec.swept(), trials.iter()));
+    context.output.data(&report::trials_table(&spec.swept(), trials.iter()))?;
     context.output.note(&format!("`{}`: {} trials", spec.name, trials.len()));
     Ok(())
 }

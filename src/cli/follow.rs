@@ -15,10 +15,13 @@ use crate::coordinator::StateFolder;
 use crate::protocol::http::StatusResponse;
 use crate::vocabulary::SweepId;
 
+/// An answer that takes longer comes from a coordinator that is stopped; the user's Ctrl-C must not wait for it.
+const LONGEST_REFRESH: Duration = Duration::from_secs(2);
+
 /// How often the view is brought up to date.
 const REFRESH: Duration = Duration::from_millis(250);
 
-/// A coordinator elsewhere may be away for this many refreshes in a row: half a minute.
+/// A coordinator elsewhere may be away for this many refreshes in a row, half a minute to some minutes.
 const MOST_MISSED_REFRESHES: u32 = 120;
 
 /// A worker that ends without being asked is started again this often; then something is wrong with the machine.
@@ -174,7 +177,7 @@ impl Follower<'_> {
         loop {
             if missed > 0 && self.session.access.is_orphaned() {
                 // The worker has nobody to give its jobs back to; it ends with this function.
-                return Ok(Ended::Orphaned);
+                return Ok(if is_interrupted { Ended::Interrupted } else { Ended::Orphaned });
             }
             match next(&mut worker, &mut stop, &mut refresh).await? {
                 Happening::StopAsked => {
@@ -201,7 +204,10 @@ impl Follower<'_> {
 
     /// Shows what there is to see; says how many times in a row there was nothing.
     async fn refresh(&mut self, missed: u32) -> Result<u32, CliError> {
-        match self.session.access.status().await {
+        let answer = tokio::time::timeout(LONGEST_REFRESH, self.session.access.status());
+        let answer =
+            answer.await.unwrap_or_else(|_| Err(CliError::failed(anyhow::anyhow!("no answer in time"))));
+        match answer {
             Ok(status) => {
                 self.progress.show(&status);
                 Ok(0)
@@ -219,13 +225,13 @@ impl Follower<'_> {
         status: ExitStatus,
         ended: &WorkerProcess,
     ) -> Result<WorkerProcess, CliError> {
+        /// The worker's exit code for arguments that it can't use; it says the same again.
+        const USAGE: i32 = 2;
         self.restarts += 1;
         let what = format!("the worker ended unexpectedly ({status})");
-        if self.restarts > MOST_RESTARTS {
+        if self.restarts > MOST_RESTARTS || status.code() == Some(USAGE) {
             let tail = ended.log_tail();
-            return Err(CliError::failed(anyhow::anyhow!(
-                "{what}, again and again; its log ends with:\n{tail}"
-            )));
+            return Err(CliError::failed(anyhow::anyhow!("{what}; its log ends with:\n{tail}")));
         }
         self.progress.note(&format!("{what}; starting another"));
         self.session.bury_dead_workers().await?;

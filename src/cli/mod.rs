@@ -113,9 +113,10 @@ fn import_or_show(args: data::Args, context: &Context) -> Result<(), CliError> {
     let mut text = Vec::new();
     let outcome = data::run(args, &context.datasets()?, &mut text);
     // What was found is shown even where it ends in an error: `verify` lists the damage.
-    context.output.data(&String::from_utf8_lossy(&text));
+    let printed = context.output.data(&String::from_utf8_lossy(&text));
     outcome.map_err(|error| match error.is_bad_input() {
         true => CliError::Usage(error.into()),
         false => CliError::failed(error),
-    })
+    })?;
+    printed
 }

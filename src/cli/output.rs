@@ -26,17 +26,21 @@ impl Output {
         self.is_live
     }
 
-    /// What was asked for. A reader that has gone away (`| head`) is no error.
-    pub(crate) fn data(&self, text: &str) {
+    /// What was asked for. A reader that has gone away (`| head`) is no error; a full disk is.
+    pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        let _reader_gone = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(CliError::failed(anyhow::Error::new(error).context("the output can't be written")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One JSON document.
     pub(crate) fn json(&self, document: &impl serde::Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(document).map_err(CliError::failed)?;
-        self.data(&format!("{text}\n"));
-        Ok(())
+        self.data(&format!("{text}\n"))
     }
 
     /// A line that accompanies the work.

@@ -21,6 +21,5 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     if args.json {
         return context.output.json(&report::json::ResultsDocument::from(&results));
     }
-    context.output.data(&report::results_table(&results));
-    Ok(())
+    context.output.data(&report::results_table(&results))
 }

@@ -49,6 +49,10 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
                 let shown = show(&results, args.json, context);
                 shown.and(session.linger(context).await)
             }
+            Err(_) if session.access().has_ended().await => {
+                session.stop().await;
+                continue;
+            }
             Err(error) => Err(error),
         };
         session.stop().await;
@@ -77,12 +81,7 @@ async fn work(
     match follow(session, &scope, worker, quiet, context).await? {
         Ended::Interrupted => Ok(Outcome::Interrupted),
         Ended::Orphaned => Ok(Outcome::Orphaned),
-        Ended::Drained => match session.access().results(submitted.sweep).await {
-            Ok(results) => Ok(Outcome::Done(results)),
-            // It lingered for our worker only, and may have gone with it.
-            Err(_) if session.access().is_orphaned() => Ok(Outcome::Orphaned),
-            Err(error) => Err(error),
-        },
+        Ended::Drained => Ok(Outcome::Done(session.access().results(submitted.sweep).await?)),
     }
 }
 
@@ -90,7 +89,7 @@ fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), 
     if json {
         context.output.json(&report::json::ResultsDocument::from(results))?;
     } else {
-        context.output.data(&report::results_table(results));
+        context.output.data(&report::results_table(results))?;
     }
     if results.trials.iter().all(|trial| trial.state == TrialState::Succeeded) {
         return Ok(());

@@ -18,6 +18,5 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     if args.json {
         return context.output.json(&report::json::StatusDocument::from(status));
     }
-    context.output.data(&report::status_tables(&status));
-    Ok(())
+    context.output.data(&report::status_tables(&status))
 }

@@ -24,7 +24,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     if args.json {
         return context.output.json(&SubmitDocument::from(submitted));
     }
-    context.output.data(&format!("{}\n", submitted.sweep));
+    context.output.data(&format!("{}\n", submitted.sweep))?;
     context.output.note(&describe(&submitted));
     Ok(())
 }

@@ -21,10 +21,10 @@ const LOG_TAIL_BYTES: u64 = 2048;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct WorkerArgs {
     /// CPU slots; one per core unless given.
-    #[arg(long, value_name = "N", conflicts_with = "gpus", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", conflicts_with = "gpus", value_parser = clap::value_parser!(u32).range(1..=1024))]
     cpu_slots: Option<u32>,
     /// GPUs to use, one job on each: `all`, `none`, or a list such as `0,1`; all unless given.
-    #[arg(long, value_name = "GPUS")]
+    #[arg(long, value_name = "GPUS", value_parser = parse_gpus)]
     gpus: Option<String>,
 }
 
@@ -103,6 +103,14 @@ impl WorkerProcess {
     pub(super) fn log_tail(&self) -> String {
         read_tail(&self.log).unwrap_or_default()
     }
+}
+
+fn parse_gpus(text: &str) -> Result<String, String> {
+    let is_list = text.split(',').all(|gpu| gpu.parse::<u32>().is_ok());
+    if is_list || text == "all" || text == "none" {
+        return Ok(text.to_owned());
+    }
+    Err("it is `all`, `none`, or a list of numbers such as `0,1`".to_owned())
 }
 
 /// Beside this program, or else on `PATH`.

@@ -1,7 +1,7 @@
 //! The typed HTTP client of agents and the command line: one method per route of [`crate::protocol::http`].
 //!
 //! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route may: the
-//! coordinator takes a repeated write for the same write. Nothing here knows what an answer means.
+//! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
 mod error;
 mod retry;

@@ -55,7 +55,12 @@ impl StateFolder {
         let path = directory.join(NAME);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(FolderError::Foreign { path });
+                // Made by another first command a moment ago, or by somebody else.
+                return if is_ours_alone(&path) {
+                    Ok(StateFolder { path })
+                } else {
+                    Err(FolderError::Foreign { path })
+                };
             }
             made => made.map_err(|source| io("make", &path, source))?,
         }
@@ -97,7 +102,7 @@ impl StateFolder {
         let path = self.token_file();
         match fs::read_to_string(&path) {
             Ok(token) if !token.trim().is_empty() => return Ok(token.trim().to_owned()),
-            Ok(_) => {}
+            Ok(_) => fs::remove_file(&path).map_err(|source| io("replace", &path, source))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(source) => return Err(io("read", &path, source)),
         }

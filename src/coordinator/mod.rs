@@ -185,7 +185,8 @@ impl Coordinator {
         let grant = Grant {
             worker: request.worker,
             sweep: request.sweep,
-            most: request.most.min(LARGEST_BATCH),
+            // Nobody asks for no job; taken by its word, such a request would spin while a job is due.
+            most: request.most.clamp(1, LARGEST_BATCH),
             lasts: self.settings.lease,
         };
         // The deadline counts from before the commit: a slow sync must not lengthen a lease.
@@ -331,6 +332,8 @@ impl Coordinator {
             match self.expire_overdue().await {
                 Ok(()) => {}
                 Err(CoordinatorError::Store(StoreError::Closed)) => return,
+                // The store has said so. Heartbeats were refused as well, which is no worker's fault.
+                Err(CoordinatorError::DiskFull) => presence = Presence::since(self.clock.now()),
                 Err(error) => tracing::error!(%error, "expired leases could not be ended"),
             }
         }

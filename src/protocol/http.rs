@@ -12,7 +12,7 @@ use crate::vocabulary::{
 pub struct RegisterRequest {
     /// The host's name, for people.
     pub host: String,
-    /// Names one boot of one machine; with `pid` and `started_ticks` it names one process.
+    /// Names one boot of one machine and a namespace of process ids; with `pid` and `started_ticks` it names one process.
     pub boot_id: String,
     /// The agent's process id.
     pub pid: u32,

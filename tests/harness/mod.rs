@@ -17,6 +17,9 @@ use serde_json::Value;
 /// Longer than anything takes on a busy machine; reached only when something hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
+/// A command that trains takes minutes on a busy machine.
+const LONGEST_COMMAND: Duration = Duration::from_secs(600);
+
 /// A project folder with datasets of its own.
 pub(crate) struct Project {
     pub(crate) folder: tempfile::TempDir,
@@ -64,9 +67,20 @@ impl Project {
         command
     }
 
-    /// Runs to its end; whatever it says is kept.
+    /// Runs to its end, which must come in time; whatever it says is kept.
     pub(crate) fn sweep(&self, arguments: &[&str]) -> Finished {
-        Finished { arguments: arguments.join(" "), output: self.command(arguments).output().unwrap() }
+        let command = self.command(arguments);
+        let mut in_time = Command::new("timeout");
+        in_time.args(["--kill-after=5", &LONGEST_COMMAND.as_secs().to_string()]);
+        in_time.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+        in_time.current_dir(self.folder.path());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => in_time.env(name, value),
+                None => in_time.env_remove(name),
+            };
+        }
+        Finished { arguments: arguments.join(" "), output: in_time.output().unwrap() }
     }
 
     /// Starts in the background, in a process group of its own like a shell's job.

@@ -6,12 +6,18 @@ use sweep::protocol::http::RegisterRequest;
 pub(crate) fn introduce(slots: u32) -> RegisterRequest {
     RegisterRequest {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        boot_id: read("/proc/sys/kernel/random/boot_id").trim().to_owned(),
+        boot_id: boot_id(),
         pid: std::process::id(),
         started_ticks: started_ticks(&read("/proc/self/stat")).unwrap_or(0),
         slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// This boot of this machine, and the namespace in which the process id means something.
+fn boot_id() -> String {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {}", read("/proc/sys/kernel/random/boot_id").trim(), namespace.display())
 }
 
 /// A host without `/proc` has no better name for its processes than host and pid.
