@@ -1,6 +1,6 @@
 //! From a spec's text to rows for the table: everything that can be wrong is found here, before anything is stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::dataset::{DatasetError, Manifest};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
-use crate::spec::{self, Spec, SpecError, Trainer};
+use crate::spec::{self, Spec, SpecError, Trainer, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
@@ -63,26 +63,38 @@ pub fn prepare(request: &SubmitRequest, datasets: &Path) -> Result<Prepared, Pre
     Ok(Prepared { spec, plan, row })
 }
 
-/// Checksums of the files that a command's arguments name, so that a changed script is not taken for the one that
-/// made the results.
+/// Checksums of the files that the trials' commands name, so that a changed script is not taken for the one that made
+/// the results.
 fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
     let Trainer::Command(command) = &spec.trainer else {
         return Ok(BTreeMap::new());
     };
+    let mut names = BTreeSet::new();
+    for trial in spec.trials() {
+        let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
+            .map_err(|source| PlanError::Command { trial: trial.number, source })?;
+        names.extend(plan::files_named(&rendered).map(str::to_owned));
+    }
     let mut code = BTreeMap::new();
-    for argument in command {
-        let path = directory.join(argument);
-        let Ok(metadata) = path.metadata() else { continue };
-        if !metadata.is_file() || metadata.len() > LARGEST_CODE_BYTES {
-            continue;
+    for name in names {
+        if let Some(checksum) = checksum_of(&directory.join(&name))? {
+            code.insert(name, checksum);
         }
-        let mut bytes = Vec::new();
-        std::fs::File::open(&path)
-            .and_then(|file| file.take(LARGEST_CODE_BYTES).read_to_end(&mut bytes))
-            .map_err(|source| PrepareError::Code { path, source })?;
-        code.insert(argument.clone(), blake3::hash(&bytes).to_hex().to_string());
     }
     Ok(code)
+}
+
+/// BLAKE3 of a file; nothing where there is none, or one too large to be code.
+fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
+    let Ok(metadata) = path.metadata() else { return Ok(None) };
+    if !metadata.is_file() || metadata.len() > LARGEST_CODE_BYTES {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_CODE_BYTES).read_to_end(&mut bytes))
+        .map_err(|source| PrepareError::Code { path: path.to_owned(), source })?;
+    Ok(Some(blake3::hash(&bytes).to_hex().to_string()))
 }
 
 fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {

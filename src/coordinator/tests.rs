@@ -145,13 +145,18 @@ async fn a_wrong_spec_stores_nothing() {
 #[tokio::test]
 async fn a_changed_script_makes_a_new_sweep_and_an_unchanged_one_does_not() {
     let fixture = Fixture::new().await;
-    let spec = "command: [sh, train.sh]\nparameters: {}\n";
     let script = fixture.folder.path().join("train.sh");
-    std::fs::write(&script, "exit 0").unwrap();
-    let first = fixture.submit(spec).await;
-    assert_eq!(fixture.submit(spec).await, first);
-    std::fs::write(&script, "exit 1").unwrap();
-    assert_ne!(fixture.submit(spec).await, first);
+    for spec in [
+        "command: [sh, train.sh]\nparameters: {}\n",
+        "command: [sh, '{{script}}']\nparameters: {script: train.sh}\n",
+        "command: [sh, --script=train.sh]\nparameters: {}\n",
+    ] {
+        std::fs::write(&script, "exit 0").unwrap();
+        let first = fixture.submit(spec).await;
+        assert_eq!(fixture.submit(spec).await, first);
+        std::fs::write(&script, "exit 1").unwrap();
+        assert_ne!(fixture.submit(spec).await, first, "{spec}");
+    }
 }
 
 #[tokio::test]

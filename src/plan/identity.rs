@@ -42,14 +42,15 @@ enum Identity<'a> {
     Command {
         command: &'a [String],
         working_directory: &'a str,
-        code: &'a BTreeMap<String, String>,
+        /// Checksums of the files that this trial's command names.
+        code: BTreeMap<&'a str, &'a str>,
         /// The program sees them all in `SWEEP_PARAMS`.
         parameters: &'a Parameters,
         seed: u64,
     },
 }
 
-/// `code`: checksums of the files that a command names; the built-in trainer has its numerics version instead.
+/// `code`: checksums of files that commands name, by path; the built-in trainer has its numerics version instead.
 pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
     JobHash(match task {
         Task::Resnet { parameters, seed, dataset_checksum } => hash(&Identity::Resnet {
@@ -59,6 +60,8 @@ pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
             dataset_checksum,
         }),
         Task::Command { command, working_directory, parameters, seed, .. } => {
+            let named = super::files_named(command);
+            let code = named.filter_map(|name| Some((name, code.get(name)?.as_str()))).collect();
             hash(&Identity::Command { command, working_directory, code, parameters, seed: *seed })
         }
     })

@@ -76,7 +76,7 @@ pub struct Surroundings {
     pub dataset_checksums: BTreeMap<DatasetUse, String>,
     /// Where command trials run.
     pub working_directory: String,
-    /// Checksums of the files that the command names, by path.
+    /// Checksums of the files that commands name, by path (see [`files_named`]).
     pub code: BTreeMap<String, String>,
 }
 
@@ -103,6 +103,14 @@ pub fn uses_of_datasets(spec: &Spec) -> Result<Vec<DatasetUse>, PlanError> {
         uses.insert(use_of(&recipe_of(trial.number, &trial.parameters)?));
     }
     Ok(uses.into_iter().collect())
+}
+
+/// What in a command may name a file: each argument, and what follows its first `=`, as in `--config=x.yaml`.
+pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
+    command.iter().flat_map(|argument| {
+        let value = argument.split_once('=').map(|(_, value)| value);
+        std::iter::once(argument.as_str()).chain(value).filter(|name| !name.is_empty())
+    })
 }
 
 /// Plans a spec's trials.
