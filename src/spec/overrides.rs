@@ -76,6 +76,10 @@ fn place_in_map(document: &mut Vec<Entry>, map: &str, entry: Entry) {
         let node = Node { span: span.clone(), shape: Shape::Map(vec![entry]) };
         return document.push(Entry { key: map.to_owned(), key_span: span, node });
     };
+    // `parameters:` with nothing behind it is an empty map, here as where the document is read.
+    if existing.node.scalar().is_some_and(|scalar| scalar.value.is_null()) {
+        existing.node.shape = Shape::Map(Vec::new());
+    }
     // Where something else than a map was written, reading the document says so.
     if let Shape::Map(entries) = &mut existing.node.shape {
         replace_or_append(entries, entry);
@@ -94,6 +98,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::{Spec, parse};
+
+    #[test]
+    fn an_override_under_empty_parameters_is_not_lost() {
+        let spec = parse("s.yaml", "command: [run]\nparameters:\n", &["lr=1,2".to_owned()]).unwrap();
+        assert_eq!(spec.trial_count(), 2);
+    }
 
     fn with(overrides: &[&str]) -> Spec {
         let text = "command: [run]\nparameters:\n  lr: [1, 2]\n  tag: x\n";
