@@ -141,6 +141,7 @@ fn work_of(job: &PlannedJob) -> Work {
             dataset_checksum: dataset_checksum.clone(),
             first_epoch: job.first_epoch,
             last_epoch: job.last_epoch,
+            resume: None,
         }),
         Task::Command { command, working_directory, parameters, seed, trial } => Work::Command(CommandWork {
             command: command.clone(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::trial::{TrainRequest, TrialRecord};
+use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
     Attempt, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber, WorkerId,
 };
@@ -126,16 +126,19 @@ pub struct ReportsRequest {
     pub reports: Vec<Report>,
 }
 
-/// Metrics of one job at one epoch.
+/// Metrics of one job at one epoch, the state after it, or both; they are stored together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Under which lease.
     #[serde(flatten)]
     pub token: LeaseToken,
-    /// The epoch, counted from 1.
+    /// The epoch, counted from 1; 0 for a checkpoint within the first epoch.
     pub epoch: u32,
-    /// The metrics by name.
+    /// The metrics by name; empty for a checkpoint within an epoch.
     pub metrics: Metrics,
+    /// The job's newest checkpoint; it takes the place of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// `POST /v1/outcomes`: attempts that ended. Repeating it changes nothing.
@@ -160,10 +163,13 @@ pub struct Outcome {
 /// Metrics of one epoch, within an [`Outcome`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
-    /// The epoch, counted from 1.
+    /// As in [`Report`].
     pub epoch: u32,
     /// The metrics by name.
     pub metrics: Metrics,
+    /// As in [`Report`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// The ways in which an agent ends an attempt.

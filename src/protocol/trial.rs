@@ -28,6 +28,23 @@ pub struct TrainRequest {
     pub first_epoch: u32,
     /// Last epoch to train, inclusive.
     pub last_epoch: u32,
+    /// Where an earlier attempt had come to; filled in when the job is leased. Training goes on there, or at
+    /// `first_epoch` where the file is gone or damaged: the numbers are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Checkpoint>,
+}
+
+/// A state of a job that training can go on from, kept as a file whose name is its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// BLAKE3 of the file's contents, 64 hexadecimal digits.
+    pub hash: String,
+    /// Epochs completed.
+    pub epoch: u32,
+    /// Steps completed of the epoch after that.
+    pub step: u32,
+    /// The file's size.
+    pub size_bytes: u64,
 }
 
 /// What a trial process says.
@@ -42,6 +59,15 @@ pub enum TrialEvent {
         epoch: u32,
         /// Its metrics by name, all finite.
         metrics: Metrics,
+        /// The state after it, where one was written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Checkpoint>,
+    },
+    /// SIGTERM ended work on the current job at a step's boundary; the process waits for the next request.
+    Stopped {
+        /// The state there, where it could be written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checkpoint: Option<Checkpoint>,
     },
     /// The current job is complete; the process waits for the next request.
     Done {

@@ -3,7 +3,11 @@
 use serde_json::Value;
 
 use super::schema::{Problem, Problems, complete};
-use super::{AuxLoss, Device, Distillation, InverseMode, MaskMode, Masking, Method, PairwiseLoss, Recipe};
+use super::{
+    AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
+    Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
+    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
+};
 use crate::vocabulary::Parameters;
 
 impl TryFrom<&Parameters> for Recipe {
@@ -23,35 +27,77 @@ struct Reader<'p>(&'p Parameters);
 fn read_recipe(from: &Reader<'_>) -> Result<Recipe, Problem> {
     Ok(Recipe {
         dataset: from.text("dataset")?.to_owned(),
-        eval_sets: from.0.contains_key("eval_sets").then(|| from.texts("eval_sets")).transpose()?,
-        width: from.integer("width")?,
-        depth: from.integer("depth")?,
+        eval_sets: from.has("eval_sets").then(|| from.texts("eval_sets")).transpose()?,
+        network: read_network(from)?,
         epochs: from.integer("epochs")?,
         batch_size: from.integer("batch_size")?,
         lr: from.number("lr")?,
-        lr_steps: from.integers("lr_steps")?,
-        lr_gamma: read_lr_gamma(from)?,
+        lr_schedule: read_lr_schedule(from)?,
+        warmup_epochs: from.integer("warmup_epochs")?,
+        head_lr_mult: from.number("head_lr_mult")?,
+        backbone_lr_mult: from.number("backbone_lr_mult")?,
         momentum: from.number("momentum")?,
         weight_decay: from.number("weight_decay")?,
         eval_every: from.integer("eval_every")?,
+        probes: if from.flag("lp")? { from.numbers("lp_lr_mult")? } else { Vec::new() },
+        checkpoint_every: from.integer("checkpoint_every")?,
         device: read_device(from)?,
+        precision: from.word("precision", |word| match word {
+            "fp32" => Some(Precision::Fp32),
+            "tf32" => Some(Precision::Tf32),
+            "bf16" => Some(Precision::Bf16),
+            _ => None,
+        })?,
         threads: from.integer("threads")?,
+        deterministic: from.flag("deterministic")?,
         method: read_method(from)?,
     })
 }
 
-/// Without steps there is no factor in the canonical parameters; any would do, and 1 says so best.
-fn read_lr_gamma(from: &Reader<'_>) -> Result<f64, Problem> {
-    if from.0.contains_key("lr_gamma") { from.number("lr_gamma") } else { Ok(1.0) }
+fn read_network(from: &Reader<'_>) -> Result<Network, Problem> {
+    let stem = from.word("stem", |word| match word {
+        "3x3" => Some(Stem::ThreeByThree),
+        "5x5" => Some(Stem::FiveByFive),
+        "7x7" => Some(Stem::SevenBySeven),
+        _ => None,
+    })?;
+    let pool = match from.text("pool")? {
+        "avg" => Pool::Average,
+        "avg2x2" => Pool::Quarters,
+        "gem" => Pool::GeneralisedMean { exponent: from.number("gem_p")? },
+        _ => return Err(from.unreadable("pool")),
+    };
+    let hidden = from.integers("head_hidden")?;
+    // The rest of a hidden head is idle without hidden layers.
+    let head = if hidden.is_empty() {
+        Head::default()
+    } else {
+        Head { hidden, batch_norm: from.flag("head_bn")?, dropout: from.number("head_dropout")? }
+    };
+    Ok(Network { depth: from.integer("depth")?, width: from.integer("width")?, stem, pool, head })
+}
+
+fn read_lr_schedule(from: &Reader<'_>) -> Result<LrSchedule, Problem> {
+    match from.text("lr_schedule")? {
+        "multistep" => {
+            let steps = from.integers("lr_steps")?;
+            // Without steps there is no factor in the canonical parameters; any would do, and 1 says so best.
+            let gamma = if from.has("lr_gamma") { from.number("lr_gamma")? } else { 1.0 };
+            Ok(LrSchedule::MultiStep { steps, gamma })
+        }
+        "cosine" => Ok(LrSchedule::Cosine),
+        "constant" => Ok(LrSchedule::Constant),
+        _ => Err(from.unreadable("lr_schedule")),
+    }
 }
 
 fn read_device(from: &Reader<'_>) -> Result<Device, Problem> {
-    match from.text("device")? {
-        "auto" => Ok(Device::Auto),
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::Cuda),
-        _ => Err(from.unreadable("device")),
-    }
+    from.word("device", |word| match word {
+        "auto" => Some(Device::Auto),
+        "cpu" => Some(Device::Cpu),
+        "cuda" => Some(Device::Cuda(0)),
+        _ => word.strip_prefix("cuda:")?.parse().ok().map(Device::Cuda),
+    })
 }
 
 fn read_method(from: &Reader<'_>) -> Result<Method, Problem> {
@@ -64,13 +110,48 @@ fn read_method(from: &Reader<'_>) -> Result<Method, Problem> {
 }
 
 fn read_distillation(from: &Reader<'_>) -> Result<Distillation, Problem> {
+    let teacher = match from.text("teacher")? {
+        "checkpoint" => Teacher::Checkpoints(from.texts("teachers")?),
+        _ => Teacher::Student(read_self_teaching(from)?),
+    };
     Ok(Distillation {
-        start: from.integer("method_start")?,
-        every: from.integer("method_every")?,
+        teacher,
         loss: read_aux_loss(from)?,
         weight: from.number("loss_weight")?,
         ce_weight: from.number("ce_weight")?,
     })
+}
+
+fn read_self_teaching(from: &Reader<'_>) -> Result<SelfTeaching, Problem> {
+    let update = match from.text("teacher")? {
+        "frozen" => TeacherUpdate::Replace,
+        "ema" => TeacherUpdate::Average(Averaging::Ema { ratio: from.number("ema_ratio")? }),
+        "anne" => TeacherUpdate::Average(Averaging::Annealed { ratio: from.number("ema_ratio")? }),
+        "sto" => TeacherUpdate::Average(Averaging::Plain),
+        _ => return Err(from.unreadable("teacher")),
+    };
+    let scope = if from.flag("cls_only")? {
+        let flows = from.flag("cls_only_grad")?;
+        TeacherScope::Head(if flows { TargetGradient::Flows } else { TargetGradient::Stopped })
+    } else {
+        TeacherScope::Network(from.word("teacher_bn", |word| match word {
+            "running" => Some(TeacherBatchNorm::Running),
+            "batch" => Some(TeacherBatchNorm::Batch),
+            _ => None,
+        })?)
+    };
+    let optimizer_at_start = from.word("optimizer_at_start", |word| match word {
+        "keep" => Some(OptimizerAtStart::Keep),
+        "reset" => Some(OptimizerAtStart::Reset),
+        _ => None,
+    })?;
+    let eval_weights = match from.text("eval_weights")? {
+        "student" => EvalWeights::Student,
+        "average" => EvalWeights::Average { ratio: from.number("ema_ratio")? },
+        _ => return Err(from.unreadable("eval_weights")),
+    };
+    let (start, every) = (from.integer("method_start")?, from.integer("method_every")?);
+    Ok(SelfTeaching { start, every, update, scope, optimizer_at_start, eval_weights })
 }
 
 fn read_aux_loss(from: &Reader<'_>) -> Result<AuxLoss, Problem> {
@@ -89,18 +170,25 @@ fn read_aux_loss(from: &Reader<'_>) -> Result<AuxLoss, Problem> {
 }
 
 fn read_masking(from: &Reader<'_>) -> Result<Masking, Problem> {
+    let token = |mode| Ok(MaskMode::Token(mode, read_inverse_mode(from)?));
     let mode = match from.text("mask_mode")? {
-        "s" => MaskMode::TrainedScalar,
-        "sgf" => MaskMode::ConstantScalar,
-        _ => return Err(from.unreadable("mask_mode")),
-    };
-    let inverse = match from.text("inv_mode")? {
-        "none" => InverseMode::Unused,
-        "v1" => InverseMode::AddToStudent,
-        "v2" => InverseMode::TakeFromTarget,
-        _ => return Err(from.unreadable("inv_mode")),
-    };
-    Ok(Masking { ratio: from.number("mask_ratio")?, mode, inverse })
+        "s" => token(TokenMode::TrainedScalar),
+        "a" => token(TokenMode::TrainedVector),
+        "sgf" => token(TokenMode::ConstantScalar),
+        "agf" => token(TokenMode::ConstantVector),
+        "d" => Ok(MaskMode::Dropout),
+        _ => Err(from.unreadable("mask_mode")),
+    }?;
+    Ok(Masking { ratio: from.number("mask_ratio")?, mode, masks: from.integer("mask_multi")?.max(1) })
+}
+
+fn read_inverse_mode(from: &Reader<'_>) -> Result<InverseMode, Problem> {
+    from.word("inv_mode", |word| match word {
+        "none" => Some(InverseMode::Unused),
+        "v1" => Some(InverseMode::AddToStudent),
+        "v2" => Some(InverseMode::TakeFromTarget),
+        _ => None,
+    })
 }
 
 impl Reader<'_> {
@@ -108,8 +196,25 @@ impl Reader<'_> {
         self.read(name, Value::as_str)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// What `meaning` makes of a word.
+    fn word<T>(&self, name: &'static str, meaning: impl Fn(&str) -> Option<T>) -> Result<T, Problem> {
+        self.read(name, |value| meaning(value.as_str()?))
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        self.read(name, Value::as_bool)
+    }
+
     fn number(&self, name: &'static str) -> Result<f64, Problem> {
         self.read(name, Value::as_f64)
+    }
+
+    fn numbers(&self, name: &'static str) -> Result<Vec<f64>, Problem> {
+        self.read(name, |value| value.as_array()?.iter().map(Value::as_f64).collect())
     }
 
     fn integer(&self, name: &'static str) -> Result<u32, Problem> {
@@ -158,8 +263,9 @@ mod tests {
     #[test]
     fn nothing_written_is_the_recipe_of_the_study() {
         let recipe = recipe(json!({})).unwrap();
-        assert_eq!((recipe.width, recipe.depth, recipe.epochs, recipe.batch_size), (40, 18, 50, 128));
-        assert_eq!((recipe.lr, recipe.lr_steps, recipe.lr_gamma), (0.1, vec![25, 35], 0.1));
+        assert_eq!((recipe.network.width, recipe.network.depth), (40, 18));
+        assert_eq!((recipe.epochs, recipe.batch_size, recipe.lr), (50, 128, 0.1));
+        assert_eq!(recipe.lr_schedule, LrSchedule::MultiStep { steps: vec![25, 35], gamma: 0.1 });
         assert_eq!((recipe.method, recipe.eval_sets, recipe.device), (Method::Ce, None, Device::Auto));
     }
 

@@ -10,8 +10,11 @@ pub mod schedule;
 pub mod schema;
 
 pub use config::{
-    AuxLoss, Device, Distillation, InverseMode, MaskMode, Masking, Method, PairwiseLoss, Recipe,
+    AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
+    Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
+    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
 };
+pub use schedule::TeacherEvent;
 
 /// Names the numerics of the built-in trainer. Raised by hand whenever the same configuration would give other
 /// bits; part of every trial's identity, so that old and new results are never taken for each other.
