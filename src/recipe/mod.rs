@@ -6,6 +6,7 @@
 
 mod config;
 mod from_parameters;
+pub mod metrics;
 pub mod schedule;
 pub mod schema;
 

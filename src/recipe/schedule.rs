@@ -73,14 +73,18 @@ impl Recipe {
         }
     }
 
-    fn teacher(&self) -> Option<&Teacher> {
+    /// Where the reference model comes from, where the method has one.
+    #[must_use]
+    pub fn teacher(&self) -> Option<&Teacher> {
         match &self.method {
             Method::Ce => None,
             Method::Kd(distillation) | Method::Mask(distillation, _) => Some(&distillation.teacher),
         }
     }
 
-    fn self_teaching(&self) -> Option<&SelfTeaching> {
+    /// The reference that is taken from the student, where the method has one.
+    #[must_use]
+    pub fn self_teaching(&self) -> Option<&SelfTeaching> {
         match self.teacher()? {
             Teacher::Student(teaching) => Some(teaching),
             Teacher::Checkpoints(_) => None,

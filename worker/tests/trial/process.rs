@@ -65,7 +65,7 @@ fn a_process_answers_each_request_and_ends_with_its_input() {
     for _ in 0..2 {
         process.write(&serde_json::to_string(&train).unwrap());
         for expected in 1..=2 {
-            let TrialEvent::Report { epoch, metrics } = process.next() else { panic!("no report") };
+            let TrialEvent::Report { epoch, metrics, .. } = process.next() else { panic!("no report") };
             assert_eq!(epoch, expected);
             assert!(metrics.contains_key("dim_top1"));
         }
