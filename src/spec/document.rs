@@ -253,6 +253,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::vocabulary::TrialNumber;
 
     fn spec(text: &str) -> Spec {
         parse("sweeps/mskall.yaml", text, &[]).unwrap()
@@ -298,5 +299,15 @@ mod tests {
         );
         let temperatures: Vec<_> = spec.trials().map(|t| t.parameters.get("temperature").cloned()).collect();
         assert_eq!(temperatures, [None, Some(json!(3.0))]);
+    }
+
+    #[test]
+    fn what_holds_anyway_may_be_written() {
+        let on_cpu = spec("parameters: {device: cpu, deterministic: true}");
+        assert_eq!(on_cpu.trial(TrialNumber(1)), spec("parameters: {device: cpu}").trial(TrialNumber(1)));
+        let mask = "method: mask, method_start: 1, method_every: 1, loss_weight: 1, mask_ratio: 0.5";
+        let modes = spec(&format!("parameters: {{{mask}, mask_mode: [s, d], inv_mode: none}}"));
+        let inverses: Vec<_> = modes.trials().map(|t| t.parameters.get("inv_mode").cloned()).collect();
+        assert_eq!(inverses, [Some(json!("none")), None]);
     }
 }
