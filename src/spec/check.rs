@@ -7,17 +7,23 @@ use super::axes::{Draft, check_distinct, read_axes};
 use super::error::{Findings, SpecProblem};
 use super::source::Span;
 use super::tree::Entry;
-use crate::recipe::schema::{self, Problem};
+use super::weights::{FindWeights, with_hashes};
+use crate::recipe::schema::{self, Parameter, Problem};
 use crate::vocabulary::Parameters;
 
 /// The most combinations of deciding parameters that are looked at. A study has a few hundred.
 const MOST_COMBINATIONS: usize = 20_000;
 
 /// The axes with canonical values; those with findings are left out.
-pub(super) fn resnet_axes<'n>(entries: &'n [Entry], findings: &mut Findings) -> Vec<Draft<'n>> {
-    let is_list = |name: &str| schema::find(name).is_some_and(schema::Parameter::is_list);
+pub(super) fn resnet_axes<'n>(
+    entries: &'n [Entry],
+    find_weights: &FindWeights<'_>,
+    findings: &mut Findings,
+) -> Vec<Draft<'n>> {
+    let is_list = |name: &str| schema::find(name).is_some_and(Parameter::is_list);
     let drafts = read_axes(entries, is_list, findings);
-    let axes: Vec<_> = drafts.into_iter().filter_map(|axis| canonical_values(axis, findings)).collect();
+    let axes: Vec<_> =
+        drafts.into_iter().filter_map(|axis| canonical_values(axis, find_weights, findings)).collect();
     let written = entries.iter().map(|entry| entry.key.as_str());
     let suspects: BTreeSet<_> =
         written.filter(|name| axes.iter().all(|axis| axis.name != *name)).map(meant).collect();
@@ -34,7 +40,11 @@ fn meant(name: &str) -> &str {
 }
 
 /// Every value in its canonical form, or `None` and findings.
-fn canonical_values<'n>(mut axis: Draft<'n>, findings: &mut Findings) -> Option<Draft<'n>> {
+fn canonical_values<'n>(
+    mut axis: Draft<'n>,
+    find_weights: &FindWeights<'_>,
+    findings: &mut Findings,
+) -> Option<Draft<'n>> {
     let Some(parameter) = schema::find(axis.name) else {
         findings.push(at(axis.name_span, &Problem::unknown(axis.name)));
         return None;
@@ -42,7 +52,10 @@ fn canonical_values<'n>(mut axis: Draft<'n>, findings: &mut Findings) -> Option<
     let found_before = findings.len();
     for (value, span) in &mut axis.values {
         match schema::check_value(parameter, value) {
-            Ok(canonical) => *value = canonical,
+            Ok(canonical) => match with_hashes(parameter, canonical, find_weights) {
+                Ok(found) => *value = found,
+                Err(missing) => findings.push(SpecProblem::new(span, missing.message).help(missing.help)),
+            },
             Err(problem) => findings.push(at(span, &problem)),
         }
     }
@@ -96,9 +109,8 @@ fn check_together<'n>(axes: &[Draft<'n>], suspects: &BTreeSet<&'n str>, findings
 
 /// The suspects and all parameters of which nothing can be said while a suspect that decides about them is in doubt.
 fn in_doubt<'n>(suspects: &BTreeSet<&'n str>) -> BTreeSet<&'n str> {
-    let depends = |parameter: &&schema::Parameter| {
-        suspects.iter().any(|suspect| schema::influences(suspect, parameter))
-    };
+    let depends =
+        |parameter: &&Parameter| suspects.iter().any(|suspect| schema::influences(suspect, parameter));
     let dependent = schema::PARAMETERS.iter().filter(depends).map(|parameter| parameter.name);
     suspects.iter().copied().chain(dependent).collect()
 }

@@ -9,6 +9,7 @@ use super::expansion::{MOST_TRIALS, Spec, Trainer};
 use super::keys::{known_entries, read_integer, read_map, read_seeds};
 use super::source::{Source, Span};
 use super::tree::{Entry, Node};
+use super::weights::FindWeights;
 use super::{check, command, overrides, yaml};
 use crate::vocabulary::{Goal, Metric};
 
@@ -36,16 +37,36 @@ const LATER_RESOURCES: &[&str] = &["gpus", "memory", "time"];
 const MOST_NAME_LENGTH: usize = 100;
 
 /// The spec in `text`, with `overrides` (`name=value,value`) put in. `source_name` is the path that errors name.
+/// Weights that it names are left as they are written.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(source_name: &str, text: &str, overrides: &[String]) -> Result<Spec, SpecError> {
+    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()))
+}
+
+/// The same, with each name of weights replaced by what `find_weights` gives for it.
+///
+/// # Errors
+/// Everything that is wrong with it, weights that are not found included.
+pub fn parse_finding(
+    source_name: &str,
+    text: &str,
+    overrides: &[String],
+    find_weights: &FindWeights<'_>,
+) -> Result<Spec, SpecError> {
     let mut findings = Findings::default();
-    let spec = read(source_name, text, overrides, &mut findings);
+    let spec = read(source_name, text, overrides, find_weights, &mut findings);
     findings.conclude(spec)
 }
 
-fn read(source_name: &str, text: &str, overrides: &[String], findings: &mut Findings) -> Option<Spec> {
+fn read(
+    source_name: &str,
+    text: &str,
+    overrides: &[String],
+    find_weights: &FindWeights<'_>,
+    findings: &mut Findings,
+) -> Option<Spec> {
     let source = Source::file(source_name, text.strip_prefix('\u{feff}').unwrap_or(text));
     let root = yaml::read(&source, source.text(), findings)?;
     let Some(entries) = root.map() else {
@@ -56,7 +77,7 @@ fn read(source_name: &str, text: &str, overrides: &[String], findings: &mut Find
     let mut entries = entries.to_vec();
     overrides::apply(&mut entries, overrides, findings);
     let document = Document::new(&source, &entries, findings);
-    document.spec(source_name, findings)
+    document.spec(source_name, find_weights, findings)
 }
 
 /// The known keys of a spec.
@@ -72,7 +93,12 @@ impl<'n> Document<'n> {
         Document { source, entries }
     }
 
-    fn spec(&self, source_name: &str, findings: &mut Findings) -> Option<Spec> {
+    fn spec(
+        &self,
+        source_name: &str,
+        find_weights: &FindWeights<'_>,
+        findings: &mut Findings,
+    ) -> Option<Spec> {
         let name = self.name(source_name, findings);
         let description = self.text("description", findings);
         let trainer = self.trainer(findings);
@@ -83,7 +109,7 @@ impl<'n> Document<'n> {
         let cpus = self.cpus(trainer.as_ref(), findings);
         let parameters = self.parameters(findings);
         let axes = match trainer.as_ref()? {
-            Trainer::Resnet => check::resnet_axes(parameters, findings),
+            Trainer::Resnet => check::resnet_axes(parameters, find_weights, findings),
             Trainer::Command(_) => {
                 let axes = read_axes(parameters, |_| false, findings);
                 command::check(self.entries.get("command")?, parameters, &axes, findings);
