@@ -38,6 +38,11 @@ pub enum PrepareError {
     Code { path: PathBuf, source: std::io::Error },
     #[error("can't keep a copy of the weights `{}`", path.display())]
     Weights { path: PathBuf, source: std::io::Error },
+    #[error(
+        "the metric `{metric}` needs the extra evaluation set `{set}`, on which no trial is evaluated (there are: {})",
+        evaluated.join(", ")
+    )]
+    MetricSet { metric: String, set: String, evaluated: Vec<String> },
     #[error("dataset `{dataset}` has one class only; there is nothing to tell apart: import it with others")]
     OneClass { dataset: String },
     #[error("dataset `{dataset}` has no images in its split `{split}`; import it again with some")]
@@ -71,12 +76,15 @@ pub fn prepare(
         .map_err(Box::new)?;
     let mut dataset_checksums = BTreeMap::new();
     let mut manifests = BTreeMap::new();
+    let mut evaluated = BTreeSet::new();
     for used in plan::uses_of_datasets(&spec)? {
         let manifest = Manifest::read(datasets, &used.name)?;
         let checksum = manifest.checksum_for(used.eval_sets.as_deref())?;
+        evaluated.extend(used.eval_sets.as_ref().unwrap_or(&manifest.eval_sets).clone());
         manifests.insert(used.name.clone(), manifest);
         dataset_checksums.insert(used, checksum);
     }
+    check_metric(&spec, evaluated)?;
     let around = Surroundings {
         dataset_checksums,
         working_directory: request.working_directory.clone(),
@@ -87,6 +95,17 @@ pub fn prepare(
     weights.keep().map_err(|(path, source)| PrepareError::Weights { path, source })?;
     let row = row_of(request, &spec, &plan);
     Ok(Prepared { spec, plan, row })
+}
+
+/// A sweep that is ranked by a set that none of its trials is evaluated on would have no ranking.
+fn check_metric(spec: &Spec, evaluated: BTreeSet<String>) -> Result<(), PrepareError> {
+    let (Some(set), Some(metric)) = (plan::set_of_metric(spec), &spec.metric) else { return Ok(()) };
+    if evaluated.contains(set) {
+        return Ok(());
+    }
+    let evaluated =
+        if evaluated.is_empty() { vec!["none".to_owned()] } else { evaluated.into_iter().collect() };
+    Err(PrepareError::MetricSet { metric: metric.name.clone(), set: set.to_owned(), evaluated })
 }
 
 /// Refuses what a trainer could only find out by starting.
@@ -275,6 +294,18 @@ mod tests {
         assert_eq!(
             error,
             "`batch_size: 101` is more than the 100 training images of dataset `d`; lower `batch_size`"
+        );
+    }
+
+    #[test]
+    fn a_metric_of_a_set_that_is_not_there_is_refused() {
+        let project = Project::new(&["a", "b"], 200);
+        let spec = "metric: {name: shifted_top1}\nparameters: {dataset: d}";
+        let error = project.prepare(spec).unwrap_err();
+        assert_eq!(
+            error,
+            "the metric `shifted_top1` needs the extra evaluation set `shifted`, on which no trial is evaluated \
+             (there are: none)"
         );
     }
 

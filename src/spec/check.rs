@@ -8,8 +8,9 @@ use super::error::{Findings, SpecProblem};
 use super::source::Span;
 use super::tree::Entry;
 use super::weights::{FindWeights, with_hashes};
+use crate::recipe::metrics::{find_metric, nearest_metric};
 use crate::recipe::schema::{self, Parameter, Problem};
-use crate::vocabulary::Parameters;
+use crate::vocabulary::{Metric, Parameters};
 
 /// The most combinations of deciding parameters that are looked at. A study has a few hundred.
 const MOST_COMBINATIONS: usize = 20_000;
@@ -29,6 +30,32 @@ pub(super) fn resnet_axes<'n>(
         written.filter(|name| axes.iter().all(|axis| axis.name != *name)).map(meant).collect();
     check_together(&axes, &suspects, findings);
     axes
+}
+
+/// Refuses the name of a metric that the built-in trainer never reports.
+pub(super) fn known_metric(name: &str, span: &Span) -> Result<(), SpecProblem> {
+    if find_metric(name).is_some() {
+        return Ok(());
+    }
+    let help = "`sweep metrics` lists what the built-in trainer reports";
+    let nearest = nearest_metric(name).map(|nearest| format!("did you mean `{nearest}`? {help}"));
+    Err(SpecProblem::new(span, format!("unknown metric `{name}`")).help(help).help_if(nearest))
+}
+
+/// What is wrong with a metric that no trial reports.
+pub(super) fn unreported_metric(metric: &Metric, span: &Span, axes: &[Draft<'_>]) -> Option<SpecProblem> {
+    let groups = find_metric(&metric.name)?.applies;
+    let deciding = deciding(axes);
+    let mut unmet = Vec::new();
+    for index in 0..combination_count(&deciding) {
+        unmet.push(schema::unmet(groups, &combination(axes, &deciding, index))?);
+    }
+    let message = format!("`{}` is not reported under `{}`", metric.name, unmet.first()?);
+    let conditions = schema::describe(groups);
+    Some(
+        SpecProblem::new(span, message)
+            .help(format!("rank by another metric; this one is reported where {conditions}")),
+    )
 }
 
 /// The parameter that a name was probably meant to be.
@@ -71,8 +98,8 @@ fn canonical_values<'n>(
 
 /// Looks at all combinations; of the `suspects`, which have findings already, none is called missing.
 fn check_together<'n>(axes: &[Draft<'n>], suspects: &BTreeSet<&'n str>, findings: &mut Findings) {
-    let deciding: Vec<_> = axes.iter().filter(|axis| axis.is_swept() && schema::decides(axis.name)).collect();
-    let count = deciding.iter().fold(1_usize, |count, axis| count.saturating_mul(axis.values.len()));
+    let deciding = deciding(axes);
+    let count = combination_count(&deciding);
     if let (Some(first), true) = (deciding.first(), count > MOST_COMBINATIONS) {
         let names: Vec<_> = deciding.iter().map(|axis| format!("`{}`", axis.name)).collect();
         let message = format!("{} have more than {MOST_COMBINATIONS} combinations", names.join(", "));
@@ -113,6 +140,14 @@ fn in_doubt<'n>(suspects: &BTreeSet<&'n str>) -> BTreeSet<&'n str> {
         |parameter: &&Parameter| suspects.iter().any(|suspect| schema::influences(suspect, parameter));
     let dependent = schema::PARAMETERS.iter().filter(depends).map(|parameter| parameter.name);
     suspects.iter().copied().chain(dependent).collect()
+}
+
+fn deciding<'a, 'n>(axes: &'a [Draft<'n>]) -> Vec<&'a Draft<'n>> {
+    axes.iter().filter(|axis| axis.is_swept() && schema::decides(axis.name)).collect()
+}
+
+fn combination_count(deciding: &[&Draft<'_>]) -> usize {
+    deciding.iter().fold(1_usize, |count, axis| count.saturating_mul(axis.values.len()))
 }
 
 /// What was seen in all combinations.

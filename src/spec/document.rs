@@ -11,6 +11,7 @@ use super::source::{Source, Span};
 use super::tree::{Entry, Node};
 use super::weights::FindWeights;
 use super::{check, command, overrides, yaml};
+use crate::recipe::metrics::find_metric;
 use crate::vocabulary::{Goal, Metric};
 
 /// Keys of a spec.
@@ -109,7 +110,15 @@ impl<'n> Document<'n> {
         let cpus = self.cpus(trainer.as_ref(), findings);
         let parameters = self.parameters(findings);
         let axes = match trainer.as_ref()? {
-            Trainer::Resnet => check::resnet_axes(parameters, find_weights, findings),
+            Trainer::Resnet => {
+                let found_before = findings.len();
+                let axes = check::resnet_axes(parameters, find_weights, findings);
+                if let (Some(metric), true) = (&metric, findings.len() == found_before) {
+                    let place = self.entries.get("metric").map(|entry| &entry.node.span);
+                    findings.extend(place.and_then(|place| check::unreported_metric(metric, place, &axes)));
+                }
+                axes
+            }
             Trainer::Command(_) => {
                 let axes = read_axes(parameters, |_| false, findings);
                 command::check(self.entries.get("command")?, parameters, &axes, findings);
@@ -187,9 +196,16 @@ impl<'n> Document<'n> {
         let parts = read_map(entry, &["name", "goal"], &[], findings)?;
         let part = |key| parts.iter().find(|part: &&&Entry| part.key == key).map(|part| &part.node);
         let name = part("name").and_then(Node::text).filter(|name| !name.is_empty());
-        let goal = match part("goal").and_then(Node::text) {
-            Some("maximize") => Some(Goal::Maximize),
-            Some("minimize") => Some(Goal::Minimize),
+        if let (Some(Trainer::Resnet), Some(name), Some(node)) = (trainer, name, part("name")) {
+            // Which way is better is said below; of an unknown metric nobody knows.
+            check::known_metric(name, &node.span).map_err(|problem| findings.push(problem)).ok()?;
+        }
+        let goal = match (part("goal"), part("goal").and_then(Node::text)) {
+            (_, Some("maximize")) => Some(Goal::Maximize),
+            (_, Some("minimize")) => Some(Goal::Minimize),
+            (None, _) if trainer == Some(&Trainer::Resnet) => {
+                name.and_then(find_metric).and_then(|metric| metric.better)
+            }
             _ => None,
         };
         if name.is_none() || goal.is_none() {
@@ -305,6 +321,16 @@ mod tests {
         assert_eq!(spec.trainer, Trainer::Command(["sleep", "1", "{{x}}"].map(str::to_owned).to_vec()));
         assert_eq!(spec.metric, Some(Metric { name: "loss".to_owned(), goal: Goal::Minimize }));
         assert_eq!((spec.seeds, spec.retries, spec.cpus), (vec![7, 3], 0, 4));
+    }
+
+    #[test]
+    fn a_metric_of_the_built_in_trainer_knows_which_way_is_better() {
+        let metric =
+            |name: &str| spec(&format!("metric: {{name: {name}}}\nparameters: {{}}")).metric.unwrap();
+        assert_eq!(metric("shifted_gap").goal, Goal::Minimize);
+        assert_eq!(metric("rankme").goal, Goal::Maximize);
+        let probed = spec("metric: {name: lp_top1}\nparameters: {lp: [false, true]}");
+        assert_eq!(probed.metric.unwrap().name, "lp_top1");
     }
 
     #[test]

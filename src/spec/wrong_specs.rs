@@ -165,6 +165,25 @@ fn lists_of_weights_and_factors() {
 }
 
 #[test]
+fn metrics_that_are_never_reported() {
+    let metric = |metric: &str| format!("metric: {metric}\nparameters: {{method: ce, epochs: [10, 20]}}\n");
+    assert_snapshot!(
+        [
+            refusal(&metric("{name: top_1, goal: maximize}"), &[]),
+            refusal(&metric("{name: accuracy}"), &[]),
+            refusal(&metric("{name: lr}"), &[]),
+            refusal(&metric("{name: aux_loss, goal: minimize}"), &[]),
+            refusal(&metric("{name: lp_shifted_top1}"), &[]),
+            refusal(
+                &metric("{name: ema_top1}"),
+                &["method=kd", "method_start=1", "method_every=1", "loss_weight=1"]
+            ),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
 fn no_effect() {
     assert_snapshot!(refusal(
         "parameters:\n  method: ce\n  mask_ratio: 0.5\n  lr_steps: []\n  lr_gamma: 0.2\n",

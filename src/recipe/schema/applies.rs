@@ -51,8 +51,13 @@ pub fn without_effect(parameters: &Parameters) -> Vec<Problem> {
 
 /// What keeps `parameter` from having an effect; `None` where it has one.
 pub(super) fn obstacle(parameter: &Parameter, parameters: &Parameters) -> Option<Setting> {
-    let mut obstacles =
-        parameter.applies.iter().map(|group| group.iter().find_map(|c| obstacle_to(c, parameters)));
+    unmet(parameter.applies, parameters)
+}
+
+/// The setting that keeps each of these groups of conditions from holding; `None` where one of them holds.
+#[must_use]
+pub fn unmet(groups: &[&[Condition]], parameters: &Parameters) -> Option<Setting> {
+    let mut obstacles = groups.iter().map(|group| group.iter().find_map(|c| obstacle_to(c, parameters)));
     let first = obstacles.next()??;
     // One group without an obstacle is enough.
     if obstacles.any(|obstacle| obstacle.is_none()) { None } else { Some(first) }

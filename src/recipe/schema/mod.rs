@@ -13,12 +13,12 @@ mod parameter;
 mod problem;
 mod table;
 
-pub use applies::{decides, influences, without_effect};
+pub use applies::{decides, influences, unmet, without_effect};
 pub use check::{check_value, is_content_hash};
 pub use complete::{canonical, complete, identifying};
 pub use nearest::nearest;
 pub use parameter::{Condition, Is, Kind, Parameter, Preset, Word};
-pub use problem::{Problem, Problems, Setting};
+pub use problem::{Problem, Problems, Setting, describe};
 pub use table::PARAMETERS;
 
 /// The parameter of this name.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{PARAMETERS, find, nearest};
+use super::{Condition, PARAMETERS, find, nearest};
 
 /// What is wrong with the parameters of the built-in trainer. Each names the parameter that it is about.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -92,11 +92,17 @@ fn must_be(name: &str) -> Option<String> {
 
 fn remove_or_change(name: &str) -> String {
     let groups = find(name).map_or(&[] as &[_], |parameter| parameter.applies);
+    format!("remove it; it applies where {}", describe(groups))
+}
+
+/// Groups of conditions, of which one has to hold, as a clause.
+#[must_use]
+pub fn describe(groups: &[&[Condition]]) -> String {
     let conditions: Vec<_> = groups
         .iter()
         .map(|group| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))
         .collect();
-    format!("remove it; it applies where {}", conditions.join(", or "))
+    conditions.join(", or ")
 }
 
 /// A value as a person would write it: texts bare, all else as JSON.
