@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::prepare;
+use crate::coordinator::{Artifacts, StateFolder, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -24,7 +24,9 @@ impl SpecArgs {
     pub(super) fn into_checked_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
         let request = self.into_request(context)?;
         if context.coordinator.is_none() {
-            prepare(&request, &context.datasets()?)?;
+            let folder = StateFolder::find(&context.environment.working_directory);
+            let artifacts = folder.map(|folder| folder.artifacts());
+            prepare(&request, &context.datasets()?, Artifacts::Checked(artifacts.as_deref()))?;
         }
         Ok(request)
     }

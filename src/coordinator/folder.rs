@@ -90,6 +90,12 @@ impl StateFolder {
         self.path.join("token")
     }
 
+    /// Where checkpoints and other weights lie, each under the hash of its contents.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.path.join("artifacts")
+    }
+
     fn announcement_file(&self) -> PathBuf {
         self.path.join("coordinator.json")
     }

@@ -9,12 +9,14 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod weights;
 mod wire;
 
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{PrepareError, Prepared, prepare};
+pub use weights::Artifacts;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub lease: Duration,
     /// Where imported datasets lie.
     pub datasets: PathBuf,
+    /// Where checkpoints and other weights lie, each under the hash of its contents.
+    pub artifacts: PathBuf,
 }
 
 /// The coordinator of one state folder. Cheap to clone.
@@ -104,7 +108,7 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let prepared = prepare(request, &self.settings.datasets)?;
+        let prepared = prepare(request, &self.settings.datasets, Artifacts::Kept(&self.settings.artifacts))?;
         self.submit_prepared(prepared).await
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{PlannedJob, PlannedTrial, Task};
 use crate::recipe::NUMERICS_VERSION;
+use crate::recipe::schema::identifying;
 use crate::vocabulary::{Metric, Parameters};
 
 /// BLAKE3, in hexadecimal, of all that decides the state after a job's last epoch.
@@ -34,8 +35,9 @@ impl fmt::Display for JobHash {
 enum Identity<'a> {
     Resnet {
         numerics_version: u32,
-        /// With device kind, precision and threads.
-        parameters: &'a Parameters,
+        /// With device (the word that was written: what `auto` finds is not known here), precision and threads;
+        /// without parameters that change no result.
+        parameters: Parameters,
         seed: u64,
         dataset_checksum: &'a str,
     },
@@ -55,7 +57,7 @@ pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
     JobHash(match task {
         Task::Resnet { parameters, seed, dataset_checksum } => hash(&Identity::Resnet {
             numerics_version: NUMERICS_VERSION,
-            parameters,
+            parameters: identifying(parameters),
             seed: *seed,
             dataset_checksum,
         }),

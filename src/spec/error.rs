@@ -36,6 +36,10 @@ impl Findings {
         self.0.push(problem);
     }
 
+    pub(super) fn extend(&mut self, problems: impl IntoIterator<Item = SpecProblem>) {
+        self.0.extend(problems);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
