@@ -17,7 +17,11 @@ struct Server {
 async fn serve_on_a_free_port() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
-    let settings = Settings { lease: Duration::from_secs(60), datasets: folder.path().to_owned() };
+    let settings = Settings {
+        lease: Duration::from_secs(60),
+        datasets: folder.path().to_owned(),
+        artifacts: folder.path().join("artifacts"),
+    };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -195,7 +195,7 @@ async fn open_table(
     lease: Duration,
 ) -> Result<Access, CliError> {
     let store = Store::open(&folder.database()).await.map_err(CliError::failed)?;
-    let settings = Settings { lease, datasets: datasets.to_owned() };
+    let settings = Settings { lease, datasets: datasets.to_owned(), artifacts: folder.artifacts() };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     Ok(Access::Local(Local { coordinator, folder, _lock: lock }))
 }

@@ -86,6 +86,11 @@ impl StateFolder {
     }
 
     #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.path.join("artifacts")
+    }
+
+    #[must_use]
     pub fn token_file(&self) -> PathBuf {
         self.path.join("token")
     }

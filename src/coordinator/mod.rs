@@ -4,6 +4,7 @@
 //! in the wire types of `protocol`. Waiting workers are woken when something changes, so nobody polls in a busy loop.
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
+mod artifacts;
 mod clock;
 mod folder;
 mod lock;
@@ -11,10 +12,12 @@ mod prepare;
 mod processes;
 mod wire;
 
+use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{PrepareError, Prepared, prepare};
+pub use wire::ReportError;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +30,7 @@ use crate::protocol::http::{
     RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
     WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, Store, StoreError};
+use crate::store::{self, Beat, Grant, Leased, Store, StoreError, Written};
 use crate::vocabulary::{SweepId, Timestamp, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -52,6 +55,8 @@ pub struct Settings {
     pub lease: Duration,
     /// Where imported datasets lie.
     pub datasets: PathBuf,
+    /// Where the checkpoints of this state folder's agents lie.
+    pub artifacts: PathBuf,
 }
 
 /// The coordinator of one state folder. Cheap to clone.
@@ -60,6 +65,7 @@ pub struct Coordinator {
     store: Store,
     clock: Clock,
     settings: Settings,
+    artifacts: Arc<Artifacts>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
 }
@@ -73,6 +79,8 @@ pub enum CoordinatorError {
     Store(StoreError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error("there is no sweep {0}")]
     NoSuchSweep(SweepId),
     #[error("there is no worker {0}")]
@@ -91,7 +99,8 @@ impl From<StoreError> for CoordinatorError {
 impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
-        Coordinator { store, clock, settings, changed: Arc::new(Notify::new()) }
+        let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
+        Coordinator { store, clock, settings, artifacts, changed: Arc::new(Notify::new()) }
     }
 
     /// Commits what is waiting and closes the table.
@@ -228,22 +237,28 @@ impl Coordinator {
     /// Stores reports of running jobs.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When one of them can't be meant, or the disk refuses; then none is stored.
     pub async fn report(&self, request: ReportsRequest) -> Result<WriteResponse, CoordinatorError> {
-        let reports = request.reports.into_iter().map(wire::report).collect();
-        let refused = self.store.report(reports).await?;
-        Ok(WriteResponse { refused: refused.into_iter().map(Into::into).collect() })
+        let reports = request.reports.into_iter().map(wire::report).collect::<Result<_, _>>()?;
+        let written = self.store.report(reports, self.clock.now()).await?;
+        Ok(self.answer(written))
     }
 
     /// Ends attempts.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When one of their reports can't be meant, or the disk refuses; then nothing is stored.
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
-        let outcomes = request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, _>>()?;
-        let refused = self.store.finish(outcomes, self.clock.now()).await?;
+        let outcomes =
+            request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
+        let written = self.store.finish(outcomes, self.clock.now()).await?;
         self.changed.notify_waiters();
-        Ok(WriteResponse { refused: refused.into_iter().map(Into::into).collect() })
+        Ok(self.answer(written))
+    }
+
+    fn answer(&self, written: Written) -> WriteResponse {
+        self.artifacts.note_unneeded(written.unneeded);
+        WriteResponse { refused: written.refused.into_iter().map(Into::into).collect() }
     }
 
     /// Notes that an agent has gone, and takes back what it still holds.

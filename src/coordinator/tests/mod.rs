@@ -1,5 +1,7 @@
 //! A coordinator with a clock that is moved by hand. Its waits are real: what is tested is that they end.
 
+mod artifacts;
+
 use std::time::Duration;
 
 use super::*;
@@ -24,7 +26,11 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
         let clock = Clock::manual(Timestamp(1_000_000));
-        let settings = Settings { lease: LEASE, datasets: folder.path().join("datasets") };
+        let settings = Settings {
+            lease: LEASE,
+            datasets: folder.path().join("datasets"),
+            artifacts: folder.path().join("artifacts"),
+        };
         let coordinator = Coordinator::new(store, clock.clone(), settings);
         let worker = coordinator.register(register_request()).await.unwrap().worker;
         Fixture { coordinator, clock, worker, folder }
