@@ -84,12 +84,20 @@ impl Outbox {
     fn next_outcomes(&mut self) -> OutcomesRequest {
         let count = self.outcomes.len().min(MOST_OUTCOMES);
         let mut outcomes: Vec<Outcome> = self.outcomes.drain(..count).collect();
+        // What the end itself brings, the state in which the trial stopped, comes after all that was reported before.
+        let last: Vec<Vec<EpochMetrics>> =
+            outcomes.iter_mut().map(|outcome| mem::take(&mut outcome.reports)).collect();
         for report in mem::take(&mut self.reports) {
-            let Report { token, epoch, metrics } = report;
-            match outcomes.iter_mut().find(|outcome| outcome.token == token) {
-                Some(outcome) => outcome.reports.push(EpochMetrics { epoch, metrics }),
-                None => self.reports.push_back(Report { token, epoch, metrics }),
+            match outcomes.iter_mut().find(|outcome| outcome.token == report.token) {
+                Some(outcome) => {
+                    let Report { epoch, metrics, checkpoint, .. } = report;
+                    outcome.reports.push(EpochMetrics { epoch, metrics, checkpoint });
+                }
+                None => self.reports.push_back(report),
             }
+        }
+        for (outcome, last) in outcomes.iter_mut().zip(last) {
+            outcome.reports.extend(last);
         }
         OutcomesRequest { outcomes }
     }
@@ -99,6 +107,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use sweep::protocol::http::AttemptEnd;
+    use sweep::protocol::trial::Checkpoint;
     use sweep::vocabulary::{Attempt, JobId, Metrics};
 
     fn token(job: i64) -> LeaseToken {
@@ -106,7 +115,7 @@ mod tests {
     }
 
     fn report(job: i64, epoch: u32) -> Report {
-        Report { token: token(job), epoch, metrics: Metrics::new() }
+        Report { token: token(job), epoch, metrics: Metrics::new(), checkpoint: None }
     }
 
     fn outcome(job: i64) -> Outcome {
@@ -158,6 +167,18 @@ mod tests {
             outbox.delivered();
         }
         assert_eq!(sizes, [1024, 1024, 952]);
+    }
+
+    #[test]
+    fn the_state_in_which_a_trial_stopped_travels_with_its_end_behind_all_earlier_reports() {
+        let mut outbox = Outbox::default();
+        let checkpoint = |epoch| Some(Checkpoint { hash: "a".repeat(64), epoch, step: 3, size_bytes: 1 });
+        let last = EpochMetrics { epoch: 1, metrics: Metrics::new(), checkpoint: checkpoint(1) };
+        outbox.report(Report { checkpoint: checkpoint(0), ..report(1, 1) });
+        outbox.finish(Outcome { reports: vec![last.clone()], ..outcome(1) });
+        let Some(Write::Outcomes(request)) = outbox.next() else { panic!("no outcomes") };
+        let first = EpochMetrics { epoch: 1, metrics: Metrics::new(), checkpoint: checkpoint(0) };
+        assert_eq!(request.outcomes[0].reports, [first, last]);
     }
 
     #[test]
