@@ -34,7 +34,9 @@ impl ApiError {
             ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Body(rejection) => rejection.status(),
             ApiError::Id(_) => StatusCode::BAD_REQUEST,
-            ApiError::Coordinator(CoordinatorError::Prepare(_)) => StatusCode::UNPROCESSABLE_ENTITY,
+            ApiError::Coordinator(CoordinatorError::Prepare(_) | CoordinatorError::Report(_)) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             ApiError::Coordinator(CoordinatorError::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
             ApiError::Coordinator(CoordinatorError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -51,6 +53,7 @@ impl ApiError {
             ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",
+            ApiError::Coordinator(CoordinatorError::Report(_)) => "bad_report",
             ApiError::Coordinator(CoordinatorError::DiskFull) => "disk_full",
             ApiError::Coordinator(CoordinatorError::Store(_)) => "internal_error",
         }

@@ -68,9 +68,9 @@ impl From<CoordinatorError> for CliError {
     fn from(error: CoordinatorError) -> CliError {
         match error {
             CoordinatorError::Prepare(error) => error.into(),
-            CoordinatorError::NoSuchSweep(_) | CoordinatorError::NoSuchWorker(_) => {
-                CliError::Usage(error.into())
-            }
+            CoordinatorError::Report(_)
+            | CoordinatorError::NoSuchSweep(_)
+            | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
         }
     }

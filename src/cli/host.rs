@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::CliError;
 use super::access::Local;
 use crate::api;
-use crate::coordinator::{Announcement, StateFolder};
+use crate::coordinator::{Announcement, Coordinator, StateFolder};
 
 /// Requests that are under way at the end get this long; a worker's long poll would otherwise be waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -19,8 +19,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct Host {
     url: String,
     folder: StateFolder,
+    coordinator: Coordinator,
     server: JoinHandle<std::io::Result<()>>,
     watcher: JoinHandle<()>,
+    tidier: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
 
@@ -40,14 +42,16 @@ impl Host {
             };
             api::serve(listener, coordinator, &token, shutdown).await
         });
-        let watcher = tokio::spawn(local.coordinator.clone().watch_deadlines());
+        let coordinator = local.coordinator.clone();
+        let watcher = tokio::spawn(coordinator.clone().watch_deadlines());
+        let tidier = tokio::spawn(coordinator.clone().tidy_artifacts());
         let announcement = Announcement {
             url: url.clone(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
         };
         local.folder.announce(&announcement).map_err(CliError::failed)?;
-        Ok(Host { url, folder: local.folder.clone(), server, watcher, stop })
+        Ok(Host { url, folder: local.folder.clone(), coordinator, server, watcher, tidier, stop })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -63,5 +67,8 @@ impl Host {
             abort.abort();
         }
         self.watcher.abort();
+        self.tidier.abort();
+        // A folder that does not answer must not keep the command from ending; what stays is found at the next start.
+        let _ = tokio::time::timeout(FAREWELL, self.coordinator.tidy_artifacts_at_the_end()).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::{Artifacts, StateFolder, prepare};
+use crate::coordinator::{StateFolder, WeightsStore, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -26,7 +26,7 @@ impl SpecArgs {
         if context.coordinator.is_none() {
             let folder = StateFolder::find(&context.environment.working_directory);
             let artifacts = folder.map(|folder| folder.artifacts());
-            prepare(&request, &context.datasets()?, Artifacts::Checked(artifacts.as_deref()))?;
+            prepare(&request, &context.datasets()?, WeightsStore::Checked(artifacts.as_deref()))?;
         }
         Ok(request)
     }

@@ -85,15 +85,15 @@ impl StateFolder {
         self.path.join("lock")
     }
 
-    #[must_use]
-    pub fn token_file(&self) -> PathBuf {
-        self.path.join("token")
-    }
-
     /// Where checkpoints and other weights lie, each under the hash of its contents.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.path.join("artifacts")
+    }
+
+    #[must_use]
+    pub fn token_file(&self) -> PathBuf {
+        self.path.join("token")
     }
 
     fn announcement_file(&self) -> PathBuf {

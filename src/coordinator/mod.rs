@@ -4,6 +4,7 @@
 //! in the wire types of `protocol`. Waiting workers are woken when something changes, so nobody polls in a busy loop.
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
+mod artifacts;
 mod clock;
 mod folder;
 mod lock;
@@ -12,11 +13,13 @@ mod processes;
 mod weights;
 mod wire;
 
+use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{PrepareError, Prepared, prepare};
-pub use weights::Artifacts;
+pub use weights::WeightsStore;
+pub use wire::ReportError;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use crate::protocol::http::{
     RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
     WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, Store, StoreError};
+use crate::store::{self, Beat, Grant, Leased, Store, StoreError, Written};
 use crate::vocabulary::{SweepId, Timestamp, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -54,7 +57,7 @@ pub struct Settings {
     pub lease: Duration,
     /// Where imported datasets lie.
     pub datasets: PathBuf,
-    /// Where checkpoints and other weights lie, each under the hash of its contents.
+    /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
 }
 
@@ -64,6 +67,7 @@ pub struct Coordinator {
     store: Store,
     clock: Clock,
     settings: Settings,
+    artifacts: Arc<Artifacts>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
 }
@@ -77,6 +81,8 @@ pub enum CoordinatorError {
     Store(StoreError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
     #[error("there is no sweep {0}")]
     NoSuchSweep(SweepId),
     #[error("there is no worker {0}")]
@@ -95,7 +101,8 @@ impl From<StoreError> for CoordinatorError {
 impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
-        Coordinator { store, clock, settings, changed: Arc::new(Notify::new()) }
+        let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
+        Coordinator { store, clock, settings, artifacts, changed: Arc::new(Notify::new()) }
     }
 
     /// Commits what is waiting and closes the table.
@@ -108,7 +115,8 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let prepared = prepare(request, &self.settings.datasets, Artifacts::Kept(&self.settings.artifacts))?;
+        let prepared =
+            prepare(request, &self.settings.datasets, WeightsStore::Kept(&self.settings.artifacts))?;
         self.submit_prepared(prepared).await
     }
 
@@ -232,22 +240,28 @@ impl Coordinator {
     /// Stores reports of running jobs.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When one of them can't be meant, or the disk refuses; then none is stored.
     pub async fn report(&self, request: ReportsRequest) -> Result<WriteResponse, CoordinatorError> {
-        let reports = request.reports.into_iter().map(wire::report).collect();
-        let refused = self.store.report(reports).await?;
-        Ok(WriteResponse { refused: refused.into_iter().map(Into::into).collect() })
+        let reports = request.reports.into_iter().map(wire::report).collect::<Result<_, _>>()?;
+        let written = self.store.report(reports, self.clock.now()).await?;
+        Ok(self.answer(written))
     }
 
     /// Ends attempts.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When one of their reports can't be meant, or the disk refuses; then nothing is stored.
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
-        let outcomes = request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, _>>()?;
-        let refused = self.store.finish(outcomes, self.clock.now()).await?;
+        let outcomes =
+            request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
+        let written = self.store.finish(outcomes, self.clock.now()).await?;
         self.changed.notify_waiters();
-        Ok(WriteResponse { refused: refused.into_iter().map(Into::into).collect() })
+        Ok(self.answer(written))
+    }
+
+    fn answer(&self, written: Written) -> WriteResponse {
+        self.artifacts.note_unneeded(written.unneeded);
+        WriteResponse { refused: written.refused.into_iter().map(Into::into).collect() }
     }
 
     /// Notes that an agent has gone, and takes back what it still holds.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::weights::{Artifacts, Finder};
+use super::weights::{Finder, WeightsStore};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
@@ -60,17 +60,17 @@ impl Prepared {
     }
 }
 
-/// Parses, checks and plans a spec. `datasets` is where imported datasets lie, `artifacts` where weights do.
+/// Parses, checks and plans a spec. `datasets` is where imported datasets lie, `store` where weights do.
 ///
 /// # Errors
 /// When the spec is wrong, or a dataset or file that it names is not there or can't be used.
 pub fn prepare(
     request: &SubmitRequest,
     datasets: &Path,
-    artifacts: Artifacts<'_>,
+    store: WeightsStore<'_>,
 ) -> Result<Prepared, PrepareError> {
     let directory = Path::new(&request.working_directory);
-    let weights = Finder::new(directory, artifacts);
+    let weights = Finder::new(directory, store);
     let find = |named: Weights<'_>| weights.find(named);
     let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
         .map_err(Box::new)?;
@@ -273,12 +273,12 @@ mod tests {
                 working_directory: self.0.path().display().to_string(),
             };
             let artifacts = self.path("artifacts");
-            prepare(&request, &self.path("datasets"), Artifacts::Kept(&artifacts)).map_err(
-                |error| match error {
+            prepare(&request, &self.path("datasets"), WeightsStore::Kept(&artifacts)).map_err(|error| {
+                match error {
                     PrepareError::Spec(error) => error.to_string(),
                     other => other.to_string(),
-                },
-            )
+                }
+            })
         }
     }
 
@@ -325,7 +325,7 @@ mod tests {
         write("a.safetensors", "one");
         write("b.safetensors", "two");
         let first = project.prepare(ENSEMBLE).unwrap();
-        assert_eq!(std::fs::read_dir(project.path("artifacts")).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
         let Task::Resnet { parameters, .. } = &first.plan.jobs[0].task else { panic!("not trained") };
         assert_eq!(parameters["teachers"], serde_json::json!([blake3::hash(b"one").to_hex().to_string()]));
         write("a.safetensors", "two");

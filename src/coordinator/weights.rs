@@ -9,38 +9,44 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::{MissingWeights, Weights};
 
-/// Where weights lie under their hashes.
+/// Where checkpoints lie under their hashes; in its folder [`NAMED`], copies of the weights that specs name.
 #[derive(Debug, Clone, Copy)]
-pub enum Artifacts<'p> {
+pub enum WeightsStore<'p> {
     /// A spec is only checked: nothing is copied. `None` where there is no state folder yet, and so no weights.
     Checked(Option<&'p Path>),
     /// The sweep is about to be stored: what it names by path is copied here.
     Kept(&'p Path),
 }
 
+/// Files here stay: a checkpoint that a spec names would otherwise be deleted when its own job needs it no more.
+const NAMED: &str = "weights";
+
 /// Finds the weights that a spec names, and remembers them.
 pub(super) struct Finder<'p> {
     /// What relative paths start from.
     directory: &'p Path,
-    artifacts: Artifacts<'p>,
+    store: WeightsStore<'p>,
     /// Content hashes of the files that were named, by path.
     files: RefCell<BTreeMap<PathBuf, String>>,
 }
 
 impl<'p> Finder<'p> {
-    pub(super) fn new(directory: &'p Path, artifacts: Artifacts<'p>) -> Finder<'p> {
-        Finder { directory, artifacts, files: RefCell::default() }
+    pub(super) fn new(directory: &'p Path, store: WeightsStore<'p>) -> Finder<'p> {
+        Finder { directory, store, files: RefCell::default() }
     }
 
     /// The content hash of the weights that a spec names.
     pub(super) fn find(&self, named: Weights<'_>) -> Result<String, MissingWeights> {
         match named {
             Weights::Hash(hash) => {
-                let (Artifacts::Checked(Some(folder)) | Artifacts::Kept(folder)) = self.artifacts else {
+                let (WeightsStore::Checked(Some(folder)) | WeightsStore::Kept(folder)) = self.store else {
                     return Err(no_such_hash(hash));
                 };
-                let is_there = folder.join(file_name(hash)).is_file();
-                is_there.then(|| hash.to_owned()).ok_or_else(|| no_such_hash(hash))
+                let places = [folder.join(NAMED).join(file_name(hash)), folder.join(file_name(hash))];
+                let place =
+                    places.into_iter().find(|path| path.is_file()).ok_or_else(|| no_such_hash(hash))?;
+                self.files.borrow_mut().insert(place, hash.to_owned());
+                Ok(hash.to_owned())
             }
             Weights::File(name) => {
                 let path = self.directory.join(name);
@@ -62,9 +68,9 @@ impl<'p> Finder<'p> {
     /// # Errors
     /// The file that can't be copied, and why.
     pub(super) fn keep(self) -> Result<(), (PathBuf, io::Error)> {
-        let Artifacts::Kept(folder) = self.artifacts else { return Ok(()) };
+        let WeightsStore::Kept(folder) = self.store else { return Ok(()) };
         for (path, hash) in self.files.into_inner() {
-            keep(&path, &hash, folder).map_err(|error| (path, error))?;
+            keep(&path, &hash, &folder.join(NAMED)).map_err(|error| (path, error))?;
         }
         Ok(())
     }
@@ -138,19 +144,33 @@ mod tests {
         let contents = vec![7; 200_000];
         fs::write(project.path().join("a.safetensors"), &contents).unwrap();
         fs::write(project.path().join("b.safetensors"), &contents).unwrap();
-        let finder = Finder::new(project.path(), Artifacts::Kept(&artifacts));
+        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
         let hash = finder.find(Weights::File("a.safetensors")).unwrap();
         assert_eq!(hash, blake3::hash(&contents).to_hex().to_string());
         assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), hash);
         assert!(!artifacts.exists(), "nothing is copied before the whole spec is right");
         finder.keep().unwrap();
         let names: Vec<_> =
-            fs::read_dir(&artifacts).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            fs::read_dir(artifacts.join(NAMED)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [file_name(&hash).as_str()]);
-        assert_eq!(fs::read(artifacts.join(file_name(&hash))).unwrap(), contents);
+        assert_eq!(fs::read(artifacts.join(NAMED).join(file_name(&hash))).unwrap(), contents);
         // From now on the hash alone is enough.
-        let finder = Finder::new(project.path(), Artifacts::Checked(Some(&artifacts)));
+        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(&artifacts)));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_named_stays_when_its_job_lets_go_of_it() {
+        let artifacts = tempfile::tempdir().unwrap();
+        let hash = blake3::hash(b"state").to_hex().to_string();
+        fs::write(artifacts.path().join(file_name(&hash)), b"state").unwrap();
+        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        finder.keep().unwrap();
+        fs::remove_file(artifacts.path().join(file_name(&hash))).unwrap();
+        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        finder.keep().unwrap();
     }
 
     #[test]
@@ -158,7 +178,7 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         fs::write(project.path().join("a.safetensors"), "x").unwrap();
         for artifacts in [None, Some(project.path().join("artifacts"))] {
-            let finder = Finder::new(project.path(), Artifacts::Checked(artifacts.as_deref()));
+            let finder = Finder::new(project.path(), WeightsStore::Checked(artifacts.as_deref()));
             finder.find(Weights::File("a.safetensors")).unwrap();
             finder.keep().unwrap();
         }
@@ -168,7 +188,7 @@ mod tests {
     #[test]
     fn weights_that_are_not_there_are_named() {
         let project = tempfile::tempdir().unwrap();
-        let finder = Finder::new(project.path(), Artifacts::Checked(Some(project.path())));
+        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(project.path())));
         let missing = text(finder.find(Weights::File("a.safetensors")).unwrap_err());
         assert!(missing.starts_with("can't read the weights `a.safetensors`: No such file"), "{missing}");
         fs::create_dir(project.path().join("d.safetensors")).unwrap();
@@ -176,7 +196,7 @@ mod tests {
         assert!(folder.contains("it is not a file"), "{folder}");
         let unknown = text(finder.find(Weights::Hash(&"5".repeat(64))).unwrap_err());
         assert!(unknown.contains("no weights `5555"), "{unknown}");
-        let no_folder = Finder::new(project.path(), Artifacts::Checked(None));
+        let no_folder = Finder::new(project.path(), WeightsStore::Checked(None));
         assert!(no_folder.find(Weights::Hash(&"5".repeat(64))).is_err());
     }
 
@@ -185,7 +205,7 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         let artifacts = project.path().join("artifacts");
         fs::write(project.path().join("a.safetensors"), "before").unwrap();
-        let finder = Finder::new(project.path(), Artifacts::Kept(&artifacts));
+        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
         finder.find(Weights::File("a.safetensors")).unwrap();
         fs::write(project.path().join("a.safetensors"), "after").unwrap();
         let (path, error) = finder.keep().unwrap_err();
@@ -193,6 +213,6 @@ mod tests {
             (path, error.to_string().as_str()),
             (project.path().join("a.safetensors"), "it changed while it was read")
         );
-        assert_eq!(fs::read_dir(&artifacts).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(artifacts.join(NAMED)).unwrap().count(), 0);
     }
 }

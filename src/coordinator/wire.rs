@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use super::CoordinatorError;
 use crate::protocol::http::{
-    AttemptEnd, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report, RunningJob,
-    SweepState, SweepStatus, TrialCounts, TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
+    RunningJob, SweepState, SweepStatus, TrialCounts, TrialResult, TrialState, Work, WorkerStatus,
 };
+use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    Ended, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow, StoreError,
-    SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Ended, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow,
+    StoreError, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::Timestamp;
+use crate::vocabulary::{ParseCheckpointHashError, Timestamp};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -20,18 +22,61 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What a worker reports and can't mean.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(transparent)]
+    Hash(#[from] ParseCheckpointHashError),
+    #[error("epochs count from 1, and these are metrics of epoch 0")]
+    Epoch,
+}
+
 pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
     let token = job.lease.into();
-    let work = serde_json::from_str(&job.work)
+    let mut work = serde_json::from_str(&job.work)
         .map_err(|_| StoreError::Damaged(format!("job {} has unreadable work", job.lease.job)))?;
+    if let Work::Resnet(request) = &mut work {
+        request.resume = job.checkpoint.map(Into::into);
+    }
     Ok(Lease { token, cpus: job.cpus, work })
 }
 
-pub(super) fn report(report: Report) -> (LeaseFor, NewReport) {
-    (report.token.into(), NewReport { epoch: report.epoch, metrics: report.metrics })
+pub(super) fn report(report: Report) -> Result<(LeaseFor, NewReport), ReportError> {
+    let Report { token, epoch, metrics, checkpoint } = report;
+    Ok((token.into(), EpochMetrics { epoch, metrics, checkpoint }.try_into()?))
 }
 
-pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, StoreError> {
+impl TryFrom<EpochMetrics> for NewReport {
+    type Error = ReportError;
+
+    fn try_from(report: EpochMetrics) -> Result<NewReport, ReportError> {
+        let EpochMetrics { epoch, metrics, checkpoint } = report;
+        // A checkpoint within the first epoch has no epoch behind it.
+        if epoch == 0 && !metrics.is_empty() {
+            return Err(ReportError::Epoch);
+        }
+        let checkpoint = checkpoint.map(store::Checkpoint::try_from).transpose()?;
+        Ok(NewReport { epoch, metrics, checkpoint })
+    }
+}
+
+impl TryFrom<Checkpoint> for store::Checkpoint {
+    type Error = ParseCheckpointHashError;
+
+    fn try_from(checkpoint: Checkpoint) -> Result<store::Checkpoint, ParseCheckpointHashError> {
+        let Checkpoint { hash, epoch, step, size_bytes } = checkpoint;
+        Ok(store::Checkpoint { hash: hash.parse()?, epoch, step, size_bytes })
+    }
+}
+
+impl From<store::Checkpoint> for Checkpoint {
+    fn from(checkpoint: store::Checkpoint) -> Checkpoint {
+        let store::Checkpoint { hash, epoch, step, size_bytes } = checkpoint;
+        Checkpoint { hash: hash.to_string(), epoch, step, size_bytes }
+    }
+}
+
+pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, CoordinatorError> {
     let ended = match outcome.end {
         AttemptEnd::Complete { record } => Ended::Complete {
             record: serde_json::to_string(&record).map_err(|error| StoreError::Damaged(error.to_string()))?,
@@ -39,8 +84,7 @@ pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, StoreError> {
         AttemptEnd::Fail { reason, message, log_tail } => Ended::Fail { reason, message, log_tail },
         AttemptEnd::Release => Ended::Release,
     };
-    let reports =
-        outcome.reports.into_iter().map(|r| NewReport { epoch: r.epoch, metrics: r.metrics }).collect();
+    let reports = outcome.reports.into_iter().map(NewReport::try_from).collect::<Result<_, _>>()?;
     Ok(NewOutcome { lease: outcome.token.into(), reports, ended })
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::SqliteConnection;
 
+use super::checkpoints::{self, Checkpoint};
 use super::transition::{self, Remains};
 use super::writer::Request;
 use super::{Store, StoreError};
@@ -27,6 +28,8 @@ pub struct LeasedJob {
     /// `protocol::http::Work` as JSON.
     pub work: String,
     pub cpus: u32,
+    /// Where an earlier attempt had come to.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What a worker gets.
@@ -110,6 +113,7 @@ impl Request for LeaseBatch {
                     lease: LeaseFor { job: job.id, attempt },
                     work: job.work,
                     cpus: job.cpus,
+                    checkpoint: checkpoints::find(connection, job.id).await?,
                 });
             }
         }

@@ -5,6 +5,7 @@
 //! disk. Readers have connections of their own and never wait for the writer.
 //! Start with `transition.rs`: every change of a job's state, and every count that depends on it, happens there.
 
+mod checkpoints;
 mod leases;
 mod outcomes;
 mod read;
@@ -13,8 +14,9 @@ mod transition;
 mod workers;
 mod writer;
 
+pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
-pub use outcomes::{Ended, NewOutcome, NewReport};
+pub use outcomes::{Ended, NewOutcome, NewReport, Written};
 pub use read::{
     FailureRow, RunningJobRow, SweepCounts, SweepRow, TrialRow, WorkerRow, find_next_due, find_sweep,
     is_anything_overdue, list_running, list_sweeps, list_trials, list_workers,

@@ -2,18 +2,28 @@
 
 use sqlx::SqliteConnection;
 
+use super::checkpoints::{self, Checkpoint};
 use super::leases::{LeaseFor, RefusedLease, refusal};
 use super::transition::{self, Remains};
 use super::writer::Request;
 use super::{Store, StoreError};
 use crate::lease::{Event, JobState};
-use crate::vocabulary::{FailureReason, Metrics, Timestamp};
+use crate::vocabulary::{CheckpointHash, FailureReason, Metrics, Timestamp};
 
-/// Metrics of one job at one epoch.
+/// Metrics of one job at one epoch, the state after it, or both.
 #[derive(Debug, Clone)]
 pub struct NewReport {
+    /// From 1 where there are metrics.
     pub epoch: u32,
     pub metrics: Metrics,
+    /// The job's newest checkpoint from now on.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl NewReport {
+    fn hash(&self) -> Option<CheckpointHash> {
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.hash.clone())
+    }
 }
 
 /// The end of an attempt, with the reports that come with it.
@@ -39,44 +49,59 @@ pub enum Ended {
     Release,
 }
 
+/// What came of a write.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// What was shown a lease for that is not current; nothing of it is stored.
+    pub refused: Vec<RefusedLease>,
+    /// Checkpoints that gave way to newer ones or were refused. The table may still name such a file for another job.
+    pub unneeded: Vec<CheckpointHash>,
+}
+
 impl Store {
     /// Stores reports; those under a lease that is not current come back.
     ///
     /// # Errors
     /// When the disk refuses; then nothing of it is stored.
-    pub async fn report(&self, reports: Vec<(LeaseFor, NewReport)>) -> Result<Vec<RefusedLease>, StoreError> {
-        self.writer.write(Report { reports }).await
+    pub async fn report(
+        &self,
+        reports: Vec<(LeaseFor, NewReport)>,
+        now: Timestamp,
+    ) -> Result<Written, StoreError> {
+        self.writer.write(Report { reports, now }).await
     }
 
     /// Ends attempts; those that are not current come back.
     ///
     /// # Errors
     /// When the disk refuses; then nothing of it is stored.
-    pub async fn finish(
-        &self,
-        outcomes: Vec<NewOutcome>,
-        now: Timestamp,
-    ) -> Result<Vec<RefusedLease>, StoreError> {
+    pub async fn finish(&self, outcomes: Vec<NewOutcome>, now: Timestamp) -> Result<Written, StoreError> {
         self.writer.write(Finish { outcomes, now }).await
     }
 }
 
 struct Report {
     reports: Vec<(LeaseFor, NewReport)>,
+    now: Timestamp,
 }
 
 impl Request for Report {
-    type Answer = Vec<RefusedLease>;
+    type Answer = Written;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<RefusedLease>, StoreError> {
-        let mut refused = Vec::new();
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Written, StoreError> {
+        let mut written = Written::default();
         for (lease, report) in &self.reports {
             match holds(connection, *lease).await? {
-                Ok(()) => write_report(connection, *lease, report).await?,
-                Err(refusal) => refused.push(refusal),
+                Ok(()) => {
+                    written.unneeded.extend(write_report(connection, *lease, report, self.now).await?);
+                }
+                Err(refusal) => {
+                    written.refused.push(refusal);
+                    written.unneeded.extend(report.hash());
+                }
             }
         }
-        Ok(refused)
+        Ok(written)
     }
 }
 
@@ -97,11 +122,13 @@ async fn holds(
     }
 }
 
+/// Stores the metrics and, together with them, the checkpoint; gives back the hash of the one that it replaces.
 async fn write_report(
     connection: &mut SqliteConnection,
     lease: LeaseFor,
     report: &NewReport,
-) -> Result<(), StoreError> {
+    now: Timestamp,
+) -> Result<Option<CheckpointHash>, StoreError> {
     for (metric, value) in &report.metrics {
         sqlx::query!(
             "-- write_report
@@ -124,9 +151,12 @@ async fn write_report(
         report.epoch,
         lease.job.0
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    match &report.checkpoint {
+        Some(checkpoint) => checkpoints::replace(connection, lease, checkpoint, now).await,
+        None => Ok(None),
+    }
 }
 
 struct Finish {
@@ -135,28 +165,30 @@ struct Finish {
 }
 
 impl Request for Finish {
-    type Answer = Vec<RefusedLease>;
+    type Answer = Written;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<RefusedLease>, StoreError> {
-        let mut refused = Vec::new();
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Written, StoreError> {
+        let mut written = Written::default();
         for outcome in &self.outcomes {
-            refused.extend(finish_one(connection, outcome, self.now).await?);
+            // Where this is a repetition the job is no longer leased: the reports were stored the first time.
+            let is_current = holds(connection, outcome.lease).await?.is_ok();
+            for report in &outcome.reports {
+                written.unneeded.extend(match is_current {
+                    true => write_report(connection, outcome.lease, report, self.now).await?,
+                    false => report.hash(),
+                });
+            }
+            written.refused.extend(end_attempt(connection, outcome, self.now).await?);
         }
-        Ok(refused)
+        Ok(written)
     }
 }
 
-async fn finish_one(
+async fn end_attempt(
     connection: &mut SqliteConnection,
     outcome: &NewOutcome,
     now: Timestamp,
 ) -> Result<Option<RefusedLease>, StoreError> {
-    // Where this is a repetition the job is no longer leased: the reports were stored the first time.
-    if holds(connection, outcome.lease).await?.is_ok() {
-        for report in &outcome.reports {
-            write_report(connection, outcome.lease, report).await?;
-        }
-    }
     let attempt = outcome.lease.attempt;
     let (event, remains) = match &outcome.ended {
         Ended::Complete { record } => {

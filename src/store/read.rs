@@ -241,7 +241,7 @@ pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
         SELECT trials.sweep_id AS \"sweep_id!\", MIN(trials.number) AS \"number!: i64\", jobs.worker_id AS \"worker_id!\",
                jobs.reported_epoch AS \"reported_epoch!\", jobs.last_epoch AS \"last_epoch!\",
                (SELECT value FROM reports
-                WHERE job_id = jobs.id AND metric = sweeps.metric_name
+                WHERE job_id = jobs.id AND metric = sweeps.metric_name AND epoch <= jobs.reported_epoch
                 ORDER BY epoch DESC LIMIT 1) AS \"metric: f64\"
         FROM jobs
         JOIN trials ON trials.job_id = jobs.id

@@ -4,6 +4,7 @@
 use sqlx::SqliteConnection;
 
 use super::StoreError;
+use super::checkpoints;
 use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, Refusal};
 use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
 
@@ -195,20 +196,23 @@ async fn open_attempt(
     worker: WorkerId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let resumed_epoch = checkpoints::find(connection, id).await?.map_or(0, |checkpoint| checkpoint.epoch);
     sqlx::query!(
         "-- open_attempt
-        INSERT INTO attempts (job_id, attempt, worker_id, leased_at)
-        VALUES (?, ?, ?, ?)",
+        INSERT INTO attempts (job_id, attempt, worker_id, leased_at, resumed_epoch)
+        VALUES (?, ?, ?, ?, ?)",
         id.0,
         attempt.0,
         worker.0,
-        now.0
+        now.0,
+        resumed_epoch
     )
     .execute(&mut *connection)
     .await?;
     sqlx::query!(
         "-- reset_progress
-        UPDATE jobs SET reported_epoch = 0 WHERE id = ?",
+        UPDATE jobs SET reported_epoch = ? WHERE id = ?",
+        resumed_epoch,
         id.0
     )
     .execute(connection)
@@ -240,23 +244,23 @@ async fn close_attempt(
     .execute(&mut *connection)
     .await?;
     if ended.outcome == Outcome::Completed {
-        drop_earlier_reports(connection, id, ended.attempt).await?;
+        drop_superseded_reports(connection, id).await?;
     }
     Ok(())
 }
 
-/// An attempt begins with the job's first epoch, so its reports are all there are: what an earlier one said of epochs or
-/// metrics that this one never came to is no result.
-async fn drop_earlier_reports(
-    connection: &mut SqliteConnection,
-    id: JobId,
-    attempt: Attempt,
-) -> Result<(), StoreError> {
+/// An attempt does every epoch anew behind the checkpoint with which it began: what an earlier one said of those epochs,
+/// or of metrics that were not reported again, is no result. Up to the checkpoint the earlier reports are all there is.
+async fn drop_superseded_reports(connection: &mut SqliteConnection, id: JobId) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- drop_earlier_reports
-        DELETE FROM reports WHERE job_id = ? AND attempt <> ?",
-        id.0,
-        attempt.0
+        "-- drop_superseded_reports
+        DELETE FROM reports
+        WHERE job_id = ?
+          AND EXISTS (SELECT 1 FROM attempts
+                      WHERE attempts.job_id = reports.job_id
+                        AND attempts.attempt > reports.attempt
+                        AND attempts.resumed_epoch < reports.epoch)",
+        id.0
     )
     .execute(connection)
     .await?;

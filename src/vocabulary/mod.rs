@@ -1,12 +1,14 @@
-//! The words of the tool as types: ids, epochs, times, and the reasons for which an attempt ends badly.
+//! The words of the tool as types: ids, hashes, times, and the reasons for which an attempt ends badly.
 //!
 //! Every room speaks them, so they lie below all rooms. Nothing here decides anything.
 
+mod checkpoint;
 mod failure;
 mod ids;
 mod metric;
 mod time;
 
+pub use checkpoint::{CheckpointHash, ParseCheckpointHashError};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};

@@ -44,9 +44,27 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT COUNT(*) FROM reports LEFT JOIN attempts USING (job_id, attempt) WHERE attempts.job_id IS NULL",
     ),
     (
-        "what succeeded has reports of its last attempt only",
+        "what succeeded has no report of an epoch that a later attempt did anew",
         "SELECT COUNT(*) FROM reports JOIN jobs ON jobs.id = reports.job_id
-         WHERE jobs.state = 'succeeded' AND reports.attempt <> jobs.attempt",
+         WHERE jobs.state = 'succeeded' AND EXISTS
+           (SELECT 1 FROM attempts WHERE attempts.job_id = reports.job_id AND attempts.attempt > reports.attempt
+              AND attempts.resumed_epoch < reports.epoch)",
+    ),
+    (
+        "an attempt takes over only epochs that an attempt before it was there for",
+        "SELECT COUNT(*) FROM attempts WHERE attempt = 1 AND resumed_epoch > 0",
+    ),
+    (
+        "a job has one checkpoint at most, and it was reported under an attempt that there was",
+        "SELECT COUNT(*) FROM artifacts LEFT JOIN attempts USING (job_id, attempt)
+         WHERE kind = 'checkpoint' AND (attempts.job_id IS NULL OR epoch IS NULL
+           OR EXISTS (SELECT 1 FROM artifacts AS other WHERE other.kind = 'checkpoint'
+                        AND other.job_id = artifacts.job_id AND other.id <> artifacts.id))",
+    ),
+    (
+        "a leased job's progress does not lie before the checkpoint with which it began",
+        "SELECT COUNT(*) FROM jobs JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+         WHERE jobs.state = 'leased' AND jobs.reported_epoch < attempts.resumed_epoch",
     ),
     (
         "a sweep lists every job in which a trial ends",

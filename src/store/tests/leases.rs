@@ -117,7 +117,7 @@ async fn an_end_that_is_told_twice_counts_once() {
     let lease = fixture.lease_one(0).await;
     let outcome = NewOutcome { lease, reports: vec![report(1, 5.0)], ended: complete() };
     for _ in 0..2 {
-        assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap(), []);
+        assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap().refused, []);
     }
     assert_eq!(fixture.states(sweep).await, ["succeeded"]);
     assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 5.0).metrics);
@@ -137,7 +137,7 @@ async fn one_refusal_in_a_batch_does_not_touch_the_others() {
         reports: vec![report(1, 1.0)],
         ended: complete(),
     });
-    let refused = fixture.store.finish(outcomes.to_vec(), Timestamp(1)).await.unwrap();
+    let refused = fixture.store.finish(outcomes.to_vec(), Timestamp(1)).await.unwrap().refused;
     assert_eq!(refused.iter().map(|refused| refused.lease).collect::<Vec<_>>(), [stale, unknown]);
     assert_eq!(fixture.states(sweep).await, ["leased", "succeeded"]);
     check_invariants(&fixture.store).await;

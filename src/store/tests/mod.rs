@@ -1,7 +1,9 @@
 //! Every statement of the store against a real SQLite file.
 
+mod checkpoints;
 mod invariants;
 mod leases;
+mod migrations;
 mod sweeps;
 
 pub(crate) use invariants::check_invariants;
@@ -9,10 +11,10 @@ pub(crate) use invariants::check_invariants;
 use std::time::Duration;
 
 use super::{
-    Ended, Grant, LeaseFor, Leased, LeasedJob, NewJob, NewOutcome, NewReport, NewSweep, NewTrial, NewWorker,
-    Store, TrialRow, list_trials,
+    Checkpoint, Ended, Grant, LeaseFor, Leased, LeasedJob, NewJob, NewOutcome, NewReport, NewSweep, NewTrial,
+    NewWorker, Store, TrialRow, list_trials,
 };
-use crate::vocabulary::{Goal, Metric, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{CheckpointHash, Goal, Metric, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
 
 pub(super) const LASTS: Duration = Duration::from_secs(60);
 
@@ -60,12 +62,23 @@ impl Fixture {
     /// Ends an attempt; says whether it was accepted.
     pub(super) async fn finish(&self, lease: LeaseFor, ended: Ended, now: i64) -> bool {
         let outcome = NewOutcome { lease, reports: vec![], ended };
-        self.store.finish(vec![outcome], Timestamp(now)).await.unwrap().is_empty()
+        self.store.finish(vec![outcome], Timestamp(now)).await.unwrap().refused.is_empty()
     }
 
     /// Reports `top1`; says whether it was accepted.
     pub(super) async fn report(&self, lease: LeaseFor, epoch: u32, top1: f64) -> bool {
-        self.store.report(vec![(lease, report(epoch, top1))]).await.unwrap().is_empty()
+        self.store.report(vec![(lease, report(epoch, top1))], Timestamp(0)).await.unwrap().refused.is_empty()
+    }
+
+    /// Reports `top1` and a checkpoint together; says which files may be needed no longer.
+    pub(super) async fn report_checkpoint(
+        &self,
+        lease: LeaseFor,
+        top1: f64,
+        checkpoint: Checkpoint,
+    ) -> Vec<CheckpointHash> {
+        let report = NewReport { checkpoint: Some(checkpoint.clone()), ..report(checkpoint.epoch, top1) };
+        self.store.report(vec![(lease, report)], Timestamp(0)).await.unwrap().unneeded
     }
 
     pub(super) async fn trials(&self, sweep: SweepId) -> Vec<TrialRow> {
@@ -130,7 +143,16 @@ pub(super) fn sweep(name: &str, jobs: Vec<NewJob>) -> NewSweep {
 }
 
 pub(super) fn report(epoch: u32, top1: f64) -> NewReport {
-    NewReport { epoch, metrics: Metrics::from([("top1".to_owned(), top1)]) }
+    NewReport { epoch, metrics: Metrics::from([("top1".to_owned(), top1)]), checkpoint: None }
+}
+
+/// The hash that is this digit all over.
+pub(super) fn hash(digit: char) -> CheckpointHash {
+    digit.to_string().repeat(64).parse().unwrap()
+}
+
+pub(super) fn checkpoint(digit: char, epoch: u32, step: u32) -> Checkpoint {
+    Checkpoint { hash: hash(digit), epoch, step, size_bytes: 100 }
 }
 
 pub(super) fn complete() -> Ended {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sweep::protocol::http::{HeartbeatResponse, Lease, LeaseResponse, LeaseToken, Report, WriteResponse};
-use sweep::protocol::trial::TrialRecord;
+use sweep::protocol::trial::{Checkpoint, TrialRecord};
 use sweep::vocabulary::FailureReason;
 
 use super::outbox::Write;
@@ -41,6 +41,8 @@ pub(crate) enum Event {
 pub(crate) enum TrialEnd {
     /// The built-in trainer said that the job is done.
     Trained(TrialRecord),
+    /// The built-in trainer was asked to stop and did, where it could with a checkpoint.
+    Stopped(Option<Checkpoint>),
     /// A program ended with exit code 0.
     ExitedCleanly,
     /// Anything else.

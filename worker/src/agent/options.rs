@@ -23,7 +23,7 @@ pub(crate) struct Options {
     #[arg(long, env = "SWEEP_TOKEN", hide = true, hide_env_values = true)]
     pub token: Option<String>,
 
-    /// Folder for logs and for results that are not delivered yet
+    /// Folder for logs, checkpoints, and results that are not delivered yet
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
 

@@ -155,7 +155,7 @@ fn parse(line: &[u8], number: u32) -> Result<EpochMetrics, String> {
             _ => return Err(format!("`{name}` is not a finite number")),
         };
     }
-    Ok(EpochMetrics { epoch, metrics })
+    Ok(EpochMetrics { epoch, metrics, checkpoint: None })
 }
 
 fn whole_number(value: &Value) -> Option<u32> {

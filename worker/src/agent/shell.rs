@@ -108,14 +108,16 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
     let state = &options.state_dir;
     let fail = |source| AgentError::StateFolder { path: state.clone(), source };
     let state = std::path::absolute(state).map_err(fail)?;
-    let (logs, spools) = (state.join("logs"), state.join("spool"));
-    std::fs::create_dir_all(&logs).map_err(fail)?;
-    std::fs::create_dir_all(&spools).map_err(fail)?;
+    let [logs, spools, artifacts] = ["logs", "spool", "artifacts"].map(|name| state.join(name));
+    for folder in [&logs, &spools, &artifacts] {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+    }
     let spool = tempfile::Builder::new().prefix("agent-").tempdir_in(&spools).map_err(fail)?;
     let place = Place {
         logs,
         spool: spool.path().to_owned(),
         datasets: options.datasets.clone(),
+        artifacts,
         trainer: find_trainer(options.trainer.as_deref()),
     };
     Ok((place, spool))

@@ -20,6 +20,8 @@ pub(crate) struct Place {
     /// Holds the report files of running programs; absolute, since programs run in folders of their own.
     pub(crate) spool: PathBuf,
     pub(crate) datasets: PathBuf,
+    /// Where trainers keep their checkpoints.
+    pub(crate) artifacts: PathBuf,
     pub(crate) trainer: PathBuf,
 }
 
@@ -55,8 +57,8 @@ impl Trial {
         }
     }
 
-    pub(crate) async fn report(&self, EpochMetrics { epoch, metrics }: EpochMetrics) {
-        let report = Report { token: self.token, epoch, metrics };
+    pub(crate) async fn report(&self, EpochMetrics { epoch, metrics, checkpoint }: EpochMetrics) {
+        let report = Report { token: self.token, epoch, metrics, checkpoint };
         tell(&self.inbox, Event::Reported(report)).await;
     }
 
@@ -94,7 +96,9 @@ fn log_end(token: LeaseToken, end: &TrialEnd) {
         TrialEnd::Failed { reason, message, .. } => {
             tracing::info!(job, attempt, %reason, "trial ended: {message}");
         }
-        TrialEnd::Trained(_) | TrialEnd::ExitedCleanly => tracing::debug!(job, attempt, "trial ended"),
+        TrialEnd::Trained(_) | TrialEnd::Stopped(_) | TrialEnd::ExitedCleanly => {
+            tracing::debug!(job, attempt, "trial ended")
+        }
     }
 }
 

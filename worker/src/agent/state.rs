@@ -7,8 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use sweep::protocol::http::{AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, Refused, Report};
+use sweep::protocol::http::{
+    AttemptEnd, EpochMetrics, Lease, LeaseResponse, LeaseToken, Outcome, Refused, Report,
+};
 use sweep::protocol::trial::TrialRecord;
+use sweep::vocabulary::Metrics;
 
 use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
 use super::outbox::Outbox;
@@ -170,8 +173,19 @@ impl Agent {
             return;
         }
         self.pace.job_ended(wall);
+        let mut reports = Vec::new();
         let end = match end {
             TrialEnd::Trained(record) => AttemptEnd::Complete { record },
+            // Whoever asked: where it wasn't the agent, somebody preempted this one trial. Its state travels with the end,
+            // so that no release is stored without it.
+            TrialEnd::Stopped(checkpoint) => {
+                reports.extend(checkpoint.map(|checkpoint| EpochMetrics {
+                    epoch: checkpoint.epoch,
+                    metrics: Metrics::new(),
+                    checkpoint: Some(checkpoint),
+                }));
+                AttemptEnd::Release
+            }
             // A program that was asked to end says nothing by exit code 0: many end so on SIGTERM, half done.
             TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if self.phase != Phase::Working => {
                 AttemptEnd::Release
@@ -181,7 +195,7 @@ impl Agent {
             },
             TrialEnd::Failed { reason, message, log_tail } => AttemptEnd::Fail { reason, message, log_tail },
         };
-        self.outbox.finish(Outcome { token, reports: Vec::new(), end });
+        self.outbox.finish(Outcome { token, reports, end });
     }
 
     fn take_time(&mut self, timer: Timer, actions: &mut Vec<Action>) {

@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sweep::protocol::http::EpochMetrics;
-use sweep::protocol::trial::{TrainRequest, TrialEvent, TrialRequest};
-use sweep::vocabulary::FailureReason;
+use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
+use sweep::vocabulary::{CheckpointHash, FailureReason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -85,6 +85,8 @@ fn start(trial: &Trial) -> io::Result<TrainerProcess> {
     command
         .arg("--datasets")
         .arg(&trial.place.datasets)
+        .arg("--checkpoints")
+        .arg(&trial.place.artifacts)
         .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -127,14 +129,19 @@ impl TrainerProcess {
             let Some(said) = said else { return Talk::Silent };
             match serde_json::from_slice(&said) {
                 Ok(TrialEvent::Ready) => {}
-                Ok(TrialEvent::Report { epoch, metrics }) => {
-                    trial.report(EpochMetrics { epoch, metrics }).await;
+                Ok(TrialEvent::Report { epoch, metrics, checkpoint }) if is_named(checkpoint.as_ref()) => {
+                    trial.report(EpochMetrics { epoch, metrics, checkpoint }).await;
+                }
+                Ok(TrialEvent::Stopped { checkpoint }) if is_named(checkpoint.as_ref()) => {
+                    return Talk::Finished(TrialEnd::Stopped(checkpoint));
                 }
                 Ok(TrialEvent::Done { record }) => return Talk::Finished(TrialEnd::Trained(record)),
                 Ok(TrialEvent::Failed { reason, message }) => {
                     return Talk::Finished(TrialEnd::Failed { reason, message, log_tail: String::new() });
                 }
-                Err(_) => return Talk::Nonsense(quote(&said)),
+                Ok(TrialEvent::Report { .. } | TrialEvent::Stopped { .. }) | Err(_) => {
+                    return Talk::Nonsense(quote(&said));
+                }
             }
         }
     }
@@ -165,6 +172,11 @@ fn with_tail(end: TrialEnd, log: &AttemptLog) -> TrialEnd {
         }
         other => other,
     }
+}
+
+/// The coordinator refuses a checkpoint without a proper name, and the whole request with it.
+fn is_named(checkpoint: Option<&Checkpoint>) -> bool {
+    checkpoint.is_none_or(|checkpoint| checkpoint.hash.parse::<CheckpointHash>().is_ok())
 }
 
 fn quote(line: &[u8]) -> String {

@@ -79,6 +79,12 @@ pub fn path_of(folder: &Path, hash: &str) -> PathBuf {
     folder.join(format!("{hash}.safetensors"))
 }
 
+/// The weights of this hash that a spec names as a teacher; the coordinator copies them there.
+#[must_use]
+pub fn path_of_teacher(folder: &Path, hash: &str) -> PathBuf {
+    path_of(&folder.join("weights"), hash)
+}
+
 /// Writes `state` into `folder`; a file that is there already is left alone.
 ///
 /// # Errors

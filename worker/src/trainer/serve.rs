@@ -222,7 +222,7 @@ impl Following<'_> {
             ));
         };
         let load = |hash: &String| {
-            let path = checkpoint::path_of(folder, hash);
+            let path = checkpoint::path_of_teacher(folder, hash);
             checkpoint::load_network(&path, Some(hash), &self.recipe.network, classes, device)
         };
         hashes.iter().map(load).collect::<Result<_, _>>().map(Some)

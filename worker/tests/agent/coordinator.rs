@@ -150,6 +150,7 @@ impl Coordinator {
                     token,
                     epoch: report.epoch,
                     metrics: report.metrics,
+                    checkpoint: report.checkpoint,
                 }));
                 facts.ends.push((token, outcome.end));
             }

@@ -11,7 +11,7 @@ use coordinator::{Coordinator, TOKEN, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sweep::protocol::http::{AttemptEnd, CommandWork, Lease, LeaseToken, Work};
-use sweep::protocol::trial::TrainRequest;
+use sweep::protocol::trial::{Checkpoint, TrainRequest};
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Parameters, TrialNumber};
 use tempfile::TempDir;
 
@@ -144,6 +144,7 @@ fn training(seed: u64) -> Work {
         dataset_checksum: String::new(),
         first_epoch: 1,
         last_epoch: 2,
+        resume: None,
     })
 }
 
@@ -359,10 +360,10 @@ fn a_trainer_stays_warm_for_the_next_job() {
         panic!("not complete");
     };
     assert_eq!(first.device, second.device, "both ran in the same process");
-    assert_eq!(
-        scene.log_of(1),
-        format!("started with --datasets {}\nworking\n", scene.path("datasets").display())
-    );
+    let (datasets, artifacts) = (scene.path("datasets"), scene.path("state/artifacts"));
+    let arguments = format!("--datasets {} --checkpoints {}", datasets.display(), artifacts.display());
+    assert_eq!(scene.log_of(1), format!("started with {arguments}\nworking\n"));
+    assert!(artifacts.is_dir());
     assert_eq!(scene.log_of(2), "working\n");
     let facts = scene.coordinator.facts();
     let reported: Vec<_> = facts.reports.iter().map(|report| (report.token, report.epoch)).collect();
@@ -388,6 +389,85 @@ fn a_trainer_that_dies_or_talks_nonsense_fails_its_job_and_the_next_one_gets_a_f
     let (reason, message, _) = scene.failure_of(6);
     assert_eq!((reason, message.as_str()), (FailureReason::Nan, "the loss is not finite"));
     assert_eq!(device(5), device(7), "a job that failed leaves the process warm");
+}
+
+/// Reports an epoch with a checkpoint, and at SIGTERM stops with a later one. It says which process it is once its job
+/// is under way.
+const STOPPABLE_TRAINER: &str = r#"#!/bin/sh
+checkpoint() { printf '{"hash": "%064d", "epoch": 1, "step": %d, "size_bytes": 10}' "$1" "$1"; }
+trap 'is_stopped=1' TERM
+echo '{"type": "ready"}'
+while read -r request; do
+    echo "$request" >&2
+    is_stopped=
+    printf '{"type": "report", "epoch": 1, "metrics": {"top1": 50.5}, "checkpoint": %s}\n' "$(checkpoint 0)"
+    echo $$ > "$0.pid"
+    while [ -z "$is_stopped" ]; do sleep 0.01; done
+    rm "$0.pid"
+    printf '{"type": "stopped", "checkpoint": %s}\n' "$(checkpoint 7)"
+done
+"#;
+
+fn checkpoint(digit: u32) -> Checkpoint {
+    Checkpoint { hash: format!("{digit:064}"), epoch: 1, step: digit, size_bytes: 10 }
+}
+
+/// What arrived about job 1: epochs, whether with metrics, and checkpoints.
+fn reports_of(scene: &Scene) -> Vec<(u32, bool, Option<Checkpoint>)> {
+    let facts = scene.coordinator.facts();
+    let reports = facts.reports.iter();
+    reports.map(|report| (report.epoch, !report.metrics.is_empty(), report.checkpoint.clone())).collect()
+}
+
+#[test]
+fn a_trainer_that_is_asked_to_stop_gives_its_state_back_together_with_the_job() {
+    let mut scene = Scene::new();
+    let trainer = scene.path("trainer");
+    write_script(&trainer, STOPPABLE_TRAINER);
+    let Work::Resnet(request) = training(1) else { panic!("no training") };
+    let resuming = Work::Resnet(TrainRequest { resume: Some(checkpoint(3)), ..request });
+    scene.coordinator.change(|facts| facts.queue.push_back(lease(1, resuming)));
+    // A grace that no test waits for: the process lives on after it has stopped, and is not waited for.
+    scene.start(&["--trainer", trainer.to_str().unwrap(), "--grace", "86400"]);
+    let pid = scene.pid_in("trainer.pid");
+    scene.coordinator.wait_until("the report is there", |facts| facts.reports.len() == 1);
+    scene.signal(Signal::TERM);
+    assert!(scene.wait().success());
+    assert_eq!(scene.end_of(1), AttemptEnd::Release);
+    assert_eq!(reports_of(&scene), [(1, true, Some(checkpoint(0))), (1, false, Some(checkpoint(7)))]);
+    assert!(is_gone(pid));
+    assert!(scene.log_of(1).contains(&checkpoint(3).hash), "the trainer is told where to go on");
+}
+
+#[test]
+fn a_trainer_that_somebody_else_stops_is_preempted_and_stays_for_the_next_job() {
+    let mut scene = Scene::new();
+    let trainer = scene.path("trainer");
+    write_script(&trainer, STOPPABLE_TRAINER);
+    let leases = [1, 2].map(|job| Lease { cpus: 2, ..lease(job, training(1)) });
+    scene.coordinator.change(|facts| facts.queue.extend(leases));
+    scene.start(&["--trainer", trainer.to_str().unwrap()]);
+    let mut pids = Vec::new();
+    for job in 1..=2 {
+        pids.push(scene.pid_in("trainer.pid"));
+        kill_process(Pid::from_raw(pids[job - 1]).unwrap(), Signal::TERM).unwrap();
+        scene.coordinator.wait_until("the job has ended", |facts| facts.ends.len() == job);
+    }
+    assert_eq!([scene.end_of(1), scene.end_of(2)], [AttemptEnd::Release, AttemptEnd::Release]);
+    assert_eq!(pids[0], pids[1], "the process is still warm");
+}
+
+#[test]
+fn a_checkpoint_without_a_proper_name_is_nonsense() {
+    let mut scene = Scene::new();
+    let trainer = scene.path("trainer");
+    let report =
+        r#"{"type": "stopped", "checkpoint": {"hash": "../x", "epoch": 1, "step": 0, "size_bytes": 1}}"#;
+    write_script(&trainer, &format!("#!/bin/sh\nread -r request\necho '{report}'\nexec sleep 600\n"));
+    scene.run_all(vec![training(1)], &["--trainer", trainer.to_str().unwrap()]);
+    let (reason, message, _) = scene.failure_of(1);
+    assert_eq!(reason, FailureReason::BadConfig);
+    assert!(message.contains("../x"), "{message}");
 }
 
 #[test]

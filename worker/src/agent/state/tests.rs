@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use sweep::protocol::http::{CommandWork, HeartbeatResponse, OutcomesRequest, Work, WriteResponse};
+use sweep::protocol::trial::Checkpoint;
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Parameters, TrialNumber};
 
 use super::super::outbox::Write;
@@ -61,6 +62,14 @@ fn written() -> Event {
 
 fn refused(job: i64) -> Refused {
     Refused { token: token(job), message: "not yours".to_owned() }
+}
+
+fn report(token: LeaseToken) -> Report {
+    Report { token, epoch: 1, metrics: Metrics::new(), checkpoint: None }
+}
+
+fn checkpoint(epoch: u32) -> Checkpoint {
+    Checkpoint { hash: "a".repeat(64), epoch, step: 5, size_bytes: 1 }
 }
 
 fn started_jobs(actions: &[Action]) -> Vec<i64> {
@@ -187,7 +196,7 @@ fn a_refused_trial_is_killed_once_and_its_end_is_silent() {
     assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
     let again = agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(1)] }));
     assert!(!again.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
-    let late = Report { token: token(1), epoch: 1, metrics: Metrics::new() };
+    let late = report(token(1));
     assert_eq!(agent.step(Event::Reported(late)), []);
     let actions = agent.step(ended(1, killed(), LONG_JOB));
     assert_eq!(actions, [Action::Ask { most: 1 }]);
@@ -256,6 +265,37 @@ fn the_first_signal_ends_trials_gently_and_releases_what_did_not_finish() {
 }
 
 #[test]
+fn a_trial_that_stopped_is_released_together_with_its_state_whoever_asked() {
+    for is_asked in [true, false] {
+        let mut agent = agent(2);
+        agent.step(Event::Started);
+        agent.step(leased(&[lease(1, 1), lease(2, 1)]));
+        if is_asked {
+            agent.step(Event::StopAsked);
+        }
+        let actions = agent.step(ended(1, TrialEnd::Stopped(Some(checkpoint(0))), LONG_JOB));
+        let state = EpochMetrics { epoch: 0, metrics: Metrics::new(), checkpoint: Some(checkpoint(0)) };
+        let outcome = Outcome { token: token(1), reports: vec![state], end: AttemptEnd::Release };
+        let write = Write::Outcomes(OutcomesRequest { outcomes: vec![outcome] });
+        assert!(actions.contains(&Action::Write(write)), "{actions:?}");
+        assert_eq!(asked(&actions).is_some(), !is_asked, "the slot is free for another job");
+        // Where no state could be written the job is released all the same.
+        agent.step(ended(2, TrialEnd::Stopped(None), LONG_JOB));
+        assert_eq!(sent_ends(&agent.step(written())), [(2, AttemptEnd::Release)]);
+    }
+}
+
+#[test]
+fn the_state_of_a_trial_that_was_lost_is_not_sent() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(1)] }));
+    let actions = agent.step(ended(1, TrialEnd::Stopped(Some(checkpoint(1))), LONG_JOB));
+    assert_eq!(actions, [Action::Ask { most: 1 }]);
+}
+
+#[test]
 fn trials_that_outlive_the_grace_are_killed() {
     let mut agent = agent(1);
     agent.step(Event::Started);
@@ -307,7 +347,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         8 => prop::collection::vec(0..6_u32, 0..12).prop_map(Happening::Granted),
         8 => prop::option::weighted(0.2, which()).prop_map(|refuse| Happening::Delivered { refuse }),
         4 => which().prop_map(Happening::Reported),
-        12 => (which(), 0..4_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
+        12 => (which(), 0..5_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
         3 => prop::option::weighted(0.5, which()).prop_map(|refuse| Happening::Beat { refuse }),
         4 => which().prop_map(Happening::Due),
         1 => Just(Happening::Stop),
@@ -400,7 +440,7 @@ impl World {
             }
             Happening::Reported(which) => {
                 if let Some(token) = self.pick_running(which) {
-                    self.tell(Event::Reported(Report { token, epoch: 1, metrics: Metrics::new() }));
+                    self.tell(Event::Reported(report(token)));
                 }
             }
             Happening::Ended { which, how } => {
@@ -454,6 +494,7 @@ impl World {
             0 => (TrialEnd::ExitedCleanly, SHORT_JOB),
             1 => (TrialEnd::ExitedCleanly, LONG_JOB),
             2 => (TrialEnd::Trained(TrialRecord::default()), SHORT_JOB),
+            3 => (TrialEnd::Stopped(Some(checkpoint(0))), LONG_JOB),
             _ => (killed(), SHORT_JOB),
         };
         self.tell(Event::Ended { token, end, wall });
@@ -463,7 +504,7 @@ impl World {
     fn wind_up(&mut self) {
         self.tell(Event::StopAsked);
         while let Some(token) = self.pick_running(0) {
-            self.end(token, 3);
+            self.end(token, 4);
         }
         while self.write.take().is_some() {
             self.tell(written());

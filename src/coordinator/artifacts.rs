@@ -1,0 +1,182 @@
+//! Files of checkpoints that nobody needs any more: deleted beside the work, after the table has let go of them.
+//!
+//! Nothing here can fail a request. What is not deleted now, whatever the reason, is found at the next start.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::{Coordinator, CoordinatorError};
+use crate::store;
+use crate::vocabulary::{CheckpointHash, Timestamp};
+
+/// How often files are deleted: often enough that a fast sweep does not pile them up.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// A file that was written later may be about to be reported for another job, which is in the same state.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// A file that nobody named for this long was left by a crash: the longest that an agent waits for its coordinator.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// No more hashes wait to be deleted; the files of others are found at the next start.
+const MOST_WAITING: usize = 4096;
+
+/// The folder of checkpoints, and those in it that gave way to newer ones.
+#[derive(Debug)]
+pub(super) struct Artifacts {
+    folder: PathBuf,
+    unneeded: Mutex<BTreeSet<CheckpointHash>>,
+}
+
+/// What is done about a file that was written a moment ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recent {
+    /// It waits.
+    Spared,
+    /// It goes too: nobody is left who could report it.
+    Deleted,
+}
+
+impl Artifacts {
+    pub(super) fn new(folder: PathBuf) -> Artifacts {
+        Artifacts { folder, unneeded: Mutex::default() }
+    }
+
+    /// Notes files that may be needed no longer; whether they are is looked up before they are deleted.
+    pub(super) fn note_unneeded(&self, hashes: Vec<CheckpointHash>) {
+        let mut unneeded = self.waiting();
+        unneeded.extend(hashes);
+        while unneeded.len() > MOST_WAITING {
+            unneeded.pop_last();
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeSet<CheckpointHash>> {
+        // A set is whole after every step, so one that a panic left behind can be used.
+        self.unneeded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn path(&self, hash: &CheckpointHash) -> PathBuf {
+        self.folder.join(format!("{hash}.safetensors"))
+    }
+}
+
+impl Coordinator {
+    /// Deletes what crashes left behind, and then whatever checkpoints give way to newer ones, for as long as the
+    /// coordinator runs.
+    pub async fn tidy_artifacts(self) {
+        self.delete_forgotten().await;
+        let mut tick = tokio::time::interval(PERIOD);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.delete_unneeded(Recent::Spared).await;
+        }
+    }
+
+    /// Deletes what is left to delete when the coordinator ends, unless an agent is still there: it may be about to
+    /// report a file.
+    pub async fn tidy_artifacts_at_the_end(&self) {
+        let is_alone = match self.store.reader().await {
+            Ok(mut reader) => store::list_workers(&mut reader).await.is_ok_and(|workers| workers.is_empty()),
+            Err(_) => false,
+        };
+        if is_alone {
+            self.delete_unneeded(Recent::Deleted).await;
+        }
+    }
+
+    pub(super) async fn delete_unneeded(&self, recent: Recent) {
+        let waiting: Vec<CheckpointHash> = self.artifacts.waiting().iter().cloned().collect();
+        for hash in waiting {
+            let path = self.artifacts.path(&hash);
+            let written_at = in_background(path.clone(), written_at).await;
+            let is_settled = |at: Timestamp| self.clock.now().since(at) >= SETTLED;
+            if recent == Recent::Spared && written_at.is_some_and(|at| !is_settled(at)) {
+                continue;
+            }
+            self.artifacts.waiting().remove(&hash);
+            if written_at.is_some() && !self.is_named(&hash).await {
+                in_background(path, delete).await;
+            }
+        }
+    }
+
+    /// Counts as named where the table can't be read: a file too many does no harm.
+    async fn is_named(&self, hash: &CheckpointHash) -> bool {
+        match self.store.reader().await {
+            Ok(mut reader) => store::is_artifact_named(&mut reader, hash).await.unwrap_or(true),
+            Err(_) => true,
+        }
+    }
+
+    pub(super) async fn delete_forgotten(&self) {
+        let oldest = Timestamp(self.clock.now().0.saturating_sub(FORGOTTEN.as_millis() as i64));
+        // Files first and names after them: a file that is reported in between is seen as named.
+        let old =
+            in_background(self.artifacts.folder.clone(), move |folder| list_older(folder, oldest)).await;
+        if old.is_empty() {
+            return;
+        }
+        let named = match self.named_files().await {
+            Ok(named) => named,
+            Err(error) => {
+                tracing::warn!(%error, "can't tell which checkpoints are needed; none is deleted");
+                return;
+            }
+        };
+        for path in old {
+            let is_named = path.file_name().is_some_and(|name| named.contains(&*name.to_string_lossy()));
+            if !is_named {
+                in_background(path, delete).await;
+            }
+        }
+    }
+
+    async fn named_files(&self) -> Result<BTreeSet<String>, CoordinatorError> {
+        let hashes = store::list_artifact_hashes(&mut self.store.reader().await?).await?;
+        Ok(hashes.into_iter().map(|hash| format!("{hash}.safetensors")).collect())
+    }
+}
+
+/// Does something slow with a file while requests are answered.
+async fn in_background<T: Default + Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce(&Path) -> T + Send + 'static,
+) -> T {
+    // It fails only when the program is about to end.
+    tokio::task::spawn_blocking(move || work(&path)).await.unwrap_or_default()
+}
+
+/// When the file was written; nothing where there is none.
+fn written_at(path: &Path) -> Option<Timestamp> {
+    let metadata = path.symlink_metadata().ok()?;
+    let millis = metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
+    metadata.is_file().then_some(Timestamp(millis))
+}
+
+/// Files of ours that were written before `oldest`. What else somebody put there stays.
+fn list_older(folder: &Path, oldest: Timestamp) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let files = entries.flatten().map(|entry| entry.path());
+    files.filter(|path| is_ours(path) && written_at(path).is_some_and(|at| at < oldest)).collect()
+}
+
+/// A checkpoint, or what a trainer that was killed had begun to write: hidden, or named by a hash.
+fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_named_by_hash = name.split('.').next().is_some_and(|stem| stem.parse::<CheckpointHash>().is_ok());
+    name.starts_with('.') || is_named_by_hash
+}
+
+fn delete(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "can't delete `{}`, which nobody needs any more", path.display());
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
