@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Parser;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use sweep_worker::trainer::{Setup, Stop, Trainer, record, serve};
+use sweep_worker::trainer::{Setup, Stop, Trainer, native, record, serve};
 
 /// Trains jobs that come as JSON lines on standard input.
 #[derive(Debug, Parser)]
@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
         .log_internal_errors(false)
         .init();
+    native::keep_memory();
     // Once per process, before libtorch starts threads of its own: operations run one after the other.
     tch::set_num_interop_threads(1);
     let capability = record::cpu_capability(arguments.cpu_capability.as_deref());

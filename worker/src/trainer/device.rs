@@ -4,6 +4,7 @@ use sweep::recipe::{self, Precision, Recipe};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::error::TrainError;
+use super::native::{Numerics, set_numerics};
 
 /// The device that `recipe` asks for, with its precision and determinism set for the whole process.
 ///
@@ -15,6 +16,9 @@ pub fn choose(recipe: &Recipe) -> Result<Device, TrainError> {
         recipe::Device::Cpu => Device::Cpu,
         recipe::Device::Cuda(number) => gpu(number)?,
     };
+    // Also on a CPU: what ran in this process before may have set something else.
+    let allows_tf32 = recipe.precision == Precision::Tf32;
+    set_numerics(Numerics { allows_tf32, is_deterministic: recipe.deterministic && device.is_cuda() });
     Ok(device)
 }
 

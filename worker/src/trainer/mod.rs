@@ -23,6 +23,7 @@ pub mod inputs;
 pub mod loss;
 pub mod mask;
 pub mod model;
+pub mod native;
 pub mod optimizer;
 pub mod probe;
 pub mod random;

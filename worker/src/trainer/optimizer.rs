@@ -2,6 +2,8 @@
 
 use tch::Tensor;
 
+use super::native::{Sgd, fused_sgd};
+
 /// Parameters that share a learning rate.
 #[derive(Debug)]
 pub struct Group<'a> {
@@ -27,15 +29,15 @@ impl Momentum {
         let _guard = tch::no_grad_guard();
         let new = parameters.iter().skip(self.velocities.len()).map(|parameter| parameter.zeros_like());
         self.velocities.extend(new);
-        let rates = groups.iter().flat_map(|group| group.parameters.iter().map(|_| group.lr));
-        for (((parameter, lr), gradient), velocity) in
-            parameters.iter().zip(rates).zip(gradients).zip(&mut self.velocities)
-        {
-            // The alias is the parameter itself: tch's in-place operations want a handle of their own.
-            let mut parameter = parameter.shallow_clone();
-            let decayed = gradient.g_add(&(&parameter * weight_decay));
-            let _ = velocity.g_mul_scalar_(momentum).g_add_(&decayed);
-            let _ = parameter.g_sub_(&(&*velocity * lr));
+        let mut first = 0;
+        for group in groups {
+            let these = first..first + group.parameters.len();
+            first = these.end;
+            if these.is_empty() {
+                continue;
+            }
+            let (gradients, velocities) = (&gradients[these.clone()], &self.velocities[these]);
+            fused_sgd(&group.parameters, gradients, velocities, Sgd { lr: group.lr, momentum, weight_decay });
         }
     }
 }
