@@ -63,7 +63,7 @@ fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
         (
             "weights",
             "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [no.safetensors]}",
-            "broken.yaml:1:75",
+            "broken.yaml:1:73",
         ),
         ("metric", "metric: {name: top_1}\nparameters: {method: ce}", "did you mean `top1`"),
         (

@@ -342,7 +342,7 @@ mod tests {
         std::fs::write(project.path("a.safetensors"), "one").unwrap();
         let error = project.prepare(ENSEMBLE).unwrap_err();
         assert!(
-            error.contains("can't read the weights `b.safetensors`") && error.contains("s.yaml:1:"),
+            error.contains("there are no weights `b.safetensors`") && error.contains("s.yaml:1:"),
             "{error}"
         );
         assert!(!project.path("artifacts").exists());

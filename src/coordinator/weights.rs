@@ -54,7 +54,10 @@ impl<'p> Finder<'p> {
                     return Ok(hash.clone());
                 }
                 let hash = hash_of(&path).map_err(|error| MissingWeights {
-                    message: format!("can't read the weights `{name}`: {error}"),
+                    message: match error.kind() {
+                        io::ErrorKind::NotFound => format!("there are no weights `{name}`"),
+                        _ => format!("can't read the weights `{name}`: {error}"),
+                    },
                     help: format!("relative paths start from {}", self.directory.display()),
                 })?;
                 self.files.borrow_mut().insert(path, hash.clone());
@@ -190,7 +193,7 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         let finder = Finder::new(project.path(), WeightsStore::Checked(Some(project.path())));
         let missing = text(finder.find(Weights::File("a.safetensors")).unwrap_err());
-        assert!(missing.starts_with("can't read the weights `a.safetensors`: No such file"), "{missing}");
+        assert!(missing.starts_with("there are no weights `a.safetensors`; relative paths"), "{missing}");
         fs::create_dir(project.path().join("d.safetensors")).unwrap();
         let folder = text(finder.find(Weights::File("d.safetensors")).unwrap_err());
         assert!(folder.contains("it is not a file"), "{folder}");

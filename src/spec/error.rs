@@ -40,6 +40,10 @@ impl Findings {
         self.0.extend(problems);
     }
 
+    pub(super) fn into_problems(self) -> Vec<SpecProblem> {
+        self.0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -230,6 +230,32 @@ fn wrong_overrides() {
 }
 
 #[test]
+fn overrides_that_say_more_or_less_than_they_mean() {
+    assert_snapshot!(refusal(
+        MASK,
+        &[
+            "lr=2",
+            "parameters.lr=3",
+            "momentum=5] #junk",
+            "weight_decay=5] x",
+            "dataset=issue #5",
+            "stem=#5",
+            "seeds=5,",
+            "epochs=10,,20",
+            "width=,8",
+            "depth= ",
+            "arch={a: 1, a: '2 #3'}",
+        ]
+    ));
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let of = |text: &str| refusal(&format!("parameters:\n  epochs: 5\n  lr: [0.1, {text}]\n"), &[]);
+    assert_snapshot!([of(".nan"), of("-.Inf"), of("1e999"), refusal(MASK, &["lr=0.1,.nan"])].join("\n"));
+}
+
+#[test]
 fn wrong_document() {
     assert_snapshot!(refusal(
         "name: ''\ntrainer: bert\nmethod: kd\nmetric: top1\nseeds: -1\nretries: 101\nresources: 4\nparameters: [lr]\n",
