@@ -37,7 +37,10 @@ pub(super) struct Sgd {
 /// With libtorch's message, and where the three lists have different lengths.
 pub(super) fn fused_sgd(parameters: &[&Tensor], gradients: &[Tensor], velocities: &[Tensor], sgd: Sgd) {
     let count = parameters.len();
-    assert!(gradients.len() == count && velocities.len() == count, "each parameter has a gradient and a velocity");
+    assert!(
+        gradients.len() == count && velocities.len() == count,
+        "each parameter has a gradient and a velocity"
+    );
     let parameters: Vec<Raw> = parameters.iter().map(|tensor| raw(tensor)).collect();
     let [gradients, velocities]: [Vec<Raw>; 2] =
         [gradients, velocities].map(|tensors| tensors.iter().map(raw).collect());

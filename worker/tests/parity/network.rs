@@ -3,7 +3,7 @@
 use sweep_worker::trainer::data::normalise;
 use sweep_worker::trainer::head::HeadMode;
 use sweep_worker::trainer::loss;
-use sweep_worker::trainer::model::{Architecture, Mode, ResNet, Role};
+use sweep_worker::trainer::model::{Architecture, Mode, Named, ResNet, Role};
 use sweep_worker::trainer::rankme::rankme_of_unit_rows;
 use tch::{Device, Kind, Tensor};
 
@@ -43,14 +43,13 @@ pub(crate) enum Layout {
 }
 
 impl Layout {
-    /// The network with its weights in this order.
-    pub(crate) fn of_network(self, network: ResNet) -> ResNet {
+    /// Brings weights into this order; the trainer makes and copies them channels-last.
+    pub(crate) fn lay_out(self, tensors: &[Named]) {
         if self == Layout::RowMajor {
-            for named in network.tensors() {
+            for named in tensors {
                 named.tensor.shallow_clone().set_data(&named.tensor.detach().contiguous());
             }
         }
-        network
     }
 
     pub(crate) fn of_images(self, images: Tensor) -> Tensor {

@@ -164,7 +164,9 @@ fn a_checkpoint_that_is_gone_costs_time_and_not_the_job() {
     let hashes = [None, Some(gone)].map(|resume| {
         process.train(&TrainRequest { resume, ..request.clone() });
         let mut reports = BTreeMap::new();
-        let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else { panic!("not done") };
+        let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else {
+            panic!("not done")
+        };
         assert_eq!(reports.len(), 8);
         record.weights_hash
     });
