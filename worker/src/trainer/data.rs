@@ -147,14 +147,21 @@ fn check_split(name: &str, split: &Split<'_>, classes: i64) -> Result<(), TrainE
 
 impl Images {
     fn load(split: &Split<'_>, padding: u32, device: Device) -> Result<Images, TrainError> {
+        /// Images that are moved together: the whole split at once would need its size several times over.
+        const PIECE: usize = 1000;
         let (images, height, width) = (count(split.count), count(split.height), count(split.width));
         let side = i64::from(padding);
-        let pixels = Tensor::f_from_slice(split.images)?
-            .f_view([images, 3, height, width])?
-            .f_constant_pad_nd([side, side, side, side])? // [N, 3, H', W']
-            .f_permute([0, 2, 3, 1])? // [N, H', W', 3]
-            .f_reshape([-1, 3])?
-            .f_to_device(device)?;
+        let (padded_height, padded_width) = (height + 2 * side, width + 2 * side);
+        let bytes = (Kind::Uint8, Device::Cpu);
+        let pixels = Tensor::f_zeros([images, padded_height, padded_width, 3], bytes)?; // [N, H', W', 3]
+        let inside = pixels.f_narrow(1, side, height)?.f_narrow(2, side, width)?; // [N, H, W, 3]
+        let image_bytes = 3 * split.height * split.width;
+        for (piece, bytes) in split.images.chunks(PIECE * image_bytes).enumerate() {
+            let planes = Tensor::f_from_slice(bytes)?.f_view([-1, 3, height, width])?; // [≤ 1000, 3, H, W]
+            let (first, length) = (count(piece * PIECE), planes.size()[0]);
+            inside.f_narrow(0, first, length)?.f_copy_(&planes.f_permute([0, 2, 3, 1])?)?;
+        }
+        let pixels = pixels.f_view([-1, 3])?.f_to_device(device)?; // [N × H' × W', 3]
         let labels = Tensor::f_from_slice(&split.labels)?.f_view([images])?.f_to_device(device)?;
         Ok(Images { pixels, labels, count: split.count, height, width, padding })
     }
