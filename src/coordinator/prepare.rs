@@ -10,6 +10,7 @@ use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
+use crate::vocabulary::TrialNumber;
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
 const LARGEST_CODE_BYTES: u64 = 16 * 1024 * 1024;
@@ -31,6 +32,9 @@ pub enum PrepareError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error("trial {trial}: the argument `{}` has a NUL character, which no argument of a program can have; remove it",
+            argument.escape_debug())]
+    NulCharacter { trial: TrialNumber, argument: String },
     #[error("can't read `{}`, which the command names", path.display())]
     Code { path: PathBuf, source: std::io::Error },
 }
@@ -63,7 +67,7 @@ pub fn prepare(request: &SubmitRequest, datasets: &Path) -> Result<Prepared, Pre
     Ok(Prepared { spec, plan, row })
 }
 
-/// Checksums of the files that the trials' commands name, so that a changed script is not taken for the one that made
+/// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is not taken for the one that made
 /// the results.
 fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
     let Trainer::Command(command) = &spec.trainer else {
@@ -73,6 +77,9 @@ fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, Pr
     for trial in spec.trials() {
         let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
             .map_err(|source| PlanError::Command { trial: trial.number, source })?;
+        if let Some(argument) = rendered.iter().find(|argument| argument.contains('\0')) {
+            return Err(PrepareError::NulCharacter { trial: trial.number, argument: argument.clone() });
+        }
         names.extend(plan::files_named(&rendered).map(str::to_owned));
     }
     let mut code = BTreeMap::new();
