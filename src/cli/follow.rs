@@ -27,6 +27,9 @@ const MOST_MISSED_REFRESHES: u32 = 120;
 /// A worker that ends without being asked is started again this often; then something is wrong with the machine.
 const MOST_RESTARTS: u32 = 3;
 
+/// One that was at work for this long was sound: what ended it is another matter than what ended those before.
+const SOUND_WORK: Duration = Duration::from_secs(600);
+
 /// A coordinator to work for: one in this process, or one that runs elsewhere.
 pub(super) struct Session {
     access: Access,
@@ -227,7 +230,7 @@ impl Follower<'_> {
     ) -> Result<WorkerProcess, CliError> {
         /// The worker's exit code for arguments that it can't use; it says the same again.
         const USAGE: i32 = 2;
-        self.restarts += 1;
+        self.restarts = count_restart(self.restarts, ended.age());
         let what = format!("the worker ended unexpectedly ({status})");
         if self.restarts > MOST_RESTARTS || status.code() == Some(USAGE) {
             let tail = ended.log_tail();
@@ -237,6 +240,11 @@ impl Follower<'_> {
         self.session.bury_dead_workers().await?;
         self.start_worker()
     }
+}
+
+/// How often a worker was started again, given that the last one worked for this long.
+fn count_restart(before: u32, worked: Duration) -> u32 {
+    if worked >= SOUND_WORK { 1 } else { before + 1 }
 }
 
 async fn next(
@@ -270,5 +278,19 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_again_and_again_is_given_up_and_one_that_worked_for_a_while_is_not() {
+        let restarts =
+            |worked: Duration| (0..MOST_RESTARTS + 1).fold(0, |before, _| count_restart(before, worked));
+        assert!(restarts(Duration::from_secs(1)) > MOST_RESTARTS);
+        assert!(restarts(SOUND_WORK) <= MOST_RESTARTS);
+        assert_eq!(count_restart(MOST_RESTARTS, SOUND_WORK), 1, "counting begins anew");
     }
 }
