@@ -55,9 +55,41 @@ pub(super) enum Ended {
     Orphaned,
 }
 
+/// What came of working in one session.
+pub(super) enum Turn {
+    /// The command is over, well or not.
+    Over(Result<(), CliError>),
+    /// The coordinator, in another process, has died; this command takes over.
+    Orphaned,
+}
+
+/// Works with the coordinator that runs, or as the coordinator, and takes over from one that dies meanwhile.
+pub(super) async fn work_through(
+    lease: Duration,
+    context: &Context,
+    mut work: impl AsyncFnMut(&Session) -> Result<Turn, CliError>,
+) -> Result<(), CliError> {
+    loop {
+        let session = Session::start(Access::open_or_create(context, lease).await?, context).await?;
+        let outcome = match work(&session).await {
+            Ok(Turn::Over(outcome)) => Some(outcome),
+            Ok(Turn::Orphaned) => {
+                context.output.note("the coordinator is gone; this command takes over");
+                None
+            }
+            Err(_) if session.access.has_ended().await => None,
+            Err(error) => Some(Err(error)),
+        };
+        session.stop().await;
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+    }
+}
+
 impl Session {
     /// Starts a coordinator in this process unless one runs already.
-    pub(super) async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
+    async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
         match &access {
             Access::Local(local) => {
                 let host = Host::start(local).await?;
@@ -122,7 +154,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn stop(self) {
+    async fn stop(self) {
         if let Some(host) = self.host {
             host.stop().await;
         }
