@@ -142,7 +142,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn an_interrupted_job_ends_with_one_report_an_epoch_each_of_the_attempt_that_did_it_last(
