@@ -58,7 +58,19 @@ fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
         ("twice", "parameters: {method: ce, width: 8, width: 16}", "width"),
         ("yaml", "parameters: [", "broken.yaml"),
         ("dataset", "parameters: {method: ce, dataset: nowhere}", "sweep data import nowhere"),
-        ("later", "parameters: {method: kd, teacher: ema}", "not available"),
+        ("later", "parameters: {method: ce}\nzip: []", "not available"),
+        ("missing", "parameters: {method: kd, teacher: ema}", "add `ema_ratio`"),
+        (
+            "weights",
+            "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [no.safetensors]}",
+            "broken.yaml:1:73",
+        ),
+        ("metric", "metric: {name: top_1}\nparameters: {method: ce}", "did you mean `top1`"),
+        (
+            "contradiction",
+            "parameters: {method: ce, epochs: 2, warmup_epochs: 2}",
+            "the warm-up takes 2 epochs",
+        ),
         ("effect", "parameters: {method: ce, mask_ratio: 0.5}", "no effect"),
         ("key", "parametres: {method: ce}", "did you mean `parameters`"),
     ];

@@ -23,7 +23,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["protocol", "spec", "vocabulary"]),
     (
         "cli",
-        &["api", "report", "client", "coordinator", "store", "dataset", "spec", "protocol", "vocabulary"],
+        &[
+            "api",
+            "report",
+            "client",
+            "coordinator",
+            "store",
+            "dataset",
+            "spec",
+            "recipe",
+            "protocol",
+            "vocabulary",
+        ],
     ),
 ];
 

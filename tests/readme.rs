@@ -34,6 +34,21 @@ fn the_spec_example_is_right_and_has_as_many_trials_as_the_readme_says() {
 }
 
 #[test]
+fn the_examples_of_methods_are_right() {
+    let project = Project::new();
+    for (name, trials) in [("kd-ema.yaml", 18), ("mask-head.yaml", 6), ("ensemble.yaml", 4)] {
+        project.write(name, &block(&format!("# {name}")));
+        let expanded = project.sweep(&["expand", name, "--json"]).json();
+        assert_eq!(expanded["trials"], trials, "{name}");
+    }
+    // A table row for each method there is.
+    for method in ["ce", "kd", "mask"] {
+        assert!(README.contains(&format!("\n| `{method}` |")), "{method}");
+    }
+    project.sweep(&["metrics", "rankme"]).exits_with(0);
+}
+
+#[test]
 fn the_wrong_spec_gets_the_error_that_the_readme_shows() {
     let project = Project::new();
     project.write("masks.yaml", &block("# masks.yaml"));

@@ -10,6 +10,8 @@ fn main() {
         return; // Built without the `torch` feature.
     };
     let lib = Path::new(&lib);
+    #[cfg(feature = "torch")]
+    compile_native(lib);
     // Unit tests take only arguments that are meant for every target.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo:rustc-env=SWEEP_LIBTORCH_VERSION={}", libtorch_version(lib));
@@ -20,6 +22,22 @@ fn main() {
             println!("cargo:rustc-link-arg-bin=sweep-trainer={argument}");
         }
     }
+}
+
+/// Compiles what tch has no call for against the headers beside `lib`.
+#[cfg(feature = "torch")]
+fn compile_native(lib: &Path) {
+    println!("cargo:rerun-if-changed=native/libtorch.cpp");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .include(lib.parent().unwrap_or(lib).join("include"))
+        .flag_if_supported("-Wno-unused-parameter")
+        .file("native/libtorch.cpp")
+        .compile("sweep_native");
+    // After the archive, since linkers look in this order for what it needs.
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
 }
 
 /// The version as the Python package (`version.py`) or the C++ archive (`build-version`) beside `lib` states it.

@@ -93,7 +93,7 @@ pub(super) enum DataError {
     Import(#[from] ImportError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("damaged: {}; import again with `--replace`", names.join(", "))]
+    #[error("damaged: {}; import the same images again, with `--replace` where it is the manifest", names.join(", "))]
     Damaged { names: Vec<String> },
     #[error("the output can't be written: {0}")]
     Output(#[from] io::Error),

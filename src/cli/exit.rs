@@ -57,6 +57,8 @@ impl From<PrepareError> for CliError {
     fn from(error: PrepareError) -> CliError {
         match error {
             PrepareError::Spec(error) => CliError::Spec(error),
+            // What was asked for is right; the disk is not.
+            PrepareError::Weights { .. } => CliError::failed(error),
             other => CliError::Usage(other.into()),
         }
     }

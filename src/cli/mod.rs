@@ -9,6 +9,7 @@ mod exit;
 mod expand;
 mod follow;
 mod host;
+mod metrics;
 mod output;
 mod progress;
 mod results;
@@ -51,6 +52,7 @@ enum Command {
     Retry(retry::Args),
     Worker(worker::Args),
     Data(data::Args),
+    Metrics(metrics::Args),
 }
 
 /// What `main` read from the environment, once.
@@ -99,6 +101,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Retry(args) => retry::run(&args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
+        Command::Metrics(args) => metrics::run(&args, &context),
     };
     match outcome {
         Ok(()) => ExitStatus::Success,

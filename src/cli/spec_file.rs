@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::{Prepared, prepare};
+use crate::coordinator::{Prepared, StateFolder, WeightsStore, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -31,11 +31,12 @@ impl SpecArgs {
     /// names has datasets of its own and checks by itself.
     pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
         let request = self.into_request(context)?;
-        let prepared = match context.coordinator {
-            None => Some(prepare(&request, &context.datasets()?)?),
-            Some(_) => None,
-        };
-        Ok(CheckedSpec { request, prepared })
+        if context.coordinator.is_none() {
+            let folder = StateFolder::find(&context.environment.working_directory);
+            let artifacts = folder.map(|folder| folder.artifacts());
+            prepare(&request, &context.datasets()?, WeightsStore::Checked(artifacts.as_deref()))?;
+        }
+        Ok(CheckedSpec { request, prepared: None })
     }
 
     pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {

@@ -85,6 +85,7 @@ impl StateFolder {
         self.path.join("lock")
     }
 
+    /// Where checkpoints and other weights lie, each under the hash of its contents.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
         self.path.join("artifacts")

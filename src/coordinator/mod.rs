@@ -10,6 +10,7 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod weights;
 mod wire;
 
 use artifacts::Artifacts;
@@ -17,6 +18,7 @@ pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{PrepareError, Prepared, prepare};
+pub use weights::WeightsStore;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -55,7 +57,7 @@ pub struct Settings {
     pub lease: Duration,
     /// Where imported datasets lie.
     pub datasets: PathBuf,
-    /// Where the checkpoints of this state folder's agents lie.
+    /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
 }
 
@@ -113,7 +115,8 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let prepared = prepare(request, &self.settings.datasets)?;
+        let prepared =
+            prepare(request, &self.settings.datasets, WeightsStore::Kept(&self.settings.artifacts))?;
         self.submit_prepared(prepared).await
     }
 

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::dataset::{DatasetError, Manifest};
+use serde_json::Value;
+
+use super::weights::{Finder, WeightsStore};
+use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
-use crate::spec::{self, Spec, SpecError, Trainer, render_command};
+use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
 use crate::vocabulary::TrialNumber;
 
@@ -37,6 +40,22 @@ pub enum PrepareError {
     NulCharacter { trial: TrialNumber, argument: String },
     #[error("can't read `{}`, which the command names", path.display())]
     Code { path: PathBuf, source: std::io::Error },
+    #[error("can't keep a copy of the weights `{}`", path.display())]
+    Weights { path: PathBuf, source: std::io::Error },
+    #[error(
+        "the metric `{metric}` needs the extra evaluation set `{set}`, on which no trial is evaluated (there are: {})",
+        evaluated.join(", ")
+    )]
+    MetricSet { metric: String, set: String, evaluated: Vec<String> },
+    #[error("dataset `{dataset}` has one class only; there is nothing to tell apart: import it with others")]
+    OneClass { dataset: String },
+    #[error("dataset `{dataset}` has no images in its split `{split}`; import it again with some")]
+    NoImages { dataset: String, split: String },
+    #[error(
+        "`batch_size: {batch_size}` is more than the {images} training images of dataset `{dataset}`; \
+         lower `batch_size`"
+    )]
+    LargeBatch { batch_size: u64, dataset: String, images: u64 },
 }
 
 impl Prepared {
@@ -45,30 +64,79 @@ impl Prepared {
     }
 }
 
-/// Parses, checks and plans a spec. `datasets` is where imported datasets lie.
+/// Parses, checks and plans a spec. `datasets` is where imported datasets lie, `store` where weights do.
 ///
 /// # Errors
-/// When the spec is wrong, or a dataset that it names is not there.
-pub fn prepare(request: &SubmitRequest, datasets: &Path) -> Result<Prepared, PrepareError> {
-    let spec = spec::parse(&request.source_name, &request.spec, &request.overrides).map_err(Box::new)?;
+/// When the spec is wrong, or a dataset or file that it names is not there or can't be used.
+pub fn prepare(
+    request: &SubmitRequest,
+    datasets: &Path,
+    store: WeightsStore<'_>,
+) -> Result<Prepared, PrepareError> {
+    let directory = Path::new(&request.working_directory);
+    let weights = Finder::new(directory, store);
+    let find = |named: Weights<'_>| weights.find(named);
+    let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
+        .map_err(Box::new)?;
     let mut dataset_checksums = BTreeMap::new();
+    let mut manifests = BTreeMap::new();
+    let mut evaluated = BTreeSet::new();
     for used in plan::uses_of_datasets(&spec)? {
         let manifest = Manifest::read(datasets, &used.name)?;
         let checksum = manifest.checksum_for(used.eval_sets.as_deref())?;
+        evaluated.extend(used.eval_sets.as_ref().unwrap_or(&manifest.eval_sets).clone());
+        manifests.insert(used.name.clone(), manifest);
         dataset_checksums.insert(used, checksum);
     }
+    check_metric(&spec, evaluated)?;
     let around = Surroundings {
         dataset_checksums,
         working_directory: request.working_directory.clone(),
-        code: code_of(&spec, Path::new(&request.working_directory))?,
+        code: code_of(&spec, directory)?,
     };
     let plan = plan::plan(&spec, &around)?;
+    check_datasets(&plan, &manifests)?;
+    weights.keep().map_err(|(path, source)| PrepareError::Weights { path, source })?;
     let row = row_of(request, &spec, &plan);
     Ok(Prepared { spec, plan, row })
 }
 
-/// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is not taken for the one that made
-/// the results.
+/// A sweep that is ranked by a set that none of its trials is evaluated on would have no ranking.
+fn check_metric(spec: &Spec, evaluated: BTreeSet<String>) -> Result<(), PrepareError> {
+    let (Some(set), Some(metric)) = (plan::set_of_metric(spec), &spec.metric) else { return Ok(()) };
+    if evaluated.contains(set) {
+        return Ok(());
+    }
+    let evaluated =
+        if evaluated.is_empty() { vec!["none".to_owned()] } else { evaluated.into_iter().collect() };
+    Err(PrepareError::MetricSet { metric: metric.name.clone(), set: set.to_owned(), evaluated })
+}
+
+/// Refuses what a trainer could only find out by starting.
+fn check_datasets(plan: &Plan, manifests: &BTreeMap<String, Manifest>) -> Result<(), PrepareError> {
+    for manifest in manifests.values() {
+        let dataset = || manifest.name.clone();
+        if manifest.classes.len() < 2 {
+            return Err(PrepareError::OneClass { dataset: dataset() });
+        }
+        if let Some((split, _)) = manifest.files.iter().find(|(_, stored)| stored.count == 0) {
+            return Err(PrepareError::NoImages { dataset: dataset(), split: split.clone() });
+        }
+    }
+    for job in &plan.jobs {
+        let Task::Resnet { parameters, .. } = &job.task else { continue };
+        let name = parameters.get("dataset").and_then(Value::as_str).unwrap_or_default();
+        let batch_size = parameters.get("batch_size").and_then(Value::as_u64).unwrap_or_default();
+        let images = manifests.get(name).and_then(|manifest| manifest.files.get(TRAIN));
+        if let Some(images) = images.map(|stored| stored.count as u64).filter(|images| batch_size > *images) {
+            return Err(PrepareError::LargeBatch { batch_size, dataset: name.to_owned(), images });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is
+/// not taken for the one that made the results.
 fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
     let Trainer::Command(command) = &spec.trainer else {
         return Ok(BTreeMap::new());
@@ -162,4 +230,131 @@ fn work_of(job: &PlannedJob) -> Work {
 
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("maps have text keys and numbers are finite")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dataset::SplitFile;
+
+    use super::*;
+
+    const ENSEMBLE: &str = "parameters: {dataset: d, method: kd, teacher: checkpoint, loss_weight: 1, \
+                            teachers: [[a.safetensors], [b.safetensors]]}";
+
+    struct Project(tempfile::TempDir);
+
+    impl Project {
+        /// A project whose dataset `d` has these classes and this many images to train on.
+        fn new(classes: &[&str], images: usize) -> Project {
+            let project = Project(tempfile::tempdir().unwrap());
+            let stored = |split: &str, count| {
+                let (file, checksum) = (format!("{split}.safetensors"), format!("of {split}"));
+                (split.to_owned(), SplitFile { file, count, checksum, bytes: 1, source: "x".to_owned() })
+            };
+            let mut manifest = Manifest {
+                schema_version: 1,
+                name: "d".to_owned(),
+                classes: classes.iter().map(|class| (*class).to_owned()).collect(),
+                height: 32,
+                width: 32,
+                eval_sets: vec![],
+                files: [stored("train", images), stored("test", 5)].into(),
+                checksum: String::new(),
+            };
+            manifest.checksum = manifest.checksum_for(None).unwrap();
+            let folder = project.path("datasets/d");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+            project
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn prepare(&self, spec: &str) -> Result<Prepared, String> {
+            let request = SubmitRequest {
+                spec: spec.to_owned(),
+                source_name: "s.yaml".to_owned(),
+                overrides: vec![],
+                working_directory: self.0.path().display().to_string(),
+            };
+            let artifacts = self.path("artifacts");
+            prepare(&request, &self.path("datasets"), WeightsStore::Kept(&artifacts)).map_err(|error| {
+                match error {
+                    PrepareError::Spec(error) => error.to_string(),
+                    other => other.to_string(),
+                }
+            })
+        }
+    }
+
+    fn hashes(prepared: &Prepared) -> Vec<String> {
+        prepared.plan.jobs.iter().map(|job| job.hash.to_string()).collect()
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_training_set_is_refused() {
+        let project = Project::new(&["a", "b"], 100);
+        assert!(project.prepare("parameters: {dataset: d, batch_size: 100}").is_ok());
+        let error = project.prepare("parameters: {dataset: d, batch_size: [100, 101]}").unwrap_err();
+        assert_eq!(
+            error,
+            "`batch_size: 101` is more than the 100 training images of dataset `d`; lower `batch_size`"
+        );
+    }
+
+    #[test]
+    fn a_metric_of_a_set_that_is_not_there_is_refused() {
+        let project = Project::new(&["a", "b"], 200);
+        let spec = "metric: {name: shifted_top1}\nparameters: {dataset: d}";
+        let error = project.prepare(spec).unwrap_err();
+        assert_eq!(
+            error,
+            "the metric `shifted_top1` needs the extra evaluation set `shifted`, on which no trial is evaluated \
+             (there are: none)"
+        );
+    }
+
+    #[test]
+    fn a_dataset_without_images_or_with_one_class_is_refused() {
+        let spec = "parameters: {dataset: d, batch_size: 1}";
+        let error = Project::new(&["a", "b"], 0).prepare(spec).unwrap_err();
+        assert_eq!(error, "dataset `d` has no images in its split `train`; import it again with some");
+        let error = Project::new(&["a"], 9).prepare(spec).unwrap_err();
+        assert!(error.starts_with("dataset `d` has one class only"), "{error}");
+    }
+
+    #[test]
+    fn a_trial_is_named_by_what_its_teachers_contain() {
+        let project = Project::new(&["a", "b"], 200);
+        let write = |name: &str, text: &str| std::fs::write(project.path(name), text).unwrap();
+        write("a.safetensors", "one");
+        write("b.safetensors", "two");
+        let first = project.prepare(ENSEMBLE).unwrap();
+        assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
+        let Task::Resnet { parameters, .. } = &first.plan.jobs[0].task else { panic!("not trained") };
+        assert_eq!(parameters["teachers"], serde_json::json!([blake3::hash(b"one").to_hex().to_string()]));
+        write("a.safetensors", "two");
+        write("b.safetensors", "one");
+        let swapped = project.prepare(ENSEMBLE).unwrap();
+        let mut expected = hashes(&first);
+        expected.reverse();
+        assert_eq!(hashes(&swapped), expected);
+    }
+
+    #[test]
+    fn teachers_that_are_not_there_or_the_same_are_shown_in_the_spec() {
+        let project = Project::new(&["a", "b"], 200);
+        std::fs::write(project.path("a.safetensors"), "one").unwrap();
+        let error = project.prepare(ENSEMBLE).unwrap_err();
+        assert!(
+            error.contains("there are no weights `b.safetensors`") && error.contains("s.yaml:1:"),
+            "{error}"
+        );
+        assert!(!project.path("artifacts").exists());
+        std::fs::write(project.path("b.safetensors"), "one").unwrap();
+        let error = project.prepare(ENSEMBLE).unwrap_err();
+        assert!(error.contains("`teachers` has the value `[b.safetensors]` twice"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::manifest::SCHEMA_VERSION;
+use super::manifest::{MANIFEST_FILE, SCHEMA_VERSION};
 
 /// Why a dataset can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum DatasetError {
     UnknownSet { dataset: String, set: String, known: Vec<String> },
     #[error("{} can't be read: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{} is damaged: it {damage}; import the dataset again with `--replace`", path.display())]
+    #[error("{} is damaged: it {damage}; import the same images again{}", path.display(), with_replace(path))]
     Damaged { path: PathBuf, damage: Damage },
     #[error(
         "{} has schema version {found}, but this `sweep` knows only {SCHEMA_VERSION}: use a newer one",
@@ -56,6 +56,11 @@ impl DatasetError {
             damage => DatasetError::Damaged { path: path.to_owned(), damage },
         }
     }
+}
+
+/// Files of images are repaired by an import; without its manifest nobody knows what a folder holds.
+fn with_replace(damaged: &Path) -> &'static str {
+    if damaged.ends_with(MANIFEST_FILE) { " with `--replace`" } else { "" }
 }
 
 /// ` (there are: a, b; did you mean `a`?)`, or ` (there are: none)`.

@@ -16,6 +16,10 @@ pub enum ParseNameError {
     Malformed(String),
     #[error("`{0}` can't name an extra evaluation set: every dataset has a split of that name")]
     Reserved(String),
+    #[error(
+        "`{0}` can't name an extra evaluation set: its metrics would be called like others, such as `lp_top1`"
+    )]
+    Ambiguous(String),
 }
 
 /// The name of a dataset, which is also its folder's.
@@ -58,6 +62,10 @@ impl FromStr for SetName {
     fn from_str(text: &str) -> Result<SetName, ParseNameError> {
         if text == TRAIN || text == TEST {
             return Err(ParseNameError::Reserved(text.to_owned()));
+        }
+        // A set's accuracy is `<set>_top1`.
+        if ["ema", "lp"].contains(&text.split('_').next().unwrap_or_default()) {
+            return Err(ParseNameError::Ambiguous(text.to_owned()));
         }
         text.parse::<DatasetName>().map(|name| SetName(name.0))
     }
@@ -108,5 +116,13 @@ mod tests {
         assert_eq!("test".parse::<SetName>(), Err(ParseNameError::Reserved("test".to_owned())));
         assert!("train".parse::<SetName>().is_err());
         assert!("train".parse::<DatasetName>().is_ok());
+    }
+
+    #[test]
+    fn a_sets_accuracy_is_not_called_like_another_metric() {
+        for text in ["ema", "lp", "lp_x3", "ema_shifted"] {
+            assert_eq!(text.parse::<SetName>(), Err(ParseNameError::Ambiguous(text.to_owned())));
+        }
+        assert!("lpips".parse::<SetName>().is_ok());
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{PlannedJob, PlannedTrial, Task};
 use crate::recipe::NUMERICS_VERSION;
+use crate::recipe::schema::identifying;
 use crate::vocabulary::{Metric, Parameters};
 
 /// BLAKE3, in hexadecimal, of all that decides the state after a job's last epoch.
@@ -34,8 +35,9 @@ impl fmt::Display for JobHash {
 enum Identity<'a> {
     Resnet {
         numerics_version: u32,
-        /// With device kind, precision and threads.
-        parameters: &'a Parameters,
+        /// With device (the word that was written: what `auto` finds is not known here), precision and threads;
+        /// without parameters that change no result.
+        parameters: Parameters,
         seed: u64,
         dataset_checksum: &'a str,
     },
@@ -55,7 +57,7 @@ pub(super) fn of_task(task: &Task, code: &BTreeMap<String, String>) -> JobHash {
     JobHash(match task {
         Task::Resnet { parameters, seed, dataset_checksum } => hash(&Identity::Resnet {
             numerics_version: NUMERICS_VERSION,
-            parameters,
+            parameters: identifying(parameters),
             seed: *seed,
             dataset_checksum,
         }),
@@ -87,4 +89,50 @@ pub(super) fn of_expansion(
 fn hash(value: &impl Serialize) -> String {
     let bytes = serde_json::to_vec(value).expect("maps have text keys and numbers are finite");
     blake3::hash(&bytes).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Surroundings, plan, uses_of_datasets};
+    use crate::spec;
+
+    /// The hashes of the jobs that a spec of the built-in trainer needs.
+    fn jobs(parameters: &str) -> Vec<String> {
+        let spec = spec::parse("s.yaml", &format!("parameters: {{{parameters}}}"), &[]).unwrap();
+        let uses = uses_of_datasets(&spec).unwrap().into_iter();
+        let around = Surroundings {
+            dataset_checksums: uses.map(|used| (used, "checksum".to_owned())).collect(),
+            ..Surroundings::default()
+        };
+        plan(&spec, &around).unwrap().jobs.iter().map(|job| job.hash.to_string()).collect()
+    }
+
+    const MASK: &str =
+        "method: mask, method_start: 1, method_every: 1, loss_weight: 1, mask_ratio: 0.5, inv_mode: v1";
+
+    #[test]
+    fn what_is_computed_in_the_same_way_is_one_job() {
+        assert_eq!(jobs("checkpoint_every: 7"), jobs("lr: 0.1"));
+        assert_eq!(jobs("epochs: 30, lr_steps: [25, 40]"), jobs("epochs: 30, lr_steps: [25]"));
+        assert_eq!(jobs("device: cpu, precision: tf32"), jobs("device: cpu"));
+        assert_eq!(jobs("device: 'cuda:0'"), jobs("device: cuda"));
+        assert_eq!(jobs(&format!("{MASK}, mask_mode: [sgf, agf]")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_computed_differently_is_not() {
+        let bare = jobs("lr: 0.1");
+        for other in [
+            "device: cuda",
+            "precision: bf16",
+            "threads: 2",
+            "eval_every: 4",
+            "deterministic: true",
+            "lp: true",
+        ] {
+            assert_ne!(jobs(other), bare, "{other}");
+        }
+        assert_ne!(jobs("device: cuda, precision: tf32"), jobs("device: cuda"));
+        assert_eq!(jobs(&format!("{MASK}, mask_mode: [s, a, sgf]")).len(), 3);
+    }
 }

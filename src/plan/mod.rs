@@ -105,6 +105,13 @@ pub fn uses_of_datasets(spec: &Spec) -> Result<Vec<DatasetUse>, PlanError> {
     Ok(uses.into_iter().collect())
 }
 
+/// The extra evaluation set that the built-in trainer has to evaluate for the spec's metric.
+#[must_use]
+pub fn set_of_metric(spec: &Spec) -> Option<&str> {
+    let metric = spec.metric.as_ref().filter(|_| spec.trainer == Trainer::Resnet)?;
+    crate::recipe::metrics::set_of_metric(&metric.name)
+}
+
 /// What in a command may name a file: each argument, and what follows its first `=`, as in `--config=x.yaml`.
 pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
     command.iter().flat_map(|argument| {

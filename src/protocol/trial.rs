@@ -98,6 +98,9 @@ pub struct TrialRecord {
     /// Version of the trainer's numerics ([`crate::recipe::NUMERICS_VERSION`]); 0 for command trials.
     #[serde(default)]
     pub numerics_version: u32,
+    /// Whether the same job gives the same bits there: always on a CPU, on a GPU where `deterministic` asks for it.
+    #[serde(default)]
+    pub is_deterministic: bool,
     /// Versions of the libraries that compute, by name.
     #[serde(default)]
     pub libraries: std::collections::BTreeMap<String, String>,

@@ -279,3 +279,14 @@ pub enum InverseMode {
     /// `v2`: the inverse's logits are taken from the target.
     TakeFromTarget,
 }
+
+impl MaskMode {
+    /// How the inverse is used.
+    #[must_use]
+    pub fn inverse(self) -> InverseMode {
+        match self {
+            MaskMode::Token(_, inverse) => inverse,
+            MaskMode::Dropout => InverseMode::Unused,
+        }
+    }
+}

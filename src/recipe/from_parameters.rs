@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema::{Problem, Problems, complete};
+use super::schema::{Problem, Problems, complete, is_content_hash};
 use super::{
     AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
     Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
@@ -49,7 +49,8 @@ fn read_recipe(from: &Reader<'_>) -> Result<Recipe, Problem> {
             _ => None,
         })?,
         threads: from.integer("threads")?,
-        deterministic: from.flag("deterministic")?,
+        // On a CPU it is idle.
+        deterministic: from.has("deterministic") && from.flag("deterministic")?,
         method: read_method(from)?,
     })
 }
@@ -111,7 +112,7 @@ fn read_method(from: &Reader<'_>) -> Result<Method, Problem> {
 
 fn read_distillation(from: &Reader<'_>) -> Result<Distillation, Problem> {
     let teacher = match from.text("teacher")? {
-        "checkpoint" => Teacher::Checkpoints(from.texts("teachers")?),
+        "checkpoint" => Teacher::Checkpoints(read_teachers(from)?),
         _ => Teacher::Student(read_self_teaching(from)?),
     };
     Ok(Distillation {
@@ -120,6 +121,13 @@ fn read_distillation(from: &Reader<'_>) -> Result<Distillation, Problem> {
         weight: from.number("loss_weight")?,
         ce_weight: from.number("ce_weight")?,
     })
+}
+
+/// Paths have become hashes before a trial is planned; a trial process is never led to a file elsewhere.
+fn read_teachers(from: &Reader<'_>) -> Result<Vec<String>, Problem> {
+    let teachers = from.texts("teachers")?;
+    let are_hashes = teachers.iter().all(|teacher| is_content_hash(teacher));
+    are_hashes.then_some(teachers).ok_or_else(|| from.unreadable("teachers"))
 }
 
 fn read_self_teaching(from: &Reader<'_>) -> Result<SelfTeaching, Problem> {
@@ -253,6 +261,7 @@ fn as_u32(value: &Value) -> Option<u32> {
 mod tests {
     use serde_json::json;
 
+    use super::super::schema::{Kind, PARAMETERS, find};
     use super::*;
 
     fn recipe(parameters: Value) -> Result<Recipe, String> {
@@ -269,46 +278,209 @@ mod tests {
         assert_eq!((recipe.method, recipe.eval_sets, recipe.device), (Method::Ce, None, Device::Auto));
     }
 
+    /// Parameters of a method that distils, with what is required there and `more`.
+    fn distilled(method: &str, more: Value) -> Value {
+        let mut parameters =
+            json!({"method": method, "method_start": 25, "method_every": 1, "loss_weight": 0.5});
+        if method == "mask" {
+            parameters["mask_ratio"] = json!(0.85);
+            parameters["mask_mode"] = json!("s");
+            parameters["inv_mode"] = json!("none");
+        }
+        let Value::Object(more) = more else { panic!("not a map") };
+        parameters.as_object_mut().unwrap().extend(more);
+        parameters
+    }
+
+    fn distillation(parameters: Value) -> Distillation {
+        match recipe(parameters).unwrap().method {
+            Method::Kd(distillation) | Method::Mask(distillation, _) => distillation,
+            Method::Ce => panic!("nothing is distilled"),
+        }
+    }
+
+    fn self_teaching(parameters: Value) -> SelfTeaching {
+        match distillation(parameters).teacher {
+            Teacher::Student(teaching) => teaching,
+            Teacher::Checkpoints(_) => panic!("others teach"),
+        }
+    }
+
     #[test]
     fn a_masked_recipe_holds_what_was_written() {
-        let recipe =
-            recipe(json!({"method": "mask", "method_start": 25, "method_every": 1, "loss_weight": 0.5,
-            "aux_loss": "kd_softmax", "mask_ratio": 0.85, "mask_mode": "sgd", "inv_mode": "v2"}));
+        let recipe = recipe(distilled(
+            "mask",
+            json!({"aux_loss": "kd_softmax", "mask_mode": "sgd", "inv_mode": "v2", "mask_multi": 4}),
+        ));
+        let teaching = SelfTeaching {
+            start: 25,
+            every: 1,
+            update: TeacherUpdate::Replace,
+            scope: TeacherScope::Network(TeacherBatchNorm::Running),
+            optimizer_at_start: OptimizerAtStart::Keep,
+            eval_weights: EvalWeights::Student,
+        };
         let loss = AuxLoss { pairwise: PairwiseLoss::Kd { temperature: 2.0 }, softmax_first: true };
-        let distillation = Distillation { start: 25, every: 1, loss, weight: 0.5, ce_weight: 1.0 };
-        let masking =
-            Masking { ratio: 0.85, mode: MaskMode::ConstantScalar, inverse: InverseMode::TakeFromTarget };
+        let teacher = Teacher::Student(teaching);
+        let distillation = Distillation { teacher, loss, weight: 0.5, ce_weight: 1.0 };
+        let mode = MaskMode::Token(TokenMode::ConstantScalar, InverseMode::TakeFromTarget);
+        let masking = Masking { ratio: 0.85, mode, masks: 4 };
         assert_eq!(recipe.unwrap().method, Method::Mask(distillation, masking));
     }
 
     #[test]
-    fn a_loss_without_temperature_needs_none() {
-        let recipe = recipe(json!({"method": "kd", "method_start": 1, "method_every": 5, "loss_weight": 1,
-            "aux_loss": "l2", "eval_sets": ["shifted"], "lr_steps": []}));
-        let recipe = recipe.unwrap();
-        let Method::Kd(distillation) = recipe.method else { panic!("not kd") };
-        assert_eq!(distillation.loss, AuxLoss { pairwise: PairwiseLoss::L2, softmax_first: false });
-        assert_eq!(recipe.eval_sets, Some(vec!["shifted".to_owned()]));
+    fn averaged_references_and_averages_to_evaluate_have_their_ratio() {
+        let ema = self_teaching(distilled("kd", json!({"teacher": "ema", "ema_ratio": 0.2})));
+        assert_eq!(ema.update, TeacherUpdate::Average(Averaging::Ema { ratio: 0.2 }));
+        let annealed = self_teaching(distilled("kd", json!({"teacher": "anne", "ema_ratio": 0.2})));
+        assert_eq!(annealed.update, TeacherUpdate::Average(Averaging::Annealed { ratio: 0.2 }));
+        let mean = self_teaching(distilled("kd", json!({"teacher": "sto"})));
+        assert_eq!(mean.update, TeacherUpdate::Average(Averaging::Plain));
+        let shadow = json!({"eval_weights": "average", "ema_ratio": 0.2, "optimizer_at_start": "reset"});
+        let as_run = self_teaching(distilled("mask", shadow));
+        assert_eq!(as_run.eval_weights, EvalWeights::Average { ratio: 0.2 });
+        assert_eq!(
+            (as_run.update, as_run.optimizer_at_start),
+            (TeacherUpdate::Replace, OptimizerAtStart::Reset)
+        );
+        assert!(recipe(distilled("kd", json!({"eval_weights": "average"}))).is_err());
     }
 
     #[test]
-    fn every_available_word_has_a_variant() {
-        for aux_loss in ["kd", "l2", "cs", "kd_softmax", "l2_softmax", "cs_softmax"] {
-            for (mask_mode, inv_mode) in [("s", "none"), ("sgf", "v1"), ("sgf", "v2")] {
-                let parameters = json!({"method": "mask", "method_start": 1, "method_every": 1,
-                    "loss_weight": 1, "mask_ratio": 0.5, "aux_loss": aux_loss, "mask_mode": mask_mode,
-                    "inv_mode": inv_mode});
-                assert!(recipe(parameters).is_ok(), "{aux_loss} {mask_mode} {inv_mode}");
+    fn a_head_as_reference_has_a_gradient_and_a_network_has_statistics() {
+        let scope = |more: Value| self_teaching(distilled("kd", more)).scope;
+        assert_eq!(scope(json!({"teacher_bn": "batch"})), TeacherScope::Network(TeacherBatchNorm::Batch));
+        assert_eq!(scope(json!({"cls_only": true})), TeacherScope::Head(TargetGradient::Stopped));
+        let with_gradient = json!({"cls_only": true, "cls_only_grad": true});
+        assert_eq!(scope(with_gradient), TeacherScope::Head(TargetGradient::Flows));
+    }
+
+    #[test]
+    fn other_networks_are_named_by_hash_only() {
+        let hash = "5".repeat(64);
+        let taught_by = |teacher: &str| json!({"method": "kd", "teacher": "checkpoint", "teachers": [teacher], "loss_weight": 1});
+        let distillation = distillation(taught_by(&hash));
+        assert_eq!(distillation.teacher, Teacher::Checkpoints(vec![hash]));
+        let error = recipe(taught_by("../secret.safetensors")).unwrap_err();
+        assert_eq!(error, "`teachers: [\"../secret.safetensors\"]` has the wrong type");
+    }
+
+    #[test]
+    fn network_and_probes_hold_what_was_written() {
+        let recipe = recipe(json!({"stem": "7x7", "pool": "gem", "gem_p": 2, "head_hidden": [512, 64],
+            "head_dropout": 0.5, "head_bn": true, "lp": true, "lp_lr_mult": [3, 0.1], "depth": 34}));
+        let recipe = recipe.unwrap();
+        let head = Head { hidden: vec![512, 64], batch_norm: true, dropout: 0.5 };
+        let pool = Pool::GeneralisedMean { exponent: 2.0 };
+        assert_eq!(recipe.network, Network { depth: 34, width: 40, stem: Stem::SevenBySeven, pool, head });
+        assert_eq!(recipe.probes, [0.1, 3.0]);
+    }
+
+    #[test]
+    fn a_loss_without_temperature_needs_none() {
+        let loss = distillation(distilled("kd", json!({"aux_loss": "l2", "lr_steps": []}))).loss;
+        assert_eq!(loss, AuxLoss { pairwise: PairwiseLoss::L2, softmax_first: false });
+    }
+
+    /// For each word of each choice, parameters in which it applies.
+    fn where_it_applies(name: &str, word: &str) -> Value {
+        let mut more = json!({ name: word });
+        match name {
+            "teacher" if word == "checkpoint" => {
+                return json!({"method": "mask", "teacher": word, "teachers": ["5".repeat(64)],
+                    "loss_weight": 1, "mask_ratio": 0.5, "mask_mode": "a", "inv_mode": "v1"});
+            }
+            "teacher" | "eval_weights" => more["ema_ratio"] = json!(0.5),
+            "head_activation" => more["head_hidden"] = json!([8]),
+            _ => {}
+        }
+        match name {
+            "method" => distilled(word, json!({})),
+            "teacher" | "eval_weights" | "aux_loss" | "mask_mode" | "inv_mode" | "optimizer_at_start"
+            | "teacher_bn" => distilled("mask", more),
+            _ => more,
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_table_has_a_variant() {
+        for parameter in PARAMETERS {
+            let (Kind::Choice(words) | Kind::Device(words)) = &parameter.kind else { continue };
+            let mut recipes = Vec::new();
+            for word in *words {
+                let read = recipe(where_it_applies(parameter.name, word.name));
+                recipes
+                    .push(read.unwrap_or_else(|error| panic!("{}: {}: {error}", parameter.name, word.name)));
+            }
+            // No two words may mean the same, or one of them was not read.
+            for (index, read) in recipes.iter().enumerate() {
+                assert!(!recipes[..index].contains(read), "{}: {}", parameter.name, words[index].name);
             }
         }
-        for device in ["auto", "cpu", "cuda"] {
-            assert!(recipe(json!({ "device": device })).is_ok());
+        assert_eq!(recipe(json!({"device": "cuda:3"})).unwrap().device, Device::Cuda(3));
+    }
+
+    /// Parameters whose values the recipe doesn't hold: they have a single word.
+    const WORDLESS: &[&str] = &["arch", "head_activation"];
+
+    #[test]
+    fn every_parameter_of_the_table_is_read() {
+        for parameter in PARAMETERS.iter().filter(|parameter| !WORDLESS.contains(&parameter.name)) {
+            let (base, other) = two_values(parameter.name);
+            let (base, other) = (recipe(base).unwrap(), recipe(other).unwrap());
+            assert_ne!(base, other, "`{}` makes no difference", parameter.name);
+        }
+    }
+
+    /// Two right sets of parameters that differ in this one only.
+    fn two_values(name: &'static str) -> (Value, Value) {
+        let both = |parameters: Value, a: Value, b: Value| {
+            let with = |value: Value| {
+                let mut parameters = parameters.clone();
+                parameters[name] = value;
+                parameters
+            };
+            (with(a), with(b))
+        };
+        match name {
+            "dataset" => both(json!({}), json!("a"), json!("b")),
+            "eval_sets" => both(json!({}), json!(["a"]), json!(["b"])),
+            "depth" => both(json!({}), json!(18), json!(34)),
+            "gem_p" => both(json!({"pool": "gem"}), json!(2), json!(3)),
+            "head_hidden" => both(json!({}), json!([]), json!([8])),
+            "head_dropout" => both(json!({"head_hidden": [8]}), json!(0), json!(0.5)),
+            "head_bn" => both(json!({"head_hidden": [8]}), json!(false), json!(true)),
+            "lr_steps" => both(json!({}), json!([1]), json!([2])),
+            "lp" | "deterministic" => both(json!({}), json!(false), json!(true)),
+            "lp_lr_mult" => both(json!({"lp": true}), json!([1]), json!([1, 2])),
+            "device" => both(json!({}), json!("cuda:1"), json!("cuda:2")),
+            "teachers" => {
+                let ensemble = json!({"method": "kd", "teacher": "checkpoint", "loss_weight": 1});
+                both(ensemble, json!(["5".repeat(64)]), json!(["6".repeat(64)]))
+            }
+            "method_start" | "method_every" => both(distilled("kd", json!({})), json!(2), json!(3)),
+            "cls_only" => both(distilled("kd", json!({})), json!(false), json!(true)),
+            "cls_only_grad" => both(distilled("kd", json!({"cls_only": true})), json!(false), json!(true)),
+            "ema_ratio" => both(distilled("kd", json!({"teacher": "ema"})), json!(0.5), json!(0.25)),
+            "loss_weight" | "ce_weight" | "temperature" | "mask_ratio" => {
+                both(distilled("mask", json!({})), json!(0.5), json!(0.25))
+            }
+            "mask_multi" => both(distilled("mask", json!({})), json!(2), json!(3)),
+            _ => match &find(name).unwrap().kind {
+                Kind::Choice(words) => {
+                    let [first, second] = [words[0].name, words[1].name];
+                    (where_it_applies(name, first), where_it_applies(name, second))
+                }
+                Kind::Integer { .. } => both(json!({}), json!(2), json!(3)),
+                Kind::Number(..) => both(json!({}), json!(0.5), json!(0.25)),
+                kind => panic!("`{name}`, {kind}, is not tried"),
+            },
         }
     }
 
     #[test]
     fn what_came_over_the_network_broken_is_refused_with_every_reason() {
-        let error = recipe(json!({"epochs": 0, "teacher": "ema"})).unwrap_err();
-        assert_eq!(error, "`epochs: 0` is out of range; `teacher: ema` is not available in this version");
+        let error = recipe(json!({"epochs": 0, "teacher": "emma"})).unwrap_err();
+        assert_eq!(error, "`epochs: 0` is out of range; `teacher` has no choice `emma`");
     }
 }

@@ -1,11 +1,13 @@
 //! What is known about the built-in trainer without running it: its parameters, their defaults and ranges, which
-//! of them matter when, learning rates, and the epochs at which the reference model is taken.
+//! of them matter when, learning rates, the epochs at which the reference model is taken, and what is reported.
 //!
 //! Planner and trainer both call this room; there is no second copy of any of it. It is pure.
-//! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data.
+//! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data,
+//! [`metrics`] that of its results.
 
 mod config;
 mod from_parameters;
+pub mod metrics;
 pub mod schedule;
 pub mod schema;
 
@@ -18,4 +20,4 @@ pub use schedule::TeacherEvent;
 
 /// Names the numerics of the built-in trainer. Raised by hand whenever the same configuration would give other
 /// bits; part of every trial's identity, so that old and new results are never taken for each other.
-pub const NUMERICS_VERSION: u32 = 1;
+pub const NUMERICS_VERSION: u32 = 2;

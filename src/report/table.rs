@@ -5,7 +5,7 @@ use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use super::configurations::{Configuration, Spread, by_configuration};
 use crate::protocol::http::{ResultsResponse, StatusResponse, TrialState};
 use crate::spec::Trial;
-use crate::vocabulary::{Parameters, VOLATILE_METRICS};
+use crate::vocabulary::{Parameters, is_volatile};
 
 /// Metrics that say how a trial went and not how good it is; they stay in `--json`.
 const UNRANKED_METRICS: &[&str] = &["lr", "rankme_batch", "top5", "aux_loss", "ce_loss"];
@@ -44,9 +44,7 @@ fn shown_metrics<'a>(results: &'a ResultsResponse, configurations: &[Configurati
         configurations.iter().flat_map(|configuration| configuration.metrics.keys().copied()).collect();
     let mut shown: Vec<&str> = all
         .into_iter()
-        .filter(|name| {
-            Some(*name) == ranking || !VOLATILE_METRICS.contains(name) && !UNRANKED_METRICS.contains(name)
-        })
+        .filter(|name| Some(*name) == ranking || !is_volatile(name) && !UNRANKED_METRICS.contains(name))
         .collect();
     shown.sort_by_key(|name| (Some(*name) != ranking, !name.ends_with("top1"), *name));
     shown

@@ -9,7 +9,9 @@ use super::expansion::{MOST_TRIALS, Spec, Trainer};
 use super::keys::{known_entries, read_integer, read_map, read_seeds};
 use super::source::{Source, Span};
 use super::tree::{Entry, Node};
+use super::weights::FindWeights;
 use super::{check, command, overrides, yaml};
+use crate::recipe::metrics::find_metric;
 use crate::vocabulary::{Goal, Metric};
 
 /// Keys of a spec.
@@ -36,16 +38,36 @@ const LATER_RESOURCES: &[&str] = &["gpus", "memory", "time"];
 const MOST_NAME_LENGTH: usize = 100;
 
 /// The spec in `text`, with `overrides` (`name=value,value`) put in. `source_name` is the path that errors name.
+/// Weights that it names are left as they are written.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(source_name: &str, text: &str, overrides: &[String]) -> Result<Spec, SpecError> {
+    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()))
+}
+
+/// The same, with each name of weights replaced by what `find_weights` gives for it.
+///
+/// # Errors
+/// Everything that is wrong with it, weights that are not found included.
+pub fn parse_finding(
+    source_name: &str,
+    text: &str,
+    overrides: &[String],
+    find_weights: &FindWeights<'_>,
+) -> Result<Spec, SpecError> {
     let mut findings = Findings::default();
-    let spec = read(source_name, text, overrides, &mut findings);
+    let spec = read(source_name, text, overrides, find_weights, &mut findings);
     findings.conclude(spec)
 }
 
-fn read(source_name: &str, text: &str, overrides: &[String], findings: &mut Findings) -> Option<Spec> {
+fn read(
+    source_name: &str,
+    text: &str,
+    overrides: &[String],
+    find_weights: &FindWeights<'_>,
+    findings: &mut Findings,
+) -> Option<Spec> {
     let source = Source::file(source_name, text.strip_prefix('\u{feff}').unwrap_or(text));
     let root = yaml::read(&source, source.text(), findings)?;
     let Some(entries) = root.map() else {
@@ -56,7 +78,7 @@ fn read(source_name: &str, text: &str, overrides: &[String], findings: &mut Find
     let mut entries = entries.to_vec();
     overrides::apply(&mut entries, overrides, findings);
     let document = Document::new(&source, &entries, findings);
-    document.spec(source_name, findings)
+    document.spec(source_name, find_weights, findings)
 }
 
 /// The known keys of a spec.
@@ -72,7 +94,12 @@ impl<'n> Document<'n> {
         Document { source, entries }
     }
 
-    fn spec(&self, source_name: &str, findings: &mut Findings) -> Option<Spec> {
+    fn spec(
+        &self,
+        source_name: &str,
+        find_weights: &FindWeights<'_>,
+        findings: &mut Findings,
+    ) -> Option<Spec> {
         let name = self.name(source_name, findings);
         let description = self.text("description", findings);
         let trainer = self.trainer(findings);
@@ -83,7 +110,15 @@ impl<'n> Document<'n> {
         let cpus = self.cpus(trainer.as_ref(), findings);
         let parameters = self.parameters(findings);
         let axes = match trainer.as_ref()? {
-            Trainer::Resnet => check::resnet_axes(parameters, findings),
+            Trainer::Resnet => {
+                let found_before = findings.len();
+                let axes = check::resnet_axes(parameters, find_weights, findings);
+                if let (Some(metric), true) = (&metric, findings.len() == found_before) {
+                    let place = self.entries.get("metric").map(|entry| &entry.node.span);
+                    findings.extend(place.and_then(|place| check::unreported_metric(metric, place, &axes)));
+                }
+                axes
+            }
             Trainer::Command(_) => {
                 let axes = read_axes(parameters, |_| false, findings);
                 command::check(self.entries.get("command")?, parameters, &axes, findings);
@@ -161,9 +196,16 @@ impl<'n> Document<'n> {
         let parts = read_map(entry, &["name", "goal"], &[], findings)?;
         let part = |key| parts.iter().find(|part: &&&Entry| part.key == key).map(|part| &part.node);
         let name = part("name").and_then(Node::text).filter(|name| !name.is_empty());
-        let goal = match part("goal").and_then(Node::text) {
-            Some("maximize") => Some(Goal::Maximize),
-            Some("minimize") => Some(Goal::Minimize),
+        if let (Some(Trainer::Resnet), Some(name), Some(node)) = (trainer, name, part("name")) {
+            // Which way is better is said below; of an unknown metric nobody knows.
+            check::known_metric(name, &node.span).map_err(|problem| findings.push(problem)).ok()?;
+        }
+        let goal = match (part("goal"), part("goal").and_then(Node::text)) {
+            (_, Some("maximize")) => Some(Goal::Maximize),
+            (_, Some("minimize")) => Some(Goal::Minimize),
+            (None, _) if trainer == Some(&Trainer::Resnet) => {
+                name.and_then(find_metric).and_then(|metric| metric.better)
+            }
             _ => None,
         };
         if name.is_none() || goal.is_none() {
@@ -253,6 +295,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::vocabulary::TrialNumber;
 
     fn spec(text: &str) -> Spec {
         parse("sweeps/mskall.yaml", text, &[]).unwrap()
@@ -281,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_of_the_built_in_trainer_knows_which_way_is_better() {
+        let metric =
+            |name: &str| spec(&format!("metric: {{name: {name}}}\nparameters: {{}}")).metric.unwrap();
+        assert_eq!(metric("shifted_gap").goal, Goal::Minimize);
+        assert_eq!(metric("rankme").goal, Goal::Maximize);
+        let probed = spec("metric: {name: lp_top1}\nparameters: {lp: [false, true]}");
+        assert_eq!(probed.metric.unwrap().name, "lp_top1");
+    }
+
+    #[test]
     fn a_number_of_seeds_counts_from_zero() {
         assert_eq!(spec("seeds: 3\nparameters: {lr: 0.1}").seeds, [0, 1, 2]);
     }
@@ -298,5 +351,15 @@ mod tests {
         );
         let temperatures: Vec<_> = spec.trials().map(|t| t.parameters.get("temperature").cloned()).collect();
         assert_eq!(temperatures, [None, Some(json!(3.0))]);
+    }
+
+    #[test]
+    fn what_holds_anyway_may_be_written() {
+        let on_cpu = spec("parameters: {device: cpu, deterministic: true}");
+        assert_eq!(on_cpu.trial(TrialNumber(1)), spec("parameters: {device: cpu}").trial(TrialNumber(1)));
+        let mask = "method: mask, method_start: 1, method_every: 1, loss_weight: 1, mask_ratio: 0.5";
+        let modes = spec(&format!("parameters: {{{mask}, mask_mode: [s, d], inv_mode: none}}"));
+        let inverses: Vec<_> = modes.trials().map(|t| t.parameters.get("inv_mode").cloned()).collect();
+        assert_eq!(inverses, [Some(json!("none")), None]);
     }
 }

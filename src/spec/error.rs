@@ -36,6 +36,14 @@ impl Findings {
         self.0.push(problem);
     }
 
+    pub(super) fn extend(&mut self, problems: impl IntoIterator<Item = SpecProblem>) {
+        self.0.extend(problems);
+    }
+
+    pub(super) fn into_problems(self) -> Vec<SpecProblem> {
+        self.0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -77,13 +77,20 @@ impl Spec {
             let place = match axis.values.len() {
                 // A fixed parameter may have no effect here, and is then not among the trial's.
                 1 => 0,
-                _ => axis.values.iter().position(|value| Some(value) == trial.parameters.get(&axis.name))?,
+                _ => axis.values.iter().position(|value| self.is_value_of(axis, value, trial))?,
             };
             index = index * axis.values.len() + place;
         }
         index = index * self.seeds.len() + self.seeds.iter().position(|seed| *seed == trial.seed)?;
         let number = TrialNumber(i64::try_from(index).ok()? + 1);
         (self.trial(number)?.parameters == trial.parameters).then_some(number)
+    }
+
+    /// Whether the trial has this value, or what is left of it beside the trial's other parameters.
+    fn is_value_of(&self, axis: &Axis, value: &Value, trial: &Trial) -> bool {
+        let mut parameters = trial.parameters.clone();
+        parameters.insert(axis.name.clone(), value.clone());
+        self.canonical(parameters) == trial.parameters
     }
 
     /// All trials by number.
@@ -173,6 +180,17 @@ mod tests {
         assert_eq!((&ce.parameters["width"], ce.parameters.get("loss_weight")), (&json!(40), None));
         assert_eq!(kd.parameters["loss_weight"], json!(1.0));
         assert_eq!(spec.number_of(&kd), Some(TrialNumber(2)));
+    }
+
+    #[test]
+    fn a_value_of_which_only_a_part_acts_has_its_number() {
+        let spec = spec(
+            "parameters: {epochs: 30, lr_steps: [[10], [20, 40]], device: [cpu, cuda], precision: tf32}",
+        );
+        for trial in spec.trials() {
+            assert_eq!(spec.number_of(&trial), Some(trial.number));
+        }
+        assert_eq!(spec.trial(TrialNumber(3)).unwrap().parameters["lr_steps"], json!([20]));
     }
 
     #[test]

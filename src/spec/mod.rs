@@ -18,6 +18,7 @@ mod overrides;
 mod scalar;
 mod source;
 mod tree;
+mod weights;
 mod yaml;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod properties;
 mod wrong_specs;
 
 pub use command::{RenderError, render_command};
-pub use document::parse;
+pub use document::{parse, parse_finding};
 pub use error::{Colour, SpecError, SpecProblem};
 pub use expansion::{Axis, MOST_TRIALS, Spec, Trainer, Trial};
+pub use weights::{FindWeights, MissingWeights, Weights};

@@ -1,5 +1,7 @@
 //! `mask_ratio=0.9,0.5 seeds=5`: overrides as Hydra writes them, put into the tree before it is read.
 
+use std::sync::Arc;
+
 use super::command::is_name;
 use super::error::{Findings, SpecProblem};
 use super::source::{Source, Span};
@@ -15,59 +17,115 @@ const PARAMETERS: &str = "parameters";
 
 /// Puts each override in the place of what it overrides, or behind the last one.
 pub(super) fn apply(document: &mut Vec<Entry>, overrides: &[String], findings: &mut Findings) {
-    let mut given: Vec<(String, Span)> = Vec::new();
+    let mut given: Vec<(Target, Span)> = Vec::new();
     for (index, text) in overrides.iter().enumerate() {
-        let Some(entry) = read_override(index, text, findings) else { continue };
-        let earlier = given.iter().find(|(key, _)| *key == entry.key);
-        if let Some((key, span)) = earlier {
+        let entry = match read_override(index, text) {
+            Ok(entry) => entry,
+            Err(problems) => {
+                findings.extend(problems);
+                continue;
+            }
+        };
+        let target = target_of(&entry.key);
+        let earlier = given.iter().find(|(earlier, _)| *earlier == target);
+        if let Some((_, span)) = earlier {
             findings.push(
-                SpecProblem::new(&entry.key_span, format!("`{key}` is overridden twice"))
+                SpecProblem::new(&entry.key_span, format!("`{}` is overridden twice", entry.key))
                     .and_at(span, "first here")
                     .help("write several values as `name=value,value`"),
             );
             continue;
         }
-        given.push((entry.key.clone(), entry.key_span.clone()));
-        place(document, entry);
+        given.push((target.clone(), entry.key_span.clone()));
+        place(document, target, entry);
     }
 }
 
-fn read_override(index: usize, text: &str, findings: &mut Findings) -> Option<Entry> {
+fn read_override(index: usize, text: &str) -> Result<Entry, Vec<SpecProblem>> {
     let source = Source::command_line(index, text);
     let Some((key, value)) = text.split_once('=').filter(|(key, _)| is_name(key)) else {
         let whole = Span::new(&source, 0, text.len());
-        let message = format!("`{text}` is not an override");
-        findings.push(SpecProblem::new(&whole, message).help("write `name=value` or `name=value,value`"));
-        return None;
+        let problem = SpecProblem::new(&whole, format!("`{text}` is not an override"));
+        return Err(vec![problem.help("write `name=value` or `name=value,value`")]);
     };
-    // As a list in brackets, so that YAML itself knows which commas separate values. Spaces in the place of the name
-    // keep every position as it is in the override.
-    let list = format!("{}[{value}]", " ".repeat(key.len()));
-    let node = yaml::read(&source, &list, findings)?;
+    if value.trim().is_empty() {
+        let whole = Span::new(&source, 0, text.len());
+        return Err(vec![SpecProblem::new(&whole, format!("`{text}` gives no value"))]);
+    }
+    let node = read_values(&source, key.len())?;
+    let end = text.trim_end().len();
+    if text[..end].ends_with(',') {
+        let comma = Span::new(&source, end - 1, end);
+        return Err(vec![SpecProblem::new(&comma, "no value behind the comma").help("remove it")]);
+    }
+    let key_span = Span::new(&source, 0, key.len());
     let span = Span::new(&source, key.len() + 1, text.len());
     let node = match node.shape {
         Shape::List(mut items) if items.len() == 1 => items.remove(0),
         shape => Node { span, shape },
     };
-    if node.list().is_some_and(|_| value.trim().is_empty()) {
-        let key_span = Span::new(&source, 0, text.len());
-        findings.push(SpecProblem::new(&key_span, format!("`{text}` gives no value")));
-        return None;
-    }
-    Some(Entry { key: key.to_owned(), key_span: Span::new(&source, 0, key.len()), node })
+    Ok(Entry { key: key.to_owned(), key_span, node })
 }
 
-fn place(document: &mut Vec<Entry>, entry: Entry) {
-    if DOCUMENT_KEYS.contains(&entry.key.as_str()) {
-        return replace_or_append(document, entry);
+/// The values behind `name=` as a list in brackets, so that YAML itself knows which commas separate them.
+fn read_values(source: &Arc<Source>, name_length: usize) -> Result<Node, Vec<SpecProblem>> {
+    let (_, value) = source.text().split_at(name_length + 1);
+    // Spaces in the place of the name keep every position as it is in the override.
+    let list = |end: &str| format!("{}[{value}{end}", " ".repeat(name_length));
+    let mut findings = Findings::default();
+    let node = yaml::read(source, &list("]"), &mut findings);
+    // With the bracket on a line of its own a comment can't hide it, and one inside the value can't take its place.
+    let is_whole = yaml::read(source, &list("\n]"), &mut Findings::default()).is_some();
+    match node {
+        Some(_) if findings.len() > 0 => Err(findings.into_problems()),
+        Some(node) if is_whole => Ok(node),
+        Some(_) => {
+            let values = Span::new(source, name_length + 1, source.text().len());
+            let problem = SpecProblem::new(&values, "the brackets don't match");
+            Err(vec![problem.help("quote a text that has brackets in it")])
+        }
+        None if is_whole || value.starts_with('#') => {
+            Err(comment(source).map_or_else(|| findings.into_problems(), |problem| vec![problem]))
+        }
+        None => Err(findings.into_problems()),
     }
-    let nested = NESTED_KEYS.iter().find(|(map, key)| entry.key == format!("{map}.{key}"));
-    let (map, key) = match (nested, entry.key.strip_prefix("parameters.")) {
-        (Some((map, key)), _) => (*map, (*key).to_owned()),
-        (None, Some(name)) => (PARAMETERS, name.to_owned()),
-        (None, None) => (PARAMETERS, entry.key.clone()),
-    };
-    place_in_map(document, map, Entry { key, ..entry });
+}
+
+/// Where YAML takes the rest of an override for a comment, nobody meant one.
+fn comment(source: &Arc<Source>) -> Option<SpecProblem> {
+    let text = source.text();
+    let begins = |at: usize| text[..at].ends_with([' ', '\t', '=', ',']);
+    let (at, _) = text.match_indices('#').find(|(at, _)| begins(*at))?;
+    let problem = SpecProblem::new(&Span::new(source, at, text.len()), "`#` begins a comment here");
+    Some(problem.help("quote a text that has ` #` in it, twice because of the shell: `\"name='issue #5'\"`"))
+}
+
+/// Where an override goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    /// This key of the document itself.
+    Document(String),
+    /// The key in this map of the document.
+    Map(&'static str, String),
+}
+
+fn target_of(key: &str) -> Target {
+    if DOCUMENT_KEYS.contains(&key) {
+        return Target::Document(key.to_owned());
+    }
+    let nested = NESTED_KEYS.iter().find(|(map, inner)| key == format!("{map}.{inner}"));
+    match (nested, key.strip_prefix("parameters.")) {
+        (Some((map, inner)), _) => Target::Map(map, (*inner).to_owned()),
+        (None, Some(name)) => Target::Map(PARAMETERS, name.to_owned()),
+        (None, None) => Target::Map(PARAMETERS, key.to_owned()),
+    }
+}
+
+fn place(document: &mut Vec<Entry>, target: Target, entry: Entry) {
+    match target {
+        Target::Document(_) => replace_or_append(document, entry),
+        Target::Map(map, key) => place_in_map(document, map, Entry { key, ..entry }),
+    }
 }
 
 fn place_in_map(document: &mut Vec<Entry>, map: &str, entry: Entry) {
@@ -142,6 +200,12 @@ mod tests {
         assert_eq!((spec.name.as_str(), spec.retries, spec.cpus, spec.seeds.len()), ("other", 0, 2, 3));
         assert_eq!(spec.metric.as_ref().unwrap().name, "loss");
         assert_eq!(axes(&spec)[2..], [("name", json!(["me"])), ("method", json!(["kd"]))]);
+    }
+
+    #[test]
+    fn brackets_marks_and_commas_inside_quotes_are_text() {
+        let spec = with(&["tag='issue #5','a] #b',\"c,\",x#y ", "lr=[1, 2,]"]);
+        assert_eq!(axes(&spec)[1], ("tag", json!(["issue #5", "a] #b", "c,", "x#y"])));
     }
 
     #[test]

@@ -133,10 +133,54 @@ fn seed_in_parameters() {
 #[test]
 fn not_available() {
     assert_snapshot!(refusal(
-        "search: random\nzip: []\nresources: {time: 3h}\nparameters:\n  method: kd\n  teacher: ema\n  \
-         ema_ratio: [0.9, 0.5]\n  mask_multi: 4\n  lr: {min: 0, max: 1}\n",
+        "search: random\nzip: []\nresources: {time: 3h}\nparameters:\n  lr: {min: 0, max: 1}\n",
         &[]
     ));
+}
+
+#[test]
+fn values_that_make_the_same_trial() {
+    assert_snapshot!(refusal(
+        "parameters:\n  epochs: 30\n  lr_steps: [[10], [10, 30], [20, 40]]\n  device: cpu\n  \
+         precision: [fp32, tf32]\n  checkpoint_every: [1, 5]\n",
+        &[]
+    ));
+}
+
+#[test]
+fn contradictions() {
+    assert_snapshot!(refusal(
+        &MASK.replace("mask_mode: s", "mask_mode: [s, d]"),
+        &["inv_mode=v1", "warmup_epochs=0,50", "lr_schedule=cosine"]
+    ));
+}
+
+#[test]
+fn lists_of_weights_and_factors() {
+    assert_snapshot!(refusal(
+        "parameters:\n  method: kd\n  teacher: checkpoint\n  teachers: []\n  loss_weight: 1\n  lp: true\n  \
+         lp_lr_mult: [1, 3, 1.0]\n  device: tpu\n  deterministic: [true, false]\n",
+        &["teachers=[model.pt]"]
+    ));
+}
+
+#[test]
+fn metrics_that_are_never_reported() {
+    let metric = |metric: &str| format!("metric: {metric}\nparameters: {{method: ce, epochs: [10, 20]}}\n");
+    assert_snapshot!(
+        [
+            refusal(&metric("{name: top_1, goal: maximize}"), &[]),
+            refusal(&metric("{name: accuracy}"), &[]),
+            refusal(&metric("{name: lr}"), &[]),
+            refusal(&metric("{name: aux_loss, goal: minimize}"), &[]),
+            refusal(&metric("{name: lp_shifted_top1}"), &[]),
+            refusal(
+                &metric("{name: ema_top1}"),
+                &["method=kd", "method_start=1", "method_every=1", "loss_weight=1"]
+            ),
+        ]
+        .join("\n")
+    );
 }
 
 #[test]
@@ -183,6 +227,32 @@ fn wrong_overrides() {
         MASK,
         &["mask_ration=0.9,0.5", "lr=[0.1", "seeds", "lr=", "momentum=0.1", "momentum=0.2", "retries=-1"]
     ));
+}
+
+#[test]
+fn overrides_that_say_more_or_less_than_they_mean() {
+    assert_snapshot!(refusal(
+        MASK,
+        &[
+            "lr=2",
+            "parameters.lr=3",
+            "momentum=5] #junk",
+            "weight_decay=5] x",
+            "dataset=issue #5",
+            "stem=#5",
+            "seeds=5,",
+            "epochs=10,,20",
+            "width=,8",
+            "depth= ",
+            "arch={a: 1, a: '2 #3'}",
+        ]
+    ));
+}
+
+#[test]
+fn numbers_that_are_none() {
+    let of = |text: &str| refusal(&format!("parameters:\n  epochs: 5\n  lr: [0.1, {text}]\n"), &[]);
+    assert_snapshot!([of(".nan"), of("-.Inf"), of("1e999"), refusal(MASK, &["lr=0.1,.nan"])].join("\n"));
 }
 
 #[test]

@@ -8,6 +8,12 @@ pub type Metrics = BTreeMap<String, f64>;
 /// Metrics that measure the machine and not the result; left out of every comparison of bits.
 pub const VOLATILE_METRICS: &[&str] = &["images_per_second", "seconds"];
 
+/// Whether a metric measures the machine and not the result.
+#[must_use]
+pub fn is_volatile(metric: &str) -> bool {
+    VOLATILE_METRICS.contains(&metric)
+}
+
 /// What a sweep is ranked by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metric {

@@ -11,7 +11,7 @@ mod time;
 pub use checkpoint::{CheckpointHash, ParseCheckpointHashError};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
-pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS};
+pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};
 pub use time::Timestamp;
 
 use std::collections::BTreeMap;

@@ -228,7 +228,7 @@ pub(crate) fn stable(results: &Value) -> Vec<Value> {
     let mut results = results["results"].as_array().unwrap().clone();
     for result in &mut results {
         let metrics = result["metrics"].as_object_mut().unwrap();
-        metrics.retain(|name, _| name != "seconds" && name != "images_per_second");
+        metrics.retain(|name, _| !sweep::vocabulary::is_volatile(name));
     }
     results
 }

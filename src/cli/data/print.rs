@@ -24,8 +24,11 @@ pub(super) enum Format {
 
 pub(super) fn outcome(outcome: &Outcome, out: &mut dyn Write) -> Result<(), io::Error> {
     let (verb, manifest) = match outcome {
-        Outcome::Imported(manifest) => ("imported", manifest),
-        Outcome::AlreadyThere(manifest) => ("already imported", manifest),
+        Outcome::Imported(manifest) => ("imported".to_owned(), manifest),
+        Outcome::AlreadyThere(manifest) => ("already imported".to_owned(), manifest),
+        Outcome::Repaired(manifest, splits) => {
+            (format!("was damaged, repaired {}", splits.join(", ")), manifest)
+        }
     };
     write!(
         out,

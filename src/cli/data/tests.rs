@@ -113,7 +113,10 @@ fn verify_prints_every_dataset_and_fails_when_one_is_damaged() {
     let (result, out) = place.run(&["verify", "tiny", "--json"]);
     let error = result.unwrap_err();
     assert!(!error.is_bad_input());
-    assert_eq!(error.to_string(), "damaged: tiny; import again with `--replace`");
+    assert_eq!(
+        error.to_string(),
+        "damaged: tiny; import the same images again, with `--replace` where it is the manifest"
+    );
     let out = out.replace(&place.path("datasets").display().to_string(), "ROOT");
     insta::assert_snapshot!(out, @r#"
     {

@@ -62,6 +62,8 @@ pub enum Outcome {
     Imported(Manifest),
     /// The same images and labels were there; nothing was written.
     AlreadyThere(Manifest),
+    /// The same images and labels were to be there, but files of these splits were damaged; now they are whole.
+    Repaired(Manifest, Vec<String>),
 }
 
 /// One split in memory, checked and ready to be written.
@@ -84,7 +86,8 @@ impl NewSplit {
 
 /// Makes the dataset of `request` in the folder `root`.
 ///
-/// Contents that are there already, extra evaluation sets beside them included, are left alone.
+/// Contents that are there already, extra evaluation sets beside them included, are left alone, but for damaged files:
+/// those are written again.
 ///
 /// # Errors
 /// When an input is not what it should be, other contents have that name, or nothing can be written.

@@ -16,8 +16,9 @@ use safetensors::tensor::TensorView;
 use tempfile::TempDir;
 
 use super::super::manifest::{MANIFEST_FILE, file_names};
+use super::super::open::load;
 use super::super::split::{CHANNELS, IMAGES, LABELS};
-use super::super::{DatasetError, DatasetName, Manifest, SCHEMA_VERSION, SplitFile, TEST, TRAIN};
+use super::super::{Damage, DatasetError, DatasetName, Manifest, SCHEMA_VERSION, SplitFile, TEST, TRAIN};
 use super::error::ImportError;
 use super::{Existing, NewSplit, Outcome};
 
@@ -36,7 +37,7 @@ pub(super) fn dataset(
     let _lock = lock(root)?;
     if existing == Existing::Keep {
         match Manifest::read(root, name.as_str()) {
-            Ok(manifest) if holds(&manifest, classes, splits) => return Ok(Outcome::AlreadyThere(manifest)),
+            Ok(manifest) if holds(&manifest, classes, splits) => return ensure_whole(root, manifest, splits),
             Err(DatasetError::NotFound { .. }) if !root.join(name.as_str()).exists() => {}
             // A folder without a manifest is somebody else's: it is not replaced unasked either.
             Ok(_) | Err(DatasetError::NotFound { .. }) => {
@@ -70,7 +71,7 @@ pub(super) fn set(
     let replaced = manifest.files.get(&split.name).cloned();
     if let (Some(stored), Existing::Keep) = (&replaced, existing) {
         if stored.checksum == split.as_split().checksum() {
-            return Ok(Outcome::AlreadyThere(manifest));
+            return ensure_whole(root, manifest, std::slice::from_ref(split));
         }
         return Err(ImportError::Exists { what: format!("set `{}` of dataset `{name}`", split.name) });
     }
@@ -100,6 +101,41 @@ pub(super) fn set(
         fs::remove_file(folder.join(&replaced.file)).ok();
     }
     Ok(Outcome::Imported(manifest))
+}
+
+/// Writes damaged files of a stored dataset again whose contents are at hand in `splits`.
+///
+/// # Errors
+/// When another file is damaged too: nobody would learn of it after "already imported".
+fn ensure_whole(root: &Path, mut manifest: Manifest, splits: &[NewSplit]) -> Result<Outcome, ImportError> {
+    let staging = staging_folder(root)?;
+    let folder = root.join(&manifest.name);
+    let mut repaired = Vec::new();
+    let mut lost = None;
+    for (name, stored) in manifest.files.clone() {
+        let path = folder.join(&stored.file);
+        let Err(damage) = load(&path, &stored, &manifest) else { continue };
+        match splits.iter().find(|split| split.name == name) {
+            Some(split) if !matches!(damage, Damage::Unreadable(_)) => {
+                let written = write_split(staging.path(), stored.file, split)?;
+                rename(&staging.path().join(&written.file), &path)?;
+                manifest.files.insert(name.clone(), written);
+                repaired.push(name);
+            }
+            _ => lost = lost.or(Some(DatasetError::damaged(&path, damage))),
+        }
+    }
+    if !repaired.is_empty() {
+        // Another version of the format's library may have written a file of another size.
+        write_manifest(staging.path(), &manifest)?;
+        rename(&staging.path().join(MANIFEST_FILE), &folder.join(MANIFEST_FILE))?;
+        sync_folder(&folder)?;
+    }
+    match lost {
+        Some(error) => Err(error.into()),
+        None if repaired.is_empty() => Ok(Outcome::AlreadyThere(manifest)),
+        None => Ok(Outcome::Repaired(manifest, repaired)),
+    }
 }
 
 /// Whether a stored dataset has these classes and splits, and perhaps sets that were added later.

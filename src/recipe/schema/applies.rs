@@ -1,33 +1,63 @@
+use super::complete::settled;
 use super::problem::{Problem, Setting};
-use super::{Condition, PARAMETERS, Parameter, find};
+use super::{Condition, Is, PARAMETERS, Parameter, find};
 use crate::vocabulary::Parameters;
 
-/// Parameters that a contradiction can depend on ([`super::complete`]), beside those in conditions.
-pub(super) const CONTRADICTING: &[&str] = &["epochs", "lr_steps", "method_start", "method_every"];
+/// Parameters that are weighed against others, beside those in conditions: they can contradict one another
+/// (`contradictions`) or be spellings of the same ([`super::canonical`]).
+const WEIGHED: &[&str] = &[
+    "epochs",
+    "lr_steps",
+    "warmup_epochs",
+    "method_start",
+    "method_every",
+    "inv_mode",
+    "mask_multi",
+    "precision",
+];
 
-/// Whether the value of this parameter can make another one required or idle, or contradict another one.
+/// Whether the value of this parameter can make another one required or idle, contradict another one, or say the same
+/// as another value.
 #[must_use]
 pub fn decides(name: &str) -> bool {
     let conditions = PARAMETERS.iter().flat_map(|parameter| parameter.applies).copied().flatten();
-    CONTRADICTING.contains(&name) || conditions.into_iter().any(|condition| condition.parameter == name)
+    WEIGHED.contains(&name) || conditions.into_iter().any(|condition| condition.parameter == name)
+}
+
+/// Whether the value of `decider` can change whether `parameter` has an effect.
+#[must_use]
+pub fn influences(decider: &str, parameter: &Parameter) -> bool {
+    parameter.applies.iter().copied().flatten().any(|condition| {
+        // Steps act or not by the number of epochs.
+        let is_named = condition.parameter == decider || condition.is == Is::BeforeEnd && decider == "epochs";
+        is_named || find(condition.parameter).is_some_and(|condition| influences(decider, condition))
+    })
 }
 
 /// The written parameters that have no effect, each with what it is idle under. Unknown names are passed over.
 #[must_use]
 pub fn without_effect(parameters: &Parameters) -> Vec<Problem> {
+    let settled = settled(parameters);
     let written = parameters.keys().filter_map(|name| find(name));
     written
         .filter_map(|parameter| {
-            let under = obstacle(parameter, parameters)?;
-            Some(Problem::NoEffect { name: parameter.name, under })
+            let under = obstacle(parameter, &settled)?;
+            // What the user reads is what the user wrote, or the default, and not what was made of it.
+            let value = find(under.name)?.value_in(parameters).unwrap_or(under.value);
+            Some(Problem::NoEffect { name: parameter.name, under: Setting { value, ..under } })
         })
         .collect()
 }
 
 /// What keeps `parameter` from having an effect; `None` where it has one.
 pub(super) fn obstacle(parameter: &Parameter, parameters: &Parameters) -> Option<Setting> {
-    let mut obstacles =
-        parameter.applies.iter().map(|group| group.iter().find_map(|c| obstacle_to(c, parameters)));
+    unmet(parameter.applies, parameters)
+}
+
+/// The setting that keeps each of these groups of conditions from holding; `None` where one of them holds.
+#[must_use]
+pub fn unmet(groups: &[&[Condition]], parameters: &Parameters) -> Option<Setting> {
+    let mut obstacles = groups.iter().map(|group| group.iter().find_map(|c| obstacle_to(c, parameters)));
     let first = obstacles.next()??;
     // One group without an obstacle is enough.
     if obstacles.any(|obstacle| obstacle.is_none()) { None } else { Some(first) }
@@ -84,6 +114,14 @@ mod tests {
     }
 
     #[test]
+    fn a_factor_of_steps_that_never_come_has_no_effect() {
+        let under = |steps: &str| vec![format!("`lr_gamma` has no effect under `lr_steps: {steps}`")];
+        assert_eq!(idle(json!({"lr_gamma": 0.5, "lr_steps": [50, 60]})), under("[50,60]"));
+        assert_eq!(idle(json!({"lr_gamma": 0.5, "epochs": 25})), under("[25,35]"));
+        assert!(idle(json!({"lr_gamma": 0.5, "epochs": 26})).is_empty());
+    }
+
+    #[test]
     fn one_of_several_grounds_is_enough_to_have_an_effect() {
         assert!(idle(json!({"method": "kd", "eval_weights": "average", "ema_ratio": 0.5})).is_empty());
         assert!(idle(json!({"method": "kd", "teacher": "anne", "ema_ratio": 0.5})).is_empty());
@@ -93,5 +131,8 @@ mod tests {
     fn only_parameters_that_can_change_the_picture_decide() {
         assert!(decides("method") && decides("lr_steps") && decides("method_every"));
         assert!(!decides("mask_ratio") && !decides("loss_weight"));
+        let influences = |decider: &str, name: &str| influences(decider, find(name).unwrap());
+        assert!(influences("method", "ema_ratio") && influences("epochs", "lr_gamma"));
+        assert!(!influences("mask_mode", "ema_ratio") && !influences("epochs", "lr_steps"));
     }
 }

@@ -3,24 +3,21 @@ use std::ops::RangeBounds;
 use serde_json::Value;
 
 use super::problem::{Problem, show};
-use super::{Available, Kind, Parameter, Word, nearest};
+use super::{Kind, Parameter, Word, nearest};
 
 /// The canonical form of one value of `parameter`: whole numbers as integers, all others as floating point,
-/// aliases as the words they stand for.
+/// aliases as the words they stand for, sets sorted.
 ///
 /// # Errors
 /// The first thing that is wrong with it, whatever the other parameters are.
 pub fn check_value(parameter: &Parameter, value: &Value) -> Result<Value, Problem> {
-    let canonical = canonical_value(parameter, &parameter.kind, value)?;
-    let default = parameter.default.value();
-    if parameter.available == Available::DefaultOnly && default.as_ref() != Some(&canonical) {
-        return Err(Problem::NotAvailable {
-            name: parameter.name,
-            value: show(&canonical),
-            available: default.iter().map(show).collect(),
-        });
-    }
-    Ok(canonical)
+    canonical_value(parameter, &parameter.kind, value)
+}
+
+/// Whether `text` has the form of a content hash: BLAKE3 in 64 lower-case hexadecimal digits.
+#[must_use]
+pub fn is_content_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<Value, Problem> {
@@ -47,14 +44,39 @@ fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<
             let name = value.as_str().ok_or_else(wrong_type)?;
             is_name(name).then(|| value.clone()).ok_or_else(out_of_range)
         }
-        Kind::Text => {
+        Kind::Device(words) => check_device(parameter, words, value.as_str().ok_or_else(wrong_type)?),
+        Kind::Weights => {
             let text = value.as_str().ok_or_else(wrong_type)?;
-            (!text.is_empty()).then(|| value.clone()).ok_or_else(out_of_range)
+            let is_weights = is_content_hash(text) || text.ends_with(".safetensors");
+            is_weights.then(|| value.clone()).ok_or_else(out_of_range)
         }
-        Kind::List(kind) => {
+        Kind::List { of, least } => {
             let items = value.as_array().ok_or_else(wrong_type)?;
-            items.iter().map(|item| canonical_value(parameter, kind, item)).collect()
+            if items.len() < *least {
+                return Err(out_of_range());
+            }
+            items.iter().map(|item| canonical_value(parameter, of, item)).collect()
         }
+        Kind::Set { of, least } => {
+            let items = value.as_array().ok_or_else(wrong_type)?;
+            if items.len() < *least {
+                return Err(out_of_range());
+            }
+            let items = items.iter().map(|item| canonical_value(parameter, of, item));
+            sorted_set(parameter, items.collect::<Result<_, _>>()?)
+        }
+    }
+}
+
+/// The order of a set changes nothing, so it must not make another trial.
+fn sorted_set(parameter: &Parameter, mut items: Vec<Value>) -> Result<Value, Problem> {
+    items.sort_by(|a, b| match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        _ => a.as_str().cmp(&b.as_str()),
+    });
+    match items.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Problem::Repetition { name: parameter.name, item: show(&pair[0]) }),
+        None => Ok(items.into()),
     }
 }
 
@@ -71,17 +93,21 @@ fn check_word(parameter: &Parameter, words: &[Word], written: &str) -> Result<Va
     let name = parameter.name;
     let word = words.iter().find(|word| word.name == written || word.alias == Some(written));
     match word {
-        Some(word) if word.is_available => Ok(word.name.into()),
-        Some(_) => {
-            let available = words.iter().filter(|word| word.is_available);
-            let available = available.map(|word| word.name.to_owned()).collect();
-            Err(Problem::NotAvailable { name, value: written.to_owned(), available })
-        }
+        Some(word) => Ok(word.name.into()),
         None => {
             let nearest = nearest(written, words.iter().map(|word| word.name));
             let nearest = words.iter().map(|word| word.name).find(|word| Some(*word) == nearest);
             Err(Problem::UnknownChoice { name, value: written.to_owned(), nearest })
         }
+    }
+}
+
+fn check_device(parameter: &Parameter, words: &[Word], written: &str) -> Result<Value, Problem> {
+    let digits = written.strip_prefix("cuda:").filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse::<u32>().ok()) {
+        Some(0) => Ok("cuda".into()),
+        Some(number) => Ok(format!("cuda:{number}").into()),
+        None => check_word(parameter, words, written),
     }
 }
 
@@ -152,18 +178,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_but_not_built_yet_says_so() {
-        assert_eq!(
-            check("teacher", json!("ema")),
-            Err("`teacher: ema` is not available in this version".to_owned())
-        );
-        assert_eq!(
-            check("mask_multi", json!(4)),
-            Err("`mask_multi: 4` is not available in this version".to_owned())
-        );
-        assert!(check("mask_multi", json!(1)).is_ok());
-        assert!(check("head_hidden", json!([512])).is_err());
-        assert!(check("head_hidden", json!([])).is_ok());
+    fn the_first_gpu_has_one_name_and_others_have_numbers() {
+        assert_eq!(check("device", json!("cuda:0")), Ok(json!("cuda")));
+        assert_eq!(check("device", json!("gpu")), Ok(json!("cuda")));
+        assert_eq!(check("device", json!("cuda:07")), Ok(json!("cuda:7")));
+        for wrong in ["cuda:", "cuda:+1", "cuda:x", "cuda:99999999999", "tpu", "CUDA"] {
+            assert!(check("device", json!(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_set_has_one_form_and_no_repetition() {
+        assert_eq!(check("lp_lr_mult", json!([10, 0.1, 3])), Ok(json!([0.1, 3.0, 10.0])));
+        assert_eq!(check("lp_lr_mult", json!([1, 1.0])), Err("`lp_lr_mult` lists `1.0` twice".to_owned()));
+        assert_eq!(check("lp_lr_mult", json!([])), Err("`lp_lr_mult: []` is out of range".to_owned()));
+        assert_eq!(check("eval_sets", json!(["b", "a"])), Ok(json!(["a", "b"])));
+        assert_eq!(check("eval_sets", json!([])), Ok(json!([])));
+    }
+
+    #[test]
+    fn teachers_are_files_of_weights_or_hashes_of_them() {
+        let hash = "0123456789abcdef".repeat(4);
+        assert_eq!(check("teachers", json!([hash, "a/b.safetensors"])), Ok(json!([hash, "a/b.safetensors"])));
+        for wrong in [json!([]), json!([hash.to_uppercase()]), json!([&hash[1..]]), json!(["model.pt"])] {
+            assert!(check("teachers", wrong.clone()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use super::applies::{ground, obstacle};
+use super::contradictions::contradictions;
 use super::problem::Problem;
 use super::{PARAMETERS, Preset, check_value, find};
 use crate::vocabulary::Parameters;
@@ -27,19 +28,54 @@ pub fn complete(parameters: &Parameters) -> Result<Parameters, Vec<Problem>> {
         return Err(problems);
     }
     let canonical = canonical(&checked);
-    problems.extend(unordered_steps(&canonical));
-    problems.extend(method_that_never_starts(&canonical));
+    problems.extend(contradictions(&checked, &canonical));
     if problems.is_empty() { Ok(canonical) } else { Err(problems) }
 }
 
 /// Fills in the defaults and leaves out what has no effect, for parameters that [`complete`] accepts.
 #[must_use]
 pub fn canonical(checked: &Parameters) -> Parameters {
+    let settled = settled(checked);
     PARAMETERS
         .iter()
-        .filter(|parameter| obstacle(parameter, checked).is_none())
-        .filter_map(|parameter| Some((parameter.name.to_owned(), parameter.value_in(checked)?)))
+        .filter(|parameter| obstacle(parameter, &settled).is_none())
+        .filter_map(|parameter| Some((parameter.name.to_owned(), parameter.value_in(&settled)?)))
         .collect()
+}
+
+/// What a trial's results depend on: canonical parameters without those that change none, and with one spelling for
+/// what is computed in the same way.
+#[must_use]
+pub fn identifying(canonical: &Parameters) -> Parameters {
+    let changes_results = |name: &str| find(name).is_none_or(|parameter| parameter.changes_results);
+    let mut identifying = canonical.clone();
+    identifying.retain(|name, _| changes_results(name));
+    // A vector of constant zeros fills as one constant zero does (METHOD.md §5).
+    if identifying.get("mask_mode").is_some_and(|mode| mode == "agf") {
+        identifying.insert("mask_mode".to_owned(), "sgf".into());
+    }
+    identifying
+}
+
+/// The parameters with one spelling for values that mean the same under the others.
+pub(super) fn settled(checked: &Parameters) -> Parameters {
+    let value = |name: &str| find(name).and_then(|parameter| parameter.value_in(checked));
+    let mut settled = checked.clone();
+    // A step after the last epoch never comes.
+    if let (Some(Value::Array(mut steps)), Some(epochs)) = (value("lr_steps"), value("epochs")) {
+        steps.retain(|step| step.as_i64() < epochs.as_i64());
+        settled.insert("lr_steps".to_owned(), steps.into());
+    }
+    if value("mask_multi").is_some_and(|masks| masks == 0) {
+        settled.insert("mask_multi".to_owned(), 1.into());
+    }
+    // A CPU has no shorter product.
+    if value("precision").is_some_and(|word| word == "tf32")
+        && value("device").is_some_and(|word| word == "cpu")
+    {
+        settled.insert("precision".to_owned(), "fp32".into());
+    }
+    settled
 }
 
 fn check_named(name: &str, value: &Value) -> Result<Value, Problem> {
@@ -59,30 +95,6 @@ fn missing(checked: &Parameters) -> impl Iterator<Item = Problem> {
             let under = ground(parameter, checked)?;
             Some(Problem::Missing { name: parameter.name, under })
         })
-}
-
-fn unordered_steps(canonical: &Parameters) -> Option<Problem> {
-    let steps = canonical.get("lr_steps")?.as_array()?;
-    let is_ascending = steps.is_sorted_by(|a, b| a.as_i64() < b.as_i64());
-    (!is_ascending).then(|| Problem::Contradiction {
-        name: "lr_steps",
-        message: "`lr_steps` are not ascending".to_owned(),
-        help: "list the epochs from first to last, each once",
-    })
-}
-
-/// The reference is first taken after the first epoch beyond `method_start` that `method_every` divides, if that
-/// lies before the last one (METHOD.md §3).
-fn method_that_never_starts(canonical: &Parameters) -> Option<Problem> {
-    let integer = |name: &str| canonical.get(name).and_then(Value::as_i64);
-    let (start, every, epochs) = (integer("method_start")?, integer("method_every")?, integer("epochs")?);
-    let first = (start / every + 1) * every;
-    (first >= epochs).then(|| Problem::Contradiction {
-        name: "method_start",
-        message: format!("the method would start after epoch {first}, but training ends after epoch {epochs}"),
-        help: "the method has to start before the last epoch: lower `method_start` or `method_every`, or raise \
-               `epochs`",
-    })
 }
 
 #[cfg(test)]
@@ -135,7 +147,9 @@ mod tests {
         }
         for condition in conditions() {
             let decider = find(condition.parameter).expect("conditions name parameters");
-            assert!(decider.default.value().is_some(), "{} decides, so it has a default", decider.name);
+            let value = decider.default.value();
+            let is_decided = value.is_some() || condition.holds_for(&Value::Null);
+            assert!(is_decided, "{} decides, so it needs a default", decider.name);
         }
     }
 
@@ -148,26 +162,42 @@ mod tests {
     }
 
     #[test]
-    fn a_method_that_never_starts_is_a_contradiction() {
-        let kd = |start: i64, every: i64, epochs: i64| {
-            complete_json(json!({"method": "kd", "loss_weight": 1, "method_start": start,
-                "method_every": every, "epochs": epochs}))
+    fn what_cannot_act_is_dropped_from_the_canonical_form() {
+        let same = |a: Value, b: Value| {
+            assert_eq!(complete_json(a.clone()).unwrap(), complete_json(b.clone()).unwrap(), "{a} {b}");
         };
-        for (start, every, epochs) in
-            (0..8).flat_map(|s| (1..5).flat_map(move |v| (1..9).map(move |e| (s, v, e))))
-        {
-            let starts = (1..epochs).any(|epoch| epoch > start && epoch % every == 0);
-            assert_eq!(kd(start, every, epochs).is_ok(), starts, "{start} {every} {epochs}");
-        }
-        let message = "the method would start after epoch 30, but training ends after epoch 30";
-        assert_eq!(kd(25, 5, 30).unwrap_err(), [message]);
+        same(json!({"epochs": 30}), json!({"epochs": 30, "lr_steps": [25, 30, 99]}));
+        same(json!({"lr_steps": [], "lr_gamma": 0.5}), json!({"lr_steps": [50]}));
+        same(json!({"device": "cpu"}), json!({"device": "cpu", "deterministic": true, "precision": "tf32"}));
+        same(json!({"device": "cuda"}), json!({"device": "cuda:0"}));
+        let masked = |masks: i64, mode: &str, inverse: Option<&str>| {
+            let mut written = json!({"method": "mask", "method_start": 1, "method_every": 1, "loss_weight": 1,
+                "mask_ratio": 0.5, "mask_mode": mode, "mask_multi": masks});
+            if let Some(inverse) = inverse {
+                written["inv_mode"] = json!(inverse);
+            }
+            written
+        };
+        same(masked(0, "s", Some("v1")), masked(1, "s", Some("v1")));
+        same(masked(1, "d", Some("none")), masked(1, "d", None));
+        assert!(
+            complete_json(json!({"device": "cuda", "precision": "tf32", "deterministic": true}))
+                .unwrap()
+                .contains_key("deterministic")
+        );
     }
 
     #[test]
-    fn steps_that_go_back_are_a_contradiction() {
-        assert!(complete_json(json!({"lr_steps": [35, 25]})).is_err());
-        assert!(complete_json(json!({"lr_steps": [25, 25]})).is_err());
-        assert!(complete_json(json!({"lr_steps": []})).is_ok());
+    fn identity_leaves_out_what_changes_no_result() {
+        let identity = |parameters: Value| identifying(&complete_json(parameters).unwrap());
+        assert_eq!(identity(json!({"checkpoint_every": 7})), identity(json!({})));
+        assert_ne!(identity(json!({"eval_every": 7})), identity(json!({})));
+        let zeros = |mode: &str| {
+            identity(json!({"method": "mask", "method_start": 1, "method_every": 1, "loss_weight": 1,
+                "mask_ratio": 0.5, "mask_mode": mode, "inv_mode": "v1"}))
+        };
+        assert_eq!(zeros("agd"), zeros("sgf"));
+        assert_ne!(zeros("a"), zeros("s"));
     }
 
     #[test]

@@ -7,17 +7,18 @@
 mod applies;
 mod check;
 mod complete;
+mod contradictions;
 mod nearest;
 mod parameter;
 mod problem;
 mod table;
 
-pub use applies::{decides, without_effect};
-pub use check::check_value;
-pub use complete::{canonical, complete};
+pub use applies::{decides, influences, unmet, without_effect};
+pub use check::{check_value, is_content_hash};
+pub use complete::{canonical, complete, identifying};
 pub use nearest::nearest;
-pub use parameter::{Available, Condition, Is, Kind, Parameter, Preset, Word};
-pub use problem::{Problem, Problems, Setting};
+pub use parameter::{Condition, Is, Kind, Parameter, Preset, Word};
+pub use problem::{Problem, Problems, Setting, describe};
 pub use table::PARAMETERS;
 
 /// The parameter of this name.

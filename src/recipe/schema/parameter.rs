@@ -14,12 +14,15 @@ pub struct Parameter {
     pub default: Preset,
     /// When it has an effect: where all conditions of at least one of these groups hold.
     pub applies: &'static [&'static [Condition]],
-    pub available: Available,
+    /// Whether it may stand in a spec where it has no effect: what it asks for holds there anyway.
+    pub may_be_idle: bool,
+    /// Whether it can change a result. What can't is no part of a trial's identity.
+    pub changes_results: bool,
     /// What it does, in one sentence.
     pub doc: &'static str,
 }
 
-/// Which values a parameter takes. Its `Display` reads on after "it must be" and names what is available.
+/// Which values a parameter takes. Its `Display` reads on after "it must be".
 #[derive(Debug)]
 pub enum Kind {
     /// A whole number, both ends included.
@@ -30,14 +33,18 @@ pub enum Kind {
     Number(Bound<f64>, Bound<f64>),
     /// One of a few words.
     Choice(&'static [Word]),
+    /// One of a few words, or `cuda:N` for the GPU of this number; `cuda` is the canonical form of `cuda:0`.
+    Device(&'static [Word]),
     /// `true` or `false`.
     Flag,
     /// The name of something stored: it becomes part of a path, so it may not be one.
     Name,
-    /// Any text but the empty one.
-    Text,
-    /// Values of one kind; the order counts.
-    List(&'static Kind),
+    /// Trained weights: a `.safetensors` file, or the hash of its contents.
+    Weights,
+    /// At least so many values of one kind; the order counts.
+    List { of: &'static Kind, least: usize },
+    /// At least so many distinct values of one kind; the canonical form is sorted.
+    Set { of: &'static Kind, least: usize },
 }
 
 /// One word of a [`Kind::Choice`].
@@ -46,18 +53,7 @@ pub struct Word {
     pub name: &'static str,
     /// Another spelling that means the same; never canonical.
     pub alias: Option<&'static str>,
-    /// Whether this version of the trainer can do it.
-    pub is_available: bool,
     pub doc: &'static str,
-}
-
-/// How much of a parameter's kind this version of the trainer can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Available {
-    /// Every value, but for the words that say otherwise.
-    Everything,
-    /// The default and nothing else.
-    DefaultOnly,
 }
 
 /// A default.
@@ -84,12 +80,17 @@ pub struct Condition {
 }
 
 /// What the deciding parameter has to be.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Is {
     OneOf(&'static [&'static str]),
+    /// Anything else than this word, nothing at all included.
+    Not(&'static str),
     Flag(bool),
     /// A list with at least one entry.
     NotEmpty,
+    /// A list of epochs of which at least one lies before the last one of training. That is what [`super::canonical`]
+    /// leaves of the list, so here it is a list with at least one entry.
+    BeforeEnd,
 }
 
 impl Parameter {
@@ -102,7 +103,7 @@ impl Parameter {
     /// Whether its values are lists, so that a list of them is a list of lists.
     #[must_use]
     pub fn is_list(&self) -> bool {
-        matches!(self.kind, Kind::List(_))
+        matches!(self.kind, Kind::List { .. } | Kind::Set { .. })
     }
 }
 
@@ -128,19 +129,22 @@ impl Condition {
     pub fn holds_for(&self, value: &Value) -> bool {
         match self.is {
             Is::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            Is::Not(word) => value.as_str() != Some(word),
             Is::Flag(flag) => value.as_bool() == Some(flag),
-            Is::NotEmpty => value.as_array().is_some_and(|items| !items.is_empty()),
+            Is::NotEmpty | Is::BeforeEnd => value.as_array().is_some_and(|items| !items.is_empty()),
         }
     }
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is ", self.parameter)?;
+        write!(f, "`{}` ", self.parameter)?;
         match self.is {
-            Is::OneOf(words) => f.write_str(&alternatives(words)),
-            Is::Flag(flag) => write!(f, "`{flag}`"),
-            Is::NotEmpty => f.write_str("not empty"),
+            Is::OneOf(words) => write!(f, "is {}", alternatives(words)),
+            Is::Not(word) => write!(f, "is not `{word}`"),
+            Is::Flag(flag) => write!(f, "is `{flag}`"),
+            Is::NotEmpty => f.write_str("is not empty"),
+            Is::BeforeEnd => f.write_str("has an entry below `epochs`"),
         }
     }
 }
@@ -151,16 +155,25 @@ impl fmt::Display for Kind {
             Kind::Integer { least, most } => write!(f, "a whole number from {least} to {most}"),
             Kind::IntegerOf(numbers) => f.write_str(&alternatives(numbers)),
             Kind::Number(from, to) => write_number_kind(f, from, to),
-            Kind::Choice(words) => {
-                let available = words.iter().filter(|word| word.is_available);
-                f.write_str(&alternatives(&available.map(|word| word.name).collect::<Vec<_>>()))
-            }
+            Kind::Choice(words) => f.write_str(&alternatives(&names(words))),
+            Kind::Device(words) => f.write_str(&alternatives(&[names(words), vec!["cuda:N"]].concat())),
             Kind::Flag => f.write_str("`true` or `false`"),
             Kind::Name => f.write_str("a name of letters, digits, `.`, `_` and `-`"),
-            Kind::Text => f.write_str("a text"),
-            Kind::List(kind) => write!(f, "a list in which each entry is {kind}"),
+            Kind::Weights => f.write_str("a `.safetensors` file or the content hash of one"),
+            Kind::List { of, least: 0 } => write!(f, "a list in which each entry is {of}"),
+            Kind::List { of, least } => {
+                write!(f, "a list of at least {least}, in which each entry is {of}")
+            }
+            Kind::Set { of, least: 0 } => write!(f, "a list without repetition, in which each entry is {of}"),
+            Kind::Set { of, least } => {
+                write!(f, "a list of at least {least}, without repetition, in which each entry is {of}")
+            }
         }
     }
+}
+
+fn names(words: &[Word]) -> Vec<&'static str> {
+    words.iter().map(|word| word.name).collect()
 }
 
 fn write_number_kind(f: &mut fmt::Formatter<'_>, from: &Bound<f64>, to: &Bound<f64>) -> fmt::Result {

@@ -2,8 +2,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::parameter::alternatives;
-use super::{PARAMETERS, find, nearest};
+use super::{Condition, PARAMETERS, find, nearest};
 
 /// What is wrong with the parameters of the built-in trainer. Each names the parameter that it is about.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -18,8 +17,8 @@ pub enum Problem {
     OutOfRange { name: &'static str, value: String },
     #[error("`{name}` has no choice `{value}`")]
     UnknownChoice { name: &'static str, value: String, nearest: Option<&'static str> },
-    #[error("`{name}: {value}` is not available in this version")]
-    NotAvailable { name: &'static str, value: String, available: Vec<String> },
+    #[error("`{name}` lists `{item}` twice")]
+    Repetition { name: &'static str, item: String },
     #[error("`{name}` has no effect under `{under}`")]
     NoEffect { name: &'static str, under: Setting },
     #[error("`{name}` is required under `{under}`")]
@@ -59,7 +58,7 @@ impl Problem {
             Problem::WrongType { name, .. }
             | Problem::OutOfRange { name, .. }
             | Problem::UnknownChoice { name, .. }
-            | Problem::NotAvailable { name, .. }
+            | Problem::Repetition { name, .. }
             | Problem::NoEffect { name, .. }
             | Problem::Missing { name, .. }
             | Problem::Contradiction { name, .. } => name,
@@ -79,10 +78,7 @@ impl Problem {
             Problem::UnknownChoice { name, nearest: Some(word), .. } => {
                 must_be(name).map(|kind| format!("did you mean `{word}`? {kind}"))
             }
-            Problem::NotAvailable { available, .. } if available.is_empty() => Some("remove it".to_owned()),
-            Problem::NotAvailable { available, .. } => {
-                Some(format!("available: {}", alternatives(available)))
-            }
+            Problem::Repetition { .. } => Some("remove one of them".to_owned()),
             Problem::NoEffect { name, .. } => Some(remove_or_change(name)),
             Problem::Missing { name, .. } => must_be(name).map(|kind| format!("add `{name}`; {kind}")),
             Problem::Contradiction { help, .. } => Some((*help).to_owned()),
@@ -96,11 +92,17 @@ fn must_be(name: &str) -> Option<String> {
 
 fn remove_or_change(name: &str) -> String {
     let groups = find(name).map_or(&[] as &[_], |parameter| parameter.applies);
+    format!("remove it; it applies where {}", describe(groups))
+}
+
+/// Groups of conditions, of which one has to hold, as a clause.
+#[must_use]
+pub fn describe(groups: &[&[Condition]]) -> String {
     let conditions: Vec<_> = groups
         .iter()
         .map(|group| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))
         .collect();
-    format!("remove it; it applies where {}", conditions.join(", or "))
+    conditions.join(", or ")
 }
 
 /// A value as a person would write it: texts bare, all else as JSON.

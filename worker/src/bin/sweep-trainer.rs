@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Parser;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use sweep_worker::trainer::{Trainer, record, serve};
+use sweep_worker::trainer::{Setup, Stop, Trainer, native, record, serve};
 
 /// Trains jobs that come as JSON lines on standard input.
 #[derive(Debug, Parser)]
@@ -16,6 +16,9 @@ struct Arguments {
     /// Folder that holds the imported datasets, one folder each.
     #[arg(long, value_name = "DIR")]
     datasets: PathBuf,
+    /// Folder for checkpoints; without it, none are written.
+    #[arg(long, value_name = "DIR")]
+    checkpoints: Option<PathBuf>,
     /// Read by libtorch too, to use fewer CPU instructions than there are.
     #[arg(long, env = "ATEN_CPU_CAPABILITY", hide = true)]
     cpu_capability: Option<String>,
@@ -29,10 +32,14 @@ fn main() -> anyhow::Result<()> {
         // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
         .log_internal_errors(false)
         .init();
+    native::keep_memory();
     // Once per process, before libtorch starts threads of its own: operations run one after the other.
     tch::set_num_interop_threads(1);
     let capability = record::cpu_capability(arguments.cpu_capability.as_deref());
-    let mut trainer = Trainer::new(arguments.datasets, capability);
+    let stop = Stop::default();
+    stop.catch_signals().context("signals can't be caught")?;
+    let Arguments { datasets, checkpoints, .. } = arguments;
+    let mut trainer = Trainer::new(Setup { datasets, checkpoints, cpu_capability: capability, stop });
     match serve(&mut trainer, io::stdin().lock(), io::stdout().lock()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // The agent is gone, and so are we.
         result => result.context("the pipe to the agent broke"),

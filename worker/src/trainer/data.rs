@@ -10,6 +10,7 @@ use sweep::dataset::{Dataset, Split, TEST, TRAIN};
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{CROP_PADDING, View};
+use super::device::upload;
 use super::error::TrainError;
 
 /// Per-channel mean and standard deviation of CIFAR-10's training images on the 0–255 scale (METHOD.md §2).
@@ -166,7 +167,7 @@ impl Images {
         let (padded_height, padded_width) = (self.padded(self.height), self.padded(self.width));
         let places: Vec<i64> =
             samples.iter().zip(views).flat_map(|(&sample, &view)| self.place(sample, view)).collect();
-        let places = Tensor::from_slice(&places).view([-1, 4]).to_device(device); // [B, 4]
+        let places = upload(&Tensor::from_slice(&places).view([-1, 4]), device); // [B, 4]
         let [sample, top, first_column, direction] = [0, 1, 2, 3].map(|k| places.narrow(1, k, 1)); // [B, 1] each
 
         let rows = top + Tensor::arange(self.height, (Kind::Int64, device)); // [B, H]
@@ -191,6 +192,12 @@ impl Images {
         let (first_column, direction) =
             if view.is_mirrored { (left + self.width - 1, -1) } else { (left, 1) };
         [sample, i64::from(view.top), first_column, direction]
+    }
+
+    /// i64 `[N]`.
+    #[must_use]
+    pub fn labels(&self) -> &Tensor {
+        &self.labels
     }
 
     /// Height and width of one image.

@@ -12,10 +12,19 @@ pub enum TrainError {
     Dataset(#[from] sweep::dataset::DatasetError),
     /// A number that training depends on is infinite or not a number.
     #[error(
-        "the {what} of epoch {epoch} is not a finite number; a lower `lr` or `loss_weight` may help, and the last \
-         reports show where it grew"
+        "the {what} of epoch {epoch}{} is not a finite number; a lower `lr` or `loss_weight` may help, and the last \
+         reports show where it grew",
+        step.map(|step| format!(", step {}", step + 1)).unwrap_or_default()
     )]
-    NotFinite { what: &'static str, epoch: u32 },
+    NotFinite {
+        what: &'static str,
+        epoch: u32,
+        /// Counted from 0; `None` at the end of the epoch.
+        step: Option<u32>,
+    },
+    /// A file of weights can't be used.
+    #[error(transparent)]
+    Checkpoint(#[from] super::checkpoint::CheckpointError),
     #[error("the GPU has too little memory: {0}; a smaller `batch_size` or `width` needs less")]
     GpuOutOfMemory(String),
     #[error("the host has too little memory: {0}")]
@@ -33,9 +42,10 @@ impl TrainError {
     #[must_use]
     pub fn reason(&self) -> FailureReason {
         match self {
-            TrainError::BadConfig(_) | TrainError::Dataset(_) | TrainError::Torch(_) => {
-                FailureReason::BadConfig
-            }
+            TrainError::BadConfig(_)
+            | TrainError::Dataset(_)
+            | TrainError::Torch(_)
+            | TrainError::Checkpoint(_) => FailureReason::BadConfig,
             TrainError::NotFinite { .. } => FailureReason::Nan,
             TrainError::GpuOutOfMemory(_) => FailureReason::GpuOom,
             TrainError::HostOutOfMemory(_) => FailureReason::HostOom,

@@ -5,10 +5,16 @@
 
 use tch::{Kind, Tensor};
 
-/// Whether batch norm uses the batch's statistics (and moves its own towards them) or its own.
+use super::random::Stream;
+
+/// Which statistics batch norm uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
+    /// The batch's; its own move towards them.
     Train,
+    /// The batch's; its own stay as they are.
+    TrainAside,
+    /// Its own.
     Evaluate,
 }
 
@@ -37,6 +43,18 @@ pub enum First {
     Normal { standard_deviation: f64 },
 }
 
+impl First {
+    /// Its first numbers, where chance has a part in them drawn from `stream`.
+    pub(super) fn numbers(self, count: usize, mut stream: Stream) -> Vec<f64> {
+        match self {
+            First::Constant(value) => vec![value; count],
+            First::Normal { standard_deviation } => {
+                stream.normals(count).iter().map(|z| z * standard_deviation).collect()
+            }
+        }
+    }
+}
+
 impl Slot {
     /// How many numbers it holds.
     #[must_use]
@@ -53,6 +71,13 @@ pub struct Named {
     pub tensor: Tensor,
 }
 
+impl Named {
+    /// Another handle of the same memory.
+    pub(super) fn alias(&self) -> Named {
+        Named { name: self.name.clone(), role: self.role, tensor: self.tensor.shallow_clone() }
+    }
+}
+
 /// Hands out tensors from a source and remembers them.
 pub(super) struct Builder<'a> {
     source: &'a mut dyn FnMut(&Slot) -> Tensor,
@@ -64,7 +89,7 @@ impl<'a> Builder<'a> {
         Builder { source, tensors: Vec::new() }
     }
 
-    fn tensor(&mut self, name: String, shape: &[i64], role: Role, first: First) -> Tensor {
+    pub(super) fn tensor(&mut self, name: String, shape: &[i64], role: Role, first: First) -> Tensor {
         let tensor = (self.source)(&Slot { name: name.clone(), shape: shape.to_vec(), role, first });
         assert_eq!(tensor.size(), shape, "`{name}` has another shape");
         let alias = tensor.shallow_clone();
@@ -72,7 +97,7 @@ impl<'a> Builder<'a> {
         alias
     }
 
-    fn parameter(&mut self, name: String, shape: &[i64], first: First) -> Tensor {
+    pub(super) fn parameter(&mut self, name: String, shape: &[i64], first: First) -> Tensor {
         self.tensor(name, shape, Role::Parameter, first)
     }
 }
@@ -102,10 +127,21 @@ impl Convolution {
         Convolution { weight, stride: kernel.stride }
     }
 
-    /// `[B, from, H, W]` → `[B, to, ⌈H / stride⌉, ⌈W / stride⌉]`.
+    pub(super) fn kind(&self) -> Kind {
+        self.weight.kind()
+    }
+
+    /// `[B, from, H, W]` → `[B, to, ⌈H / stride⌉, ⌈W / stride⌉]`, in the kind of `x`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let padding = self.weight.size()[2] / 2;
-        x.conv2d::<Tensor>(&self.weight, None, [self.stride; 2], [padding; 2], [1, 1], 1)
+        let convolve =
+            |weight: &Tensor| x.conv2d::<Tensor>(weight, None, [self.stride; 2], [padding; 2], [1, 1], 1);
+        // In bf16 the weights stay float32 and are rounded for each pass; their gradients are float32 again.
+        if x.kind() == self.weight.kind() {
+            convolve(&self.weight)
+        } else {
+            convolve(&self.weight.to_kind(x.kind()))
+        }
     }
 }
 
@@ -135,14 +171,16 @@ impl BatchNorm {
         }
     }
 
-    /// `[B, channels, H, W]`, shape kept. In [`Mode::Train`] the running statistics move.
+    /// `[B, channels, …]`, shape and kind kept. Parameters and statistics are float32 where `x` is bf16.
     pub(super) fn forward(&self, x: &Tensor, mode: Mode) -> Tensor {
+        let statistics = (mode != Mode::TrainAside).then_some((&self.running_mean, &self.running_variance));
+        let (mean, variance) = statistics.unzip();
         x.batch_norm(
             Some(&self.weight),
             Some(&self.bias),
-            Some(&self.running_mean),
-            Some(&self.running_variance),
-            mode == Mode::Train,
+            mean,
+            variance,
+            mode != Mode::Evaluate,
             Self::MOMENTUM,
             Self::EPSILON,
             true,
@@ -150,27 +188,13 @@ impl BatchNorm {
     }
 }
 
-/// The head: W x + b.
-#[derive(Debug)]
-pub struct Linear {
-    /// `[C, D]`.
-    pub weight: Tensor,
-    /// `[C]`.
-    pub bias: Tensor,
-}
-
-impl Linear {
-    pub(super) fn new(builder: &mut Builder<'_>, name: &str, features: i64, classes: i64) -> Linear {
-        let first = First::Normal { standard_deviation: 0.01 };
-        Linear {
-            weight: builder.parameter(format!("{name}.weight"), &[classes, features], first),
-            bias: builder.parameter(format!("{name}.bias"), &[classes], First::Constant(0.0)),
-        }
-    }
-
-    /// Features `[N, D]` → logits `[N, C]`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+/// A source of copies of `tensors`, in their order: without gradient and with memory of their own.
+pub(super) fn copies(tensors: &[Named]) -> impl FnMut(&Slot) -> Tensor {
+    let mut tensors = tensors.iter();
+    move |slot| {
+        let named = tensors.next().expect("one architecture has one list of tensors");
+        assert_eq!(named.name, slot.name, "one architecture has one list of tensors");
+        channels_last(&named.tensor.detach().copy())
     }
 }
 

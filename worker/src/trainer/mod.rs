@@ -13,24 +13,33 @@
 //! both kinds of device like best.
 
 pub mod augment;
+pub mod checkpoint;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod evaluate;
+pub mod head;
+pub mod inputs;
 pub mod loss;
 pub mod mask;
 pub mod model;
+pub mod native;
 pub mod optimizer;
+pub mod probe;
 pub mod random;
 pub mod rankme;
 pub mod record;
 pub mod reference;
 pub mod serve;
+pub mod shadow;
 pub mod state;
+pub mod stop;
 pub mod train;
 
 mod layers;
 
 pub use error::TrainError;
-pub use serve::{Trainer, serve};
+pub use serve::{JobEnd, Setup, Trainer, serve};
 pub use state::State;
-pub use train::{Job, train};
+pub use stop::Stop;
+pub use train::{Ended, Job, Observer, train};

@@ -2,36 +2,42 @@
 
 use tch::Tensor;
 
-/// What a step is made with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
+use super::native::{Sgd, fused_sgd};
+
+/// Parameters that share a learning rate.
+#[derive(Debug)]
+pub struct Group<'a> {
+    pub parameters: Vec<&'a Tensor>,
     pub lr: f64,
-    pub momentum: f64,
-    /// On every parameter.
-    pub weight_decay: f64,
 }
 
-/// One velocity per parameter, in the parameters' order.
+/// One velocity per parameter, in the groups' order.
 #[derive(Debug, Default)]
 pub struct Momentum {
     pub velocities: Vec<Tensor>,
 }
 
 impl Momentum {
-    /// v ← μ v + (∇L + δ w), w ← w − η v for each of `parameters`, in place, with η, μ, δ of `rates`.
+    /// v ← μ v + (∇L + δ w), w ← w − η v for each parameter, in place, with η the group's rate, μ `momentum` and δ
+    /// `weight_decay`.
     ///
     /// A parameter beyond those of the last step begins with velocity 0, which gives what PyTorch's first step gives.
-    pub fn step(&mut self, loss: &Tensor, parameters: &[&Tensor], rates: Rates) {
-        let gradients = Tensor::run_backward(&[loss], parameters, false, false);
+    pub fn step(&mut self, loss: &Tensor, groups: &[Group<'_>], momentum: f64, weight_decay: f64) {
+        let parameters: Vec<&Tensor> =
+            groups.iter().flat_map(|group| group.parameters.iter().copied()).collect();
+        let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
         let _guard = tch::no_grad_guard();
         let new = parameters.iter().skip(self.velocities.len()).map(|parameter| parameter.zeros_like());
         self.velocities.extend(new);
-        for ((parameter, gradient), velocity) in parameters.iter().zip(gradients).zip(&mut self.velocities) {
-            // The alias is the parameter itself: tch's in-place operations want a handle of their own.
-            let mut parameter = parameter.shallow_clone();
-            let decayed = gradient.g_add(&(&parameter * rates.weight_decay));
-            let _ = velocity.g_mul_scalar_(rates.momentum).g_add_(&decayed);
-            let _ = parameter.g_sub_(&(&*velocity * rates.lr));
+        let mut first = 0;
+        for group in groups {
+            let these = first..first + group.parameters.len();
+            first = these.end;
+            if these.is_empty() {
+                continue;
+            }
+            let (gradients, velocities) = (&gradients[these.clone()], &self.velocities[these]);
+            fused_sgd(&group.parameters, gradients, velocities, Sgd { lr: group.lr, momentum, weight_decay });
         }
     }
 }
@@ -43,12 +49,12 @@ mod tests {
     #[test]
     fn two_steps_follow_the_formula() {
         let w = Tensor::from(2.0).set_requires_grad(true);
-        let rates = Rates { lr: 0.1, momentum: 0.9, weight_decay: 0.5 };
         let mut momentum = Momentum::default();
+        let group = || Group { parameters: vec![&w], lr: 0.1 };
         // L = w², ∇L = 2w. v = 2·2 + 0.5·2 = 5, w = 2 − 0.5 = 1.5; v = 0.9·5 + 2.5·1.5 = 8.25, w = 0.675.
-        momentum.step(&w.square(), &[&w], rates);
+        momentum.step(&w.square(), &[group()], 0.9, 0.5);
         assert!((w.double_value(&[]) - 1.5).abs() < 1e-12);
-        momentum.step(&w.square(), &[&w], rates);
+        momentum.step(&w.square(), &[group()], 0.9, 0.5);
         assert!((w.double_value(&[]) - 0.675).abs() < 1e-12);
     }
 
@@ -56,10 +62,10 @@ mod tests {
     fn a_parameter_that_joins_later_leaves_the_others_momentum() {
         let (w, token) =
             (Tensor::from(2.0).set_requires_grad(true), Tensor::from(1.0).set_requires_grad(true));
-        let rates = Rates { lr: 0.1, momentum: 0.9, weight_decay: 0.0 };
         let mut momentum = Momentum::default();
-        momentum.step(&w.square(), &[&w], rates);
-        momentum.step(&(w.square() + token.square()), &[&w, &token], rates);
+        let group = |parameters| Group { parameters, lr: 0.1 };
+        momentum.step(&w.square(), &[group(vec![&w])], 0.9, 0.0);
+        momentum.step(&(w.square() + token.square()), &[group(vec![&w]), group(vec![&token])], 0.9, 0.0);
         // v = 4, w = 1.6; v = 3.6 + 3.2 = 6.8, w = 0.92. The token: v = 2, 1 − 0.2 = 0.8.
         assert!((w.double_value(&[]) - 0.92).abs() < 1e-12);
         assert!((token.double_value(&[]) - 0.8).abs() < 1e-12);

@@ -18,6 +18,10 @@ pub enum Purpose {
     Flip = 4,
     /// Which channels are masked.
     Mask = 5,
+    /// What is dropped in the head.
+    Dropout = 6,
+    /// First weights of linear probes, by epoch; the step is the parameter's place.
+    Probe = 7,
 }
 
 /// The stream that belongs to one purpose at one step of one epoch.
@@ -79,6 +83,21 @@ impl Stream {
                 return whole;
             }
         }
+    }
+
+    /// The stream that begins `section` × 2²⁶ words after this one's beginning: parts of one step that may be drawn in any
+    /// order, or not at all, without moving each other.
+    #[must_use]
+    pub fn section(mut self, section: u32) -> Stream {
+        assert!(section < 1 << 8, "a stream has 256 sections");
+        self.counter[0] = section << 24;
+        self.used = 4;
+        self
+    }
+
+    /// `count` events, each of which happens with `probability`.
+    pub fn events(&mut self, probability: f64, count: usize) -> Vec<bool> {
+        (0..count).map(|_| f64::from(self.word()) / WORDS < probability).collect()
     }
 
     /// True or false with equal chances.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use sweep::protocol::trial::TrialRecord;
-use sweep::recipe::NUMERICS_VERSION;
+use sweep::recipe::{NUMERICS_VERSION, Recipe};
 use tch::{Device, Tensor};
 
+use super::mask::Token;
 use super::state::State;
 
 /// BLAKE3 over names, shapes and bytes (row-major) of the student's parameters and buffers in order, then the token's.
@@ -13,7 +14,7 @@ use super::state::State;
 pub fn weights_hash(state: &State) -> String {
     let mut hasher = blake3::Hasher::new();
     let tensors = state.student.tensors().iter().map(|named| (named.name.as_str(), &named.tensor));
-    for (name, tensor) in tensors.chain(state.token.iter().map(|token| ("token", token))) {
+    for (name, tensor) in tensors.chain(state.token.iter().flat_map(Token::tensors)) {
         // Lengths first, so that no two lists of tensors give the same bytes.
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
         hasher.update(&(tensor.dim() as u64).to_le_bytes());
@@ -26,7 +27,7 @@ pub fn weights_hash(state: &State) -> String {
 }
 
 /// The values of `tensor` in row-major order, whatever its order in memory.
-fn bytes(tensor: &Tensor) -> Vec<u8> {
+pub(super) fn bytes(tensor: &Tensor) -> Vec<u8> {
     let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
     tensor.copy_data_u8(&mut bytes, tensor.numel());
@@ -85,8 +86,9 @@ fn detected_capability() -> &'static str {
 
 /// The record of a finished job; the wall time is the caller's.
 #[must_use]
-pub fn record(state: &State, device: Device, cpu_capability: &str) -> TrialRecord {
+pub fn record(state: &State, recipe: &Recipe, device: Device, cpu_capability: &str) -> TrialRecord {
     TrialRecord {
+        is_deterministic: !device.is_cuda() || recipe.deterministic,
         weights_hash: weights_hash(state),
         device: device_name(device),
         cpu_capability: cpu_capability.to_owned(),

@@ -1,5 +1,5 @@
 //! The trial process: requests come in as JSON lines, events go out, and what is slow to load stays (libtorch, the
-//! dataset on its device). Nothing else of a job outlives it.
+//! dataset on its device). Nothing else of a job outlives it but its checkpoints.
 
 use std::any::Any;
 use std::io::{self, BufRead, Write};
@@ -7,22 +7,38 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use sweep::protocol::trial::{TrainRequest, TrialEvent, TrialRecord, TrialRequest};
-use sweep::recipe::{self, Recipe};
-use sweep::vocabulary::Parameters;
-use tch::{Cuda, Device};
+use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRecord, TrialRequest};
+use sweep::recipe::{Recipe, Teacher};
+use sweep::vocabulary::{Metrics, Parameters};
+use tch::Device;
 
+use super::checkpoint::{self, Origin};
 use super::data::{Data, Wanted};
+use super::device;
 use super::error::TrainError;
+use super::model::ResNet;
 use super::record::record;
+use super::reference::Reference;
 use super::state::State;
-use super::train::{Job, KIND, Report, train};
+use super::stop::Stop;
+use super::train::{Ended, Job, KIND, Observer, train};
+
+/// What a trainer is told once.
+#[derive(Debug)]
+pub struct Setup {
+    /// Holds the imported datasets, a folder each.
+    pub datasets: PathBuf,
+    /// Where checkpoints are written and read; without it none are.
+    pub checkpoints: Option<PathBuf>,
+    /// As [`super::record::cpu_capability`] names it.
+    pub cpu_capability: String,
+    pub stop: Stop,
+}
 
 /// A warm trainer.
 #[derive(Debug)]
 pub struct Trainer {
-    datasets: PathBuf,
-    cpu_capability: String,
+    setup: Setup,
     loaded: Option<Loaded>,
 }
 
@@ -33,6 +49,17 @@ struct Loaded {
     device: Device,
     data: Data,
 }
+
+/// How a job ended that did not fail.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobEnd {
+    Done(TrialRecord),
+    /// It was asked to stop; the checkpoint is there if it could be written.
+    Stopped(Option<Checkpoint>),
+}
+
+/// What takes each epoch's metrics and the checkpoint after it.
+pub type Report<'a> = dyn FnMut(u32, Metrics, Option<Checkpoint>) -> Result<(), TrainError> + 'a;
 
 /// Works on requests from `input` until it ends.
 ///
@@ -45,8 +72,11 @@ struct Loaded {
 pub fn serve(trainer: &mut Trainer, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
     write_event(&mut output, &TrialEvent::Ready)?;
     for line in input.lines() {
-        let event = match answer(trainer, &line?, &mut output) {
-            Ok(record) => TrialEvent::Done { record },
+        let line = line?;
+        let stop = trainer.setup.stop.clone();
+        let event = match stop.during(|| answer(trainer, &line, &mut output)) {
+            Ok(JobEnd::Done(record)) => TrialEvent::Done { record },
+            Ok(JobEnd::Stopped(checkpoint)) => TrialEvent::Stopped { checkpoint },
             Err(TrainError::Report(error)) => return Err(error),
             Err(error) => TrialEvent::Failed { reason: error.reason(), message: error.to_string() },
         };
@@ -55,11 +85,11 @@ pub fn serve(trainer: &mut Trainer, input: impl BufRead, mut output: impl Write)
     Ok(())
 }
 
-fn answer(trainer: &mut Trainer, line: &str, output: &mut impl Write) -> Result<TrialRecord, TrainError> {
+fn answer(trainer: &mut Trainer, line: &str, output: &mut impl Write) -> Result<JobEnd, TrainError> {
     let TrialRequest::Train(request) = serde_json::from_str(line)
         .map_err(|error| TrainError::BadConfig(format!("this is no request of `sweep`: {error}")))?;
-    let mut report = |epoch, metrics| {
-        write_event(output, &TrialEvent::Report { epoch, metrics }).map_err(TrainError::Report)
+    let mut report = |epoch, metrics, checkpoint| {
+        write_event(output, &TrialEvent::Report { epoch, metrics, checkpoint }).map_err(TrainError::Report)
     };
     // tch's short forms panic where libtorch throws. Here, and only here, such a panic becomes an error again.
     match catch_unwind(AssertUnwindSafe(|| trainer.train(&request, &mut report))) {
@@ -84,46 +114,63 @@ fn write_event(output: &mut impl Write, event: &TrialEvent) -> io::Result<()> {
 }
 
 impl Trainer {
-    /// A trainer that finds datasets in the folder `datasets`.
+    /// A trainer that has loaded nothing yet.
     #[must_use]
-    pub fn new(datasets: PathBuf, cpu_capability: String) -> Trainer {
-        Trainer { datasets, cpu_capability, loaded: None }
+    pub fn new(setup: Setup) -> Trainer {
+        Trainer { setup, loaded: None }
     }
 
-    /// Trains one job from its first epoch to its last.
+    /// Trains one job from its first epoch, or from where an earlier attempt had come to, to its last.
     ///
     /// # Errors
     /// See [`TrainError`].
-    pub fn train(
-        &mut self,
-        request: &TrainRequest,
-        report: &mut Report<'_>,
-    ) -> Result<TrialRecord, TrainError> {
+    pub fn train(&mut self, request: &TrainRequest, report: &mut Report<'_>) -> Result<JobEnd, TrainError> {
         let started = Instant::now();
         let recipe = recipe_of(&request.parameters)?;
         // For every job: the number of threads decides the order of sums, whatever ran here before.
         tch::set_num_threads(i32::try_from(recipe.threads).unwrap_or(i32::MAX));
-        let device = device_of(&recipe)?;
+        let device = device::choose(&recipe)?;
         let wanted = Wanted {
             name: recipe.dataset.clone(),
             eval_sets: recipe.eval_sets.clone(),
             checksum: request.dataset_checksum.clone(),
         };
-        let cpu_capability = self.cpu_capability.clone();
+        let cpu_capability = self.setup.cpu_capability.clone();
+        let (checkpoints, stop) = (self.setup.checkpoints.clone(), self.setup.stop.clone());
         let data = self.data(wanted, device)?;
-        let state = State::fresh(&recipe, request.seed, data.classes, KIND, device)?;
+        let mut following = Following {
+            recipe: &recipe,
+            origin: Origin {
+                parameters: request.parameters.clone(),
+                seed: request.seed,
+                dataset_checksum: request.dataset_checksum.clone(),
+            },
+            last_epoch: request.last_epoch,
+            checkpoints,
+            stop,
+            report,
+        };
+        let mut state = following.first_state(request, data.classes, device)?;
+        if let Some(networks) = following.ensemble(data.classes, device)? {
+            state.reference = Some(Reference::Ensemble(networks));
+        }
         let epochs = request.first_epoch..=request.last_epoch;
         let job = Job { recipe: &recipe, seed: request.seed, epochs, data };
-        let state = train(&job, state, report)?;
-        let wall_seconds = started.elapsed().as_secs_f64();
-        Ok(TrialRecord { wall_seconds, ..record(&state, device, &cpu_capability) })
+        match train(&job, state, &mut following)? {
+            Ended::Stopped(state) => Ok(JobEnd::Stopped(following.save(&state))),
+            Ended::Done(state) => {
+                let wall_seconds = started.elapsed().as_secs_f64();
+                let record = record(&state, &recipe, device, &cpu_capability);
+                Ok(JobEnd::Done(TrialRecord { wall_seconds, ..record }))
+            }
+        }
     }
 
     /// The wanted dataset on `device`, from the last job where that had the same.
     fn data(&mut self, wanted: Wanted, device: Device) -> Result<&Data, TrainError> {
         if !self.loaded.as_ref().is_some_and(|loaded| loaded.wanted == wanted && loaded.device == device) {
             self.loaded = None; // Two datasets at once may be more than the device holds.
-            let data = Data::open(&self.datasets, &wanted, device)?;
+            let data = Data::open(&self.setup.datasets, &wanted, device)?;
             self.loaded = Some(Loaded { wanted, device, data });
         }
         Ok(&self.loaded.as_ref().expect("it was loaded above").data)
@@ -135,22 +182,73 @@ fn recipe_of(parameters: &Parameters) -> Result<Recipe, TrainError> {
     Recipe::try_from(parameters).map_err(|error| TrainError::BadConfig(error.to_string()))
 }
 
-fn device_of(recipe: &Recipe) -> Result<Device, TrainError> {
-    let device = match recipe.device {
-        recipe::Device::Auto => Device::cuda_if_available(),
-        recipe::Device::Cpu => Device::Cpu,
-        recipe::Device::Cuda if Cuda::is_available() => Device::Cuda(0),
-        recipe::Device::Cuda => {
+/// Follows one job: hands on what it reports, writes its checkpoints, and looks out for the wish to stop.
+struct Following<'a> {
+    recipe: &'a Recipe,
+    origin: Origin,
+    last_epoch: u32,
+    checkpoints: Option<PathBuf>,
+    stop: Stop,
+    report: &'a mut Report<'a>,
+}
+
+impl Following<'_> {
+    /// The state that the job goes on from. A checkpoint that can't be used costs time, not the job: the numbers are the
+    /// same from the first epoch on.
+    fn first_state(&self, request: &TrainRequest, classes: i64, device: Device) -> Result<State, TrainError> {
+        if let (Some(folder), Some(checkpoint)) = (&self.checkpoints, &request.resume) {
+            match checkpoint::load(folder, &checkpoint.hash, &self.origin, self.recipe, classes, device) {
+                Ok(state) => {
+                    tracing::info!(
+                        epoch = checkpoint.epoch,
+                        step = checkpoint.step,
+                        "goes on from a checkpoint"
+                    );
+                    return Ok(state);
+                }
+                Err(error) => tracing::warn!("starts again from the first epoch: {error}"),
+            }
+        }
+        State::fresh(self.recipe, request.seed, classes, KIND, device)
+    }
+
+    /// The networks of `teachers`, where the method has them.
+    fn ensemble(&self, classes: i64, device: Device) -> Result<Option<Vec<ResNet>>, TrainError> {
+        let Some(Teacher::Checkpoints(hashes)) = self.recipe.teacher() else { return Ok(None) };
+        let Some(folder) = &self.checkpoints else {
             return Err(TrainError::BadConfig(
-                "`device` is `cuda`, but this process sees no GPU that libtorch can use; take `auto` or `cpu`, or a \
-                 node with a GPU (`nvidia-smi` lists them)"
+                "`teachers` lie among the checkpoints, but this trainer was started without `--checkpoints`"
                     .to_owned(),
             ));
-        }
-    };
-    if device.is_cuda() {
-        // Lets cuDNN time its kernels once per shape; shapes repeat for the whole job.
-        Cuda::cudnn_set_benchmark(true);
+        };
+        let load = |hash: &String| {
+            let path = checkpoint::path_of_teacher(folder, hash);
+            checkpoint::load_network(&path, Some(hash), &self.recipe.network, classes, device)
+        };
+        hashes.iter().map(load).collect::<Result<_, _>>().map(Some)
     }
-    Ok(device)
+
+    /// Writes a checkpoint. One that can't be written is missed only if this attempt ends early, so it is no failure.
+    fn save(&self, state: &State) -> Option<Checkpoint> {
+        let folder = self.checkpoints.as_ref()?;
+        match checkpoint::save(folder, state, &self.origin) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                tracing::warn!("goes on without a checkpoint: {error}");
+                None
+            }
+        }
+    }
+}
+
+impl Observer for Following<'_> {
+    fn stops(&self) -> bool {
+        self.stop.is_wanted()
+    }
+
+    fn report(&mut self, state: &State, metrics: Metrics) -> Result<(), TrainError> {
+        let is_due = self.recipe.writes_checkpoint_after(state.epoch) || state.epoch == self.last_epoch;
+        let checkpoint = if is_due { self.save(state) } else { None };
+        (self.report)(state.epoch, metrics, checkpoint)
+    }
 }

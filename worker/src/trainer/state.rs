@@ -1,13 +1,16 @@
-use sweep::recipe::{MaskMode, Method, Recipe};
+use sweep::recipe::{Averaging, Method, OptimizerAtStart, Recipe, Teacher, TeacherEvent, TeacherUpdate};
 use tch::{Device, Kind, Tensor};
 
 use super::error::TrainError;
-use super::loss;
-use super::mask::Mask;
+use super::head::{Dropping, HeadMode, Pass};
+use super::loss::{self, Side};
+use super::mask::{Mask, Token};
 use super::model::{Architecture, ResNet};
-use super::optimizer::{Momentum, Rates};
+use super::optimizer::{Group, Momentum};
+use super::probe::{Probe, ProbeRates};
 use super::random::Step;
 use super::reference::Reference;
+use super::shadow::Shadow;
 
 /// All that training changes: what a checkpoint has to hold.
 #[derive(Debug)]
@@ -16,11 +19,66 @@ pub struct State {
     pub momentum: Momentum,
     /// From the method's start on.
     pub reference: Option<Reference>,
-    /// Scalar that stands in the places of removed channels; from the method's start on, for `mask` only. It has a
-    /// gradient where its mode trains it.
-    pub token: Option<Tensor>,
+    /// How often an averaged reference was updated.
+    pub reference_updates: u32,
+    /// What stands in the places of removed channels; from the method's start on, for `mask` only.
+    pub token: Option<Token>,
+    /// The average of the student that is evaluated, from the epoch on in which it is first updated.
+    pub shadow: Option<Shadow>,
     /// Epochs completed.
     pub epoch: u32,
+    /// What is there only between an epoch's first step and its end.
+    pub within: Option<Within>,
+}
+
+/// An epoch under way.
+#[derive(Debug, Default)]
+pub struct Within {
+    /// Steps completed.
+    pub step: u32,
+    /// For each of them total, cross entropy and (from the method's start on) auxiliary loss, f64 `[2 or 3]`.
+    pub losses: Vec<Tensor>,
+    /// Features of the last full batch, `[at most 128, D]`.
+    pub last_full_batch: Option<Tensor>,
+    pub probes: Vec<Probe>,
+}
+
+/// What one step made of its images.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    pub at: Step,
+    /// `[N, 3, H, W]`.
+    pub images: &'a Tensor,
+    /// `[N, D]`.
+    pub features: &'a Tensor,
+    /// `[N, C]`.
+    pub logits: &'a Tensor,
+}
+
+/// What the optimizer works with during one epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// The schedule's.
+    pub lr: f64,
+    pub head_lr: f64,
+    pub backbone_lr: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+}
+
+impl Rates {
+    #[must_use]
+    pub fn of(recipe: &Recipe, epoch: u32) -> Rates {
+        let lr = recipe.learning_rate(epoch);
+        let Recipe { momentum, weight_decay, head_lr_mult, backbone_lr_mult, .. } = *recipe;
+        Rates { lr, head_lr: lr * head_lr_mult, backbone_lr: lr * backbone_lr_mult, momentum, weight_decay }
+    }
+
+    /// Those of a linear probe.
+    #[must_use]
+    pub fn probe(&self) -> ProbeRates {
+        ProbeRates { lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay }
+    }
 }
 
 impl State {
@@ -35,54 +93,112 @@ impl State {
         kind: Kind,
         device: Device,
     ) -> Result<State, TrainError> {
-        let architecture = Architecture::new(recipe.depth, recipe.width, classes)?;
-        let student = ResNet::draw(architecture, seed, kind, device);
-        Ok(State { student, momentum: Momentum::default(), reference: None, token: None, epoch: 0 })
+        let architecture = Architecture::new(recipe.network.clone(), classes)?;
+        Ok(State::of(ResNet::draw(architecture, seed, kind, device)))
     }
 
-    /// The teacher event: the reference becomes the student as it is now. The first one starts the method, and with it
-    /// the token; later ones leave the token as it was trained.
-    pub fn take_reference(&mut self, method: &Method) {
-        self.reference = Some(Reference::take(&self.student));
-        if let (Method::Mask(_, masking), None) = (method, &self.token) {
-            let like = &self.student.head.weight;
-            let token = Tensor::zeros([0; 0], (like.kind(), like.device()));
-            self.token = Some(token.set_requires_grad(masking.mode == MaskMode::TrainedScalar));
+    /// `student` before the first epoch.
+    #[must_use]
+    pub fn of(student: ResNet) -> State {
+        State {
+            student,
+            momentum: Momentum::default(),
+            reference: None,
+            reference_updates: 0,
+            token: None,
+            shadow: None,
+            epoch: 0,
+            within: None,
         }
     }
 
-    /// The auxiliary loss of one step, a scalar; `None` before the method's start.
-    ///
-    /// `images` `[N, 3, H, W]`; `features` `[N, D]` and `logits` `[N, C]` are what the student makes of them.
+    /// Does what belongs to the beginning of the epoch after the last one, and gives that epoch; one that was taken up
+    /// again has had its beginning.
+    pub fn begin_epoch(&mut self, recipe: &Recipe, seed: u64) -> Within {
+        if let Some(within) = self.within.take() {
+            return within;
+        }
+        let epoch = self.epoch + 1;
+        if let Some(event) = recipe.teacher_event_before(epoch) {
+            self.teach(&recipe.method, event);
+        }
+        if recipe.shadow_ratio_in(epoch).is_some() && self.shadow.is_none() {
+            self.shadow = Some(Shadow::new(&self.student));
+        }
+        let multipliers = if recipe.trains_probes_in(epoch) { recipe.probes.as_slice() } else { &[] };
+        Within { probes: Probe::fresh(multipliers, &self.student, seed, epoch), ..Within::default() }
+    }
+
+    /// The teacher event: the reference becomes the student as it is now. The first one starts the method, and with it
+    /// the token; later ones leave the token as it was trained. An ensemble is there already.
+    pub fn teach(&mut self, method: &Method, event: TeacherEvent) {
+        let (Method::Kd(distillation) | Method::Mask(distillation, _)) = method else {
+            return;
+        };
+        if let Teacher::Student(teaching) = &distillation.teacher {
+            self.reference = Some(Reference::take(&self.student, teaching.scope));
+            if event == TeacherEvent::Start && teaching.optimizer_at_start == OptimizerAtStart::Reset {
+                self.momentum = Momentum::default();
+            }
+        }
+        if let (Method::Mask(_, masking), TeacherEvent::Start) = (method, event) {
+            self.token = Some(Token::zeros_for(masking, &self.student));
+        }
+    }
+
+    /// The auxiliary loss of one step, a scalar; `None` before the method's start. `masks`: one for each of `mask_multi`.
     #[must_use]
-    pub fn auxiliary_loss(
-        &self,
-        method: &Method,
-        at: Step,
-        images: &Tensor,
-        features: &Tensor,
-        logits: &Tensor,
-    ) -> Option<Tensor> {
+    pub fn auxiliary_loss(&self, method: &Method, forward: &Forward<'_>, masks: &[Mask]) -> Option<Tensor> {
         let reference = self.reference.as_ref()?;
+        let Forward { at, images, features, logits } = *forward;
         match method {
             Method::Ce => None,
-            Method::Kd(kd) => Some(loss::pairwise(kd.loss, logits, &reference.logits(images))),
+            Method::Kd(kd) => Some(loss::pairwise(kd.loss, logits, &reference.logits(images, features, at))),
             Method::Mask(kd, masking) => {
                 let token = self.token.as_ref().expect("the token is there from the method's start on");
-                let (samples, width) = features.size2().expect("features of each sample");
-                let mask = Mask::draw(at, samples, width, masking.ratio, features.device());
-                let target = reference.logits(images); // [N, C]
-                let head = &self.student.head;
-                Some(loss::masked(kd.loss, masking.inverse, head, features, &target, &mask, token))
+                let target = reference.logits(images, features, at); // [N, C]
+                let head = |features: &Tensor, side| {
+                    let pass = if side == Side::Masked { Pass::Masked } else { Pass::Inverse };
+                    self.student.head.forward(features, HeadMode::TrainAside(Dropping { at, pass }))
+                };
+                let inverse = masking.mode.inverse();
+                Some(loss::masked(kd.loss, inverse, &head, features, &target, masks, token))
             }
         }
     }
 
     /// One step of the optimizer down the gradient of `loss`, a scalar.
     pub fn descend(&mut self, loss: &Tensor, rates: Rates) {
-        let trained_token = self.token.as_ref().filter(|token| token.requires_grad());
-        let parameters: Vec<&Tensor> =
-            self.student.parameters().map(|named| &named.tensor).chain(trained_token).collect();
-        self.momentum.step(loss, &parameters, rates);
+        let (backbone, head) = self.student.trained();
+        let groups = [
+            Group { parameters: backbone, lr: rates.backbone_lr },
+            Group { parameters: head, lr: rates.head_lr },
+            Group { parameters: self.token.iter().filter_map(Token::trained).collect(), lr: rates.lr },
+        ];
+        self.momentum.step(loss, &groups, rates.momentum, rates.weight_decay);
+    }
+
+    /// What follows each step of the optimizer in `epoch`: averages move towards the student.
+    pub fn average(&mut self, recipe: &Recipe, epoch: u32) {
+        if let (Some(averaging), Some(reference)) = (averaging(&recipe.method), &mut self.reference) {
+            reference.average(&self.student, averaging, self.reference_updates);
+            self.reference_updates += 1;
+        }
+        if let (Some(ratio), Some(shadow)) = (recipe.shadow_ratio_in(epoch), &mut self.shadow) {
+            shadow.update(&self.student, ratio);
+        }
+    }
+}
+
+/// How the method's reference is averaged; `None` where it isn't.
+#[must_use]
+pub fn averaging(method: &Method) -> Option<Averaging> {
+    let (Method::Kd(distillation) | Method::Mask(distillation, _)) = method else { return None };
+    match &distillation.teacher {
+        Teacher::Student(teaching) => match teaching.update {
+            TeacherUpdate::Average(averaging) => Some(averaging),
+            TeacherUpdate::Replace => None,
+        },
+        Teacher::Checkpoints(_) => None,
     }
 }

@@ -1,25 +1,29 @@
 //! The training loop. Methods differ by values and by the loss that the state computes, never by a loop.
 
 use std::ops::RangeInclusive;
+use std::thread;
 use std::time::Instant;
 
-use sweep::recipe::{Method, Recipe};
+use sweep::recipe::{Method, Precision, Recipe, Teacher};
 use sweep::vocabulary::Metrics;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-use super::augment::draw_views;
-use super::data::{Data, Images};
+use super::data::Data;
+use super::device::compute_kind;
 use super::error::TrainError;
-use super::evaluate::evaluate;
+use super::evaluate::Evaluation;
+use super::head::{Dropping, HeadMode, Pass};
+use super::inputs::{Epoch, Input, draw_ahead};
 use super::loss;
 use super::model::Mode;
-use super::optimizer::Rates;
-use super::random::{Purpose, Step, draw};
-use super::rankme::{rankme, rankme_of_unit_rows};
-use super::state::State;
+use super::rankme::rankme_of_unit_rows;
+use super::reference::Reference;
+use super::state::{Forward, Rates, State, Within};
 
-/// The numbers that trials are trained in.
+/// The numbers that weights, features and losses are; `precision` decides what lies between images and features.
 pub const KIND: Kind = Kind::Float;
+/// Rows of a batch that `rankme_batch` looks at.
+const RANKME_ROWS: i64 = 128;
 
 /// A run of epochs of one trial.
 #[derive(Debug)]
@@ -31,54 +35,124 @@ pub struct Job<'a> {
     pub data: &'a Data,
 }
 
-/// What takes each epoch's metrics.
-pub type Report<'a> = dyn FnMut(u32, Metrics) -> Result<(), TrainError> + 'a;
+/// Who follows a training.
+pub trait Observer {
+    /// Whether to stop at the next step's boundary; asked after every step and before every batch of an evaluation.
+    fn stops(&self) -> bool;
 
-/// Trains the epochs of `job` from `state` on and reports each of them.
+    /// `state.epoch` is complete, with these metrics.
+    ///
+    /// # Errors
+    /// Ends the training.
+    fn report(&mut self, state: &State, metrics: Metrics) -> Result<(), TrainError>;
+}
+
+/// How a training ended, unless it failed.
+#[derive(Debug)]
+pub enum Ended {
+    /// All epochs are complete.
+    Done(State),
+    /// The observer asked for it; the state goes on exactly.
+    Stopped(State),
+}
+
+/// Trains the epochs of `job` that `state` has not seen yet, and reports each of them.
 ///
 /// # Errors
-/// [`TrainError::BadConfig`] before the first step, [`TrainError::NotFinite`] at the end of the epoch in which a loss
-/// or a feature stopped being a number, and what `report` answers.
-pub fn train(job: &Job<'_>, mut state: State, report: &mut Report<'_>) -> Result<State, TrainError> {
+/// [`TrainError::BadConfig`] before the first step, [`TrainError::NotFinite`] for a loss or a feature that is no number
+/// (on a GPU at the end of its epoch), and what the observer answers.
+pub fn train(job: &Job<'_>, mut state: State, observer: &mut dyn Observer) -> Result<Ended, TrainError> {
     check(job, &state)?;
-    let (recipe, images) = (job.recipe, &job.data.train);
-    let batch_size = recipe.batch_size as usize;
-    for epoch in job.epochs.clone() {
-        let started = Instant::now();
-        if recipe.takes_reference_before(epoch) {
-            state.take_reference(&recipe.method);
-        }
-        let Recipe { momentum, weight_decay, .. } = *recipe;
-        let rates = Rates { lr: recipe.learning_rate(epoch), momentum, weight_decay };
-        let mut sums = Sums::new(job.data.device());
-        let mut last_full_batch = None;
-        for (step, samples) in (0..).zip(shuffled(images, job.seed, epoch).chunks(batch_size)) {
-            let at = Step { seed: job.seed, epoch, step };
-            let batch = images.batch(samples, &draw_views(at, samples.len()), KIND);
-            let features = state.student.features(&batch.images, Mode::Train); // [B, D]
-            let logits = state.student.head.forward(&features); // [B, C]
-            let ce = loss::ce(&logits, &batch.labels); // []
-            let aux = state.auxiliary_loss(&recipe.method, at, &batch.images, &features, &logits); // []
-            let total = total_loss(&recipe.method, &ce, aux.as_ref()); // []
-            state.descend(&total, rates);
-            sums.add(samples.len(), &total, &ce, aux.as_ref());
-            if samples.len() == batch_size {
-                last_full_batch = Some(features.detach());
+    let recipe = job.recipe;
+    while state.epoch < *job.epochs.end() {
+        let (started, epoch) = (Instant::now(), state.epoch + 1);
+        let rates = Rates::of(recipe, epoch);
+        let mut within = state.begin_epoch(recipe, job.seed);
+        let inputs = inputs_of(job, &state, &within);
+        let is_stopped = thread::scope(|scope| {
+            for input in draw_ahead(scope, inputs) {
+                step(job, &mut state, &mut within, &input, rates)?;
+                if observer.stops() {
+                    return Ok(true);
+                }
             }
+            Ok::<_, TrainError>(false)
+        })?;
+        if is_stopped {
+            state.within = Some(within);
+            return Ok(Ended::Stopped(state));
         }
-        state.epoch = epoch;
-        let mut metrics = sums.means(images.count, epoch)?;
+        let mut metrics = means(job, &within, epoch)?;
         metrics.insert("lr".to_owned(), rates.lr);
-        metrics.insert("images_per_second".to_owned(), per_second(images.count, started));
+        metrics.insert("images_per_second".to_owned(), per_second(inputs.images_left(), started));
         if recipe.evaluates_after(epoch) {
-            metrics.extend(evaluations(job.data, &state)?);
-            let rank = last_full_batch.as_ref().and_then(rankme_of_unit_rows);
+            let stops = || observer.stops();
+            let evaluation =
+                Evaluation { recipe, data: job.data, state: &state, within: &within, stops: &stops };
+            let Ok(found) = evaluation.run()? else {
+                state.within = Some(within);
+                return Ok(Ended::Stopped(state));
+            };
+            metrics.extend(found);
+            let rank = within.last_full_batch.as_ref().and_then(rankme_of_unit_rows);
             metrics.extend(rank.map(|rank| ("rankme_batch".to_owned(), rank)));
         }
         metrics.insert("seconds".to_owned(), started.elapsed().as_secs_f64());
-        report(epoch, metrics)?;
+        state.epoch = epoch;
+        observer.report(&state, metrics)?;
     }
-    Ok(state)
+    Ok(Ended::Done(state))
+}
+
+/// One step: forward, losses, backward, optimizer, averages, probes.
+fn step(
+    job: &Job<'_>,
+    state: &mut State,
+    within: &mut Within,
+    input: &Input,
+    rates: Rates,
+) -> Result<(), TrainError> {
+    let (recipe, at) = (job.recipe, input.at);
+    let batch = job.data.train.batch(&input.samples, &input.views, compute_kind(recipe.precision));
+    let features = state.student.features(&batch.images, Mode::Train); // [B, D]
+    let pass = HeadMode::Train(Dropping { at, pass: Pass::Features });
+    let logits = state.student.head.forward(&features, pass); // [B, C]
+    let ce = loss::ce(&logits, &batch.labels); // []
+    let forward = Forward { at, images: &batch.images, features: &features, logits: &logits };
+    let masks = input.masks_on(recipe, features.size()[1], features.device());
+    let aux = state.auxiliary_loss(&recipe.method, &forward, &masks); // []
+    let total = total_loss(&recipe.method, &ce, aux.as_ref()); // []
+    state.descend(&total, rates);
+    state.average(recipe, at.epoch);
+    let features = features.detach();
+    for probe in &mut within.probes {
+        probe.step(&features, &batch.labels, rates.probe());
+    }
+    if input.samples.len() == recipe.batch_size as usize {
+        within.last_full_batch = Some(features.narrow(0, 0, features.size()[0].min(RANKME_ROWS)));
+    }
+    let losses: Vec<Tensor> = [Some(total), Some(ce), aux].into_iter().flatten().collect();
+    let losses = Tensor::stack(&losses, 0).detach().to_kind(Kind::Double); // [2 or 3]
+    // A GPU would be waited for here; its losses are looked at after the epoch.
+    if !losses.device().is_cuda() && losses.isfinite().all().int64_value(&[]) == 0 {
+        return Err(TrainError::NotFinite { what: "training loss", epoch: at.epoch, step: Some(at.step) });
+    }
+    within.losses.push(losses);
+    within.step = at.step + 1;
+    Ok(())
+}
+
+fn inputs_of(job: &Job<'_>, state: &State, within: &Within) -> Epoch {
+    let width = state.student.architecture().widths().features;
+    let width = usize::try_from(width).expect("a width is a count");
+    Epoch {
+        seed: job.seed,
+        number: state.epoch + 1,
+        images: u32::try_from(job.data.train.count).expect("four billion images don't fit into memory"),
+        batch_size: job.recipe.batch_size as usize,
+        first_step: within.step,
+        masking: Epoch::masking_of(job.recipe, state.token.is_some()).map(|masking| (masking, width)),
+    }
 }
 
 /// Refuses what would fail or mean nothing later on.
@@ -86,16 +160,16 @@ fn check(job: &Job<'_>, state: &State) -> Result<(), TrainError> {
     let (recipe, images) = (job.recipe, &job.data.train);
     let (first, last) = (*job.epochs.start(), *job.epochs.end());
     let refuse = |message: String| Err(TrainError::BadConfig(message));
-    if first != state.epoch + 1 {
-        return refuse(format!(
-            "the job starts at epoch {first}, but the state is that after {}",
-            state.epoch
-        ));
-    }
     if last < first || last > recipe.epochs {
         return refuse(format!(
             "the job ends at epoch {last}; that is not within {first} to {}",
             recipe.epochs
+        ));
+    }
+    if state.epoch + 1 < first || state.epoch > last {
+        return refuse(format!(
+            "the job has the epochs {first} to {last}, but the state is that after {}",
+            state.epoch
         ));
     }
     let batch_size = recipe.batch_size as usize;
@@ -106,22 +180,33 @@ fn check(job: &Job<'_>, state: &State) -> Result<(), TrainError> {
             recipe.dataset
         ));
     }
-    // The last stage sees each image at an eighth of its sides, rounded up.
     let is_last_batch_single = images.count % batch_size == 1 || batch_size == 1;
     let (height, width) = images.sides();
-    if is_last_batch_single && height <= 8 && width <= 8 {
+    let has_norm_in_head = recipe.network.head.batch_norm && !recipe.network.head.hidden.is_empty();
+    let has_one_place = state.student.architecture().last_sides((height, width)) == (1, 1);
+    if is_last_batch_single && (has_one_place || has_norm_in_head) {
         return refuse(format!(
-            "`batch_size: {batch_size}` leaves one image in the last batch, and images of {height}×{width} have one \
-             place in the last stage: batch norm needs more than one value"
+            "`batch_size: {batch_size}` leaves one image in the last batch, and batch norm needs more than one value \
+             (images of {height}×{width} have one place in the last stage, or `head_bn` is on)"
         ));
     }
+    // Seen with libtorch 2.11: the weights' gradient of a strided 3×3 convolution of such maps holds what happened to be in
+    // memory.
+    let width_before_last = state.student.architecture().sides_before_last((height, width)).1;
+    let is_on_cpu = !job.data.device().is_cuda();
+    if recipe.precision == Precision::Bf16 && is_on_cpu && width_before_last == 1 {
+        return refuse(format!(
+            "`precision` is `bf16`, but images of {height}×{width} are one pixel wide before the last stage, and there \
+             libtorch's bf16 gradients on a CPU are not the same twice; take `fp32`, a smaller `stem` or larger images"
+        ));
+    }
+    let (Method::Kd(distillation) | Method::Mask(distillation, _)) = &recipe.method else { return Ok(()) };
+    let has_ensemble =
+        matches!(&state.reference, Some(Reference::Ensemble(networks)) if !networks.is_empty());
+    if matches!(distillation.teacher, Teacher::Checkpoints(_)) && !has_ensemble {
+        return refuse("`teacher` is `checkpoint`, but there is no network in `teachers`".to_owned());
+    }
     Ok(())
-}
-
-/// The numbers of all training images in the order of `epoch`.
-fn shuffled(images: &Images, seed: u64, epoch: u32) -> Vec<i64> {
-    let count = u32::try_from(images.count).expect("four billion images don't fit into memory");
-    draw(seed, Purpose::Shuffle, epoch, 0).permutation(count)
 }
 
 /// CE before the method's start, `ce_weight` · CE + λ · auxiliary from then on.
@@ -132,60 +217,25 @@ pub fn total_loss(method: &Method, ce: &Tensor, aux: Option<&Tensor>) -> Tensor 
     }
 }
 
-/// Losses of an epoch, summed over images on the device: reading them earlier would make every step wait for it.
-struct Sums {
-    total: Tensor,
-    ce: Tensor,
-    aux: Option<Tensor>,
-}
-
-impl Sums {
-    fn new(device: Device) -> Sums {
-        let zero = || Tensor::zeros([0; 0], (Kind::Double, device));
-        Sums { total: zero(), ce: zero(), aux: None }
-    }
-
-    fn add(&mut self, images: usize, total: &Tensor, ce: &Tensor, aux: Option<&Tensor>) {
-        #[expect(clippy::cast_precision_loss, reason = "batches are far below 2⁵³")]
-        let weighted = |loss: &Tensor| loss.detach().to_kind(Kind::Double) * images as f64;
-        self.total += weighted(total);
-        self.ce += weighted(ce);
-        if let Some(aux) = aux.map(weighted) {
-            self.aux = Some(self.aux.take().map_or(aux.shallow_clone(), |sum| sum + aux));
+/// Means of an epoch's losses over its images; waits for the device.
+fn means(job: &Job<'_>, within: &Within, epoch: u32) -> Result<Metrics, TrainError> {
+    const NAMES: [&str; 3] = ["train_loss", "ce_loss", "aux_loss"];
+    let losses = Tensor::stack(&within.losses, 0); // [steps, 2 or 3]
+    let columns = usize::try_from(losses.size()[1]).expect("a count");
+    let losses = Vec::<f64>::try_from(losses.flatten(0, -1))?;
+    let (images, batch_size) = (job.data.train.count, job.recipe.batch_size as usize);
+    let mut means = [0.0; NAMES.len()];
+    for (step, losses) in (0..).zip(losses.chunks(columns)) {
+        if losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(TrainError::NotFinite { what: "training loss", epoch, step: Some(step) });
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts of images are far below 2⁵³")]
+        let share = batch_size.min(images - step as usize * batch_size) as f64 / images as f64;
+        for (mean, loss) in means.iter_mut().zip(losses) {
+            *mean += loss * share;
         }
     }
-
-    /// Means over the `images` of `epoch`; waits for the device.
-    fn means(&self, images: usize, epoch: u32) -> Result<Metrics, TrainError> {
-        let sums =
-            [("train_loss", Some(&self.total)), ("ce_loss", Some(&self.ce)), ("aux_loss", self.aux.as_ref())];
-        let mut means = Metrics::new();
-        for (name, sum) in sums.into_iter().filter_map(|(name, sum)| Some((name, sum?))) {
-            #[expect(clippy::cast_precision_loss, reason = "counts of images are far below 2⁵³")]
-            let mean = sum.double_value(&[]) / images as f64;
-            if !mean.is_finite() {
-                return Err(TrainError::NotFinite { what: "training loss", epoch });
-            }
-            means.insert(name.to_owned(), mean);
-        }
-        Ok(means)
-    }
-}
-
-/// Accuracies on test set and extra evaluation sets, and RankMe of the test set's features.
-fn evaluations(data: &Data, state: &State) -> Result<Metrics, TrainError> {
-    let mut metrics = Metrics::new();
-    let test = evaluate(&state.student, &data.test, KIND);
-    if test.features.isfinite().all().int64_value(&[]) == 0 {
-        return Err(TrainError::NotFinite { what: "test features", epoch: state.epoch });
-    }
-    metrics.insert("top1".to_owned(), test.top1);
-    metrics.extend(test.top5.map(|top5| ("top5".to_owned(), top5)));
-    metrics.extend(rankme(&test.features).map(|rank| ("rankme".to_owned(), rank)));
-    for (name, images) in &data.extra {
-        metrics.insert(format!("{name}_top1"), evaluate(&state.student, images, KIND).top1);
-    }
-    Ok(metrics)
+    Ok(NAMES.iter().zip(means).take(columns).map(|(name, mean)| ((*name).to_owned(), mean)).collect())
 }
 
 fn per_second(images: usize, started: Instant) -> f64 {

@@ -1,16 +1,22 @@
 //! Losses, masks and RankMe, with their gradients.
 
 use serde_json::Value;
+use sweep::recipe::TeacherScope;
+use sweep_worker::trainer::head::{Head, HeadMode};
 use sweep_worker::trainer::loss;
-use sweep_worker::trainer::mask::{Mask, removed_count};
-use sweep_worker::trainer::model::Linear;
+use sweep_worker::trainer::mask::{Mask, Token, removed_count};
+use sweep_worker::trainer::random::Step;
 use sweep_worker::trainer::rankme::rankme_of_unit_rows;
+use sweep_worker::trainer::reference::Reference;
 use tch::{Kind, Tensor};
 
 use crate::fixtures::{
-    assert_close, assert_sketch, cases, integers, kinds, leaf, load, permutation, tensor, uniform,
+    assert_close, assert_sketch, cases, integers, kinds, leaf, load, numbers, permutation, tensor, uniform,
 };
-use crate::recipe::{aux_loss, inverse};
+use crate::recipe::{aux_loss, inverse, scope};
+
+/// Linear heads drop nothing, so that the step does not matter.
+const AT: Step = Step { seed: 0, epoch: 1, step: 0 };
 
 fn gradients<const N: usize>(value: &Tensor, of: [&Tensor; N]) -> [Tensor; N] {
     Tensor::run_backward(&[value], &of, false, false).try_into().unwrap()
@@ -40,61 +46,105 @@ fn pairwise_losses_and_their_gradients_agree() {
     }
 }
 
+/// The tokens of a fixture for masks that remove `removed` of `width` channels; its constant tokens have the values of the
+/// trained ones.
+fn token(fixture: &Value, mode: &str, [removed, width]: [i64; 2], kind: Kind) -> Token {
+    let tokens = &fixture["tokens"];
+    let vector = |seed: &str, length| {
+        uniform(tokens[seed].as_u64().unwrap(), &[length], (-1.0, 1.0)).to_kind(kind).set_requires_grad(true)
+    };
+    if mode.starts_with('s') {
+        return Token::Scalar(leaf(&tokens["s"], &[], kind));
+    }
+    Token::Vector { removed: vector("seed_a", removed), kept: vector("seed_a_inv", width - removed) }
+}
+
 #[test]
 fn masked_features_their_inverse_and_gradients_agree() {
     let fixture = load("masks");
     let shape = [7, 12];
-    let scalar_modes = cases(&fixture).iter().filter(|case| case["mode"].as_str().unwrap().starts_with('s'));
     let mut compared = 0;
     for ((kind, tolerance), case) in
-        scalar_modes.flat_map(|case| kinds(1e-9, 1e-5).into_iter().map(move |k| (k, case)))
+        cases(&fixture).iter().flat_map(|case| kinds(1e-9, 1e-5).into_iter().map(move |k| (k, case)))
     {
         let removed = removed_count(12, case["ratio"].as_f64().unwrap());
         assert_eq!(removed, case["removed"].as_i64().unwrap());
         let mask = Mask::from_permutation(&integers(&fixture["perm"]).view(shape), removed);
-        let (x, token) = (leaf(&fixture["x"], &shape, kind), leaf(&fixture["tokens"]["s"], &[], kind));
+        let mode = case["mode"].as_str().unwrap();
+        let (x, token) = (leaf(&fixture["x"], &shape, kind), token(&fixture, mode, [removed, 12], kind));
         let (masked, inverse) = (mask.masked(&x, &token), mask.inverse(&x, &token));
-        assert_close("masked", &masked, &case["masked"], tolerance);
-        assert_close("inverse", &inverse, &case["inverse"], tolerance);
+        let what = |part: &str| format!("{part} of {mode} at {} in {kind:?}", case["ratio"]);
+        assert_close(&what("masked"), &masked, &case["masked"], tolerance);
+        assert_close(&what("inverse"), &inverse, &case["inverse"], tolerance);
 
         let weights = |seed| uniform(seed, &shape, (-1.0, 1.0)).to_kind(kind);
         let sum = (masked * weights(22) + inverse * weights(23)).sum(kind);
-        let [of_x, of_token] = gradients(&sum, [&x, &token]);
-        assert_close("gradient of the features", &of_x, &case["grad_x"], tolerance);
-        assert_close("gradient of the token", &of_token, &case["grad_tokens"]["s"], tolerance);
+        let tokens = token.tensors();
+        let of: Vec<&Tensor> = std::iter::once(&x).chain(tokens.iter().map(|(_, tensor)| *tensor)).collect();
+        let gradients = Tensor::run_backward(&[&sum], &of, false, false);
+        assert_close(&what("gradient of the features"), &gradients[0], &case["grad_x"], tolerance);
+        let names: &[&str] = if mode.starts_with('s') { &["s"] } else { &["a", "a_inv"] };
+        for (gradient, name) in gradients[1..].iter().zip(names) {
+            assert_close(&what(name), gradient, &case["grad_tokens"][name], tolerance);
+        }
         compared += 1;
     }
-    // Three spellings of modes at four ratios, in two kinds.
-    assert_eq!(compared, 24);
+    // Six spellings of modes at four ratios, in two kinds.
+    assert_eq!(compared, 48);
 }
 
-/// What a case of masked losses is made of: x, W, b, target, permutation, and width of the features.
+#[test]
+fn dropped_features_agree() {
+    let fixture = load("masks");
+    let dropout = &fixture["dropout"];
+    let seed = dropout["u_seed"].as_u64().unwrap();
+    for case in dropout["cases"].as_array().unwrap() {
+        for (kind, tolerance) in kinds(1e-9, 1e-5) {
+            let ratio = case["ratio"].as_f64().unwrap();
+            let removed = uniform(seed, &[7, 12], (0.0, 1.0)).lt(ratio);
+            let x = tensor(&fixture["x"], &[7, 12], kind);
+            let masked = Mask::dropout(removed, ratio).masked(&x, &Token::Scalar(Tensor::from(0.0)));
+            assert_close("dropped", &masked, &case["masked"], tolerance);
+        }
+    }
+}
+
+/// What a case of masked losses is made of: x, W, b, targets, permutations, and widths.
 struct Masked<'a> {
     fixture: &'a Value,
-    permutation: Tensor,
+    permutations: Vec<Tensor>,
     shape: [i64; 3],
 }
 
 impl Masked<'_> {
     fn compare(&self, case: &Value, kind: Kind, tolerance: f64) {
         let (fixture, [n, d, c]) = (self.fixture, self.shape);
-        let (x, target) =
+        let (x, given) =
             (leaf(&fixture["x"], &[n, d], kind), tensor(&fixture["teacher_logits"], &[n, c], kind));
-        let weight = leaf(&fixture["W"], &[c, d], kind);
-        let head = Linear { weight, bias: leaf(&fixture["b"], &[c], kind) };
-        let is_trained = case["mode"] == "s";
-        // The fixtures' constant tokens have the value of the trained ones.
-        let token = tensor(&fixture["tokens"]["s"], &[], kind).set_requires_grad(is_trained);
-        let mask =
-            Mask::from_permutation(&self.permutation, removed_count(d, case["ratio"].as_f64().unwrap()));
+        let (weight, bias) = (leaf(&fixture["W"], &[c, d], kind), leaf(&fixture["b"], &[c], kind));
+        let head = Head::linear(weight.shallow_clone(), bias.shallow_clone());
+        let cls_only = case.get("cls_only").unwrap_or(&Value::Null);
+        let target = match cls_only {
+            Value::Null => given,
+            _ => self.head_of_the_teacher(cls_only, kind).logits(&x, &x, AT),
+        };
+        let mode = case["mode"].as_str().unwrap();
+        let removed = removed_count(d, case["ratio"].as_f64().unwrap());
+        let token = token(fixture, mode, [removed, d], kind);
+        let count = case["multi"].as_u64().unwrap().max(1) as usize;
+        let masks: Vec<Mask> = self.permutations[..count]
+            .iter()
+            .map(|permutation| Mask::from_permutation(permutation, removed))
+            .collect();
         let loss = aux_loss(case["kind"].as_str().unwrap(), 2.0);
-        let value = loss::masked(loss, inverse(&case["inv"]), &head, &x, &target, &mask, &token);
+        let of_head = |x: &Tensor, _| head.forward(x, HeadMode::Evaluate);
+        let value = loss::masked(loss, inverse(&case["inv"]), &of_head, &x, &target, &masks, &token);
 
-        let what = format!("{} {} {} in {kind:?}", case["mode"], case["inv"], case["kind"]);
+        let what =
+            format!("{mode} {} {} {cls_only} {} in {kind:?}", case["inv"], case["kind"], case["multi"]);
         assert_close(&what, &value, &case["value"], tolerance);
-        let mut of = vec![&x, &head.weight, &head.bias];
-        of.extend(is_trained.then_some(&token));
-        let gradients = Tensor::run_backward(&[&value], &of, false, false);
+        let of = [&x, &weight, &bias, token.tensors()[0].1];
+        let gradients = gradients(&value, of);
         match case["grad_x"].is_object() {
             true => {
                 assert_sketch(&format!("{what}, x"), &gradients[0], &case["grad_x"], tolerance);
@@ -107,28 +157,28 @@ impl Masked<'_> {
             }
         }
         assert_close(&format!("{what}, b"), &gradients[2], &case["grad_b"], tolerance);
-        if let Some(expected) = case.get("grad_token") {
+        if let Some(expected) = case.get("grad_token").filter(|expected| !expected.is_null()) {
             assert_close(&format!("{what}, token"), &gradients[3], expected, tolerance);
         }
     }
-}
 
-/// One mask with a scalar token, target not from the student's features.
-fn is_in_scope(case: &&Value) -> bool {
-    ["s", "sgf"].contains(&case["mode"].as_str().unwrap())
-        && case["multi"] == 0
-        && case.get("cls_only").is_none_or(Value::is_null)
+    fn head_of_the_teacher(&self, cls_only: &Value, kind: Kind) -> Reference {
+        let [_, d, c] = self.shape;
+        let weight = tensor(&self.fixture["teacher_W"], &[c, d], kind);
+        let head = Head::linear(weight, tensor(&self.fixture["teacher_b"], &[c], kind));
+        let TeacherScope::Head(gradient) = scope(cls_only, "running") else { panic!("not the head alone") };
+        Reference::Head { head, gradient }
+    }
 }
 
 #[test]
 fn masked_losses_and_their_gradients_agree() {
     let fixture = load("masked_losses");
-    let permutation = integers(&fixture["perms"][0]).view([7, 12]);
-    let masked = Masked { fixture: &fixture, permutation, shape: [7, 12, 10] };
-    let in_scope: Vec<_> = cases(&fixture).iter().filter(is_in_scope).collect();
-    // Two modes, three inverses, five losses.
-    assert_eq!(in_scope.len(), 30);
-    for case in in_scope {
+    let permutations = fixture["perms"].as_array().unwrap();
+    let permutations = permutations.iter().map(|permutation| integers(permutation).view([7, 12])).collect();
+    let masked = Masked { fixture: &fixture, permutations, shape: [7, 12, 10] };
+    assert_eq!(cases(&fixture).len(), 120);
+    for case in cases(&fixture) {
         for (kind, tolerance) in kinds(1e-9, 1e-5) {
             masked.compare(case, kind, tolerance);
         }
@@ -138,11 +188,11 @@ fn masked_losses_and_their_gradients_agree() {
 #[test]
 fn masked_losses_agree_at_the_size_of_the_study() {
     let fixture = load("masked_losses_large");
-    let permutation = permutation(fixture["perm_seeds"][0].as_u64().unwrap(), 128, 320);
-    let masked = Masked { fixture: &fixture, permutation, shape: [128, 320, 10] };
-    let in_scope: Vec<_> = cases(&fixture).iter().filter(is_in_scope).collect();
-    assert_eq!(in_scope.len(), 2);
-    for case in in_scope {
+    let seeds = numbers(&fixture["perm_seeds"]);
+    let permutations = seeds.iter().map(|&seed| permutation(seed as u64, 128, 320)).collect();
+    let masked = Masked { fixture: &fixture, permutations, shape: [128, 320, 10] };
+    assert_eq!(cases(&fixture).len(), 5);
+    for case in cases(&fixture) {
         for (kind, tolerance) in kinds(1e-9, 1e-5) {
             masked.compare(case, kind, tolerance);
         }
@@ -152,22 +202,44 @@ fn masked_losses_agree_at_the_size_of_the_study() {
 #[test]
 fn objectives_of_the_head_and_their_gradients_agree() {
     let fixture = load("head_objectives");
-    for (kind, tolerance) in kinds(1e-9, 1e-5) {
-        for name in ["ce", "kd_base"] {
-            let case = &fixture["cases"][name];
-            let x = leaf(&fixture["x"], &[7, 12], kind);
-            let weight = leaf(&fixture["W"], &[10, 12], kind);
-            let head = Linear { weight, bias: leaf(&fixture["b"], &[10], kind) };
-            let logits = head.forward(&x);
-            let value = match name {
-                "ce" => loss::ce(&logits, &integers(&fixture["labels"])),
-                _ => loss::kd(&logits, &tensor(&fixture["teacher_logits"], &[7, 10], kind), 2.0),
-            };
-            assert_close(name, &value, &case["value"], tolerance);
-            let gradients = gradients(&value, [&x, &head.weight, &head.bias]);
-            for (gradient, field) in gradients.iter().zip(["grad_x", "grad_W", "grad_b"]) {
-                assert_close(&format!("{name}, {field}"), gradient, &case[field], tolerance);
+    for ((kind, tolerance), (name, case)) in kinds(1e-9, 1e-5)
+        .into_iter()
+        .flat_map(|k| fixture["cases"].as_object().unwrap().iter().map(move |case| (k, case)))
+    {
+        let x = leaf(&fixture["x"], &[7, 12], kind);
+        let [weight, probe_weight] = ["W", "probe_W"].map(|name| leaf(&fixture[name], &[10, 12], kind));
+        let [bias, probe_bias] = ["b", "probe_b"].map(|name| leaf(&fixture[name], &[10], kind));
+        let logits =
+            Head::linear(weight.shallow_clone(), bias.shallow_clone()).forward(&x, HeadMode::Evaluate);
+        let masked = Masked { fixture: &fixture, permutations: Vec::new(), shape: [7, 12, 10] };
+        let of_head = |kind_of_target: &str| {
+            masked.head_of_the_teacher(&kind_of_target.into(), kind).logits(&x, &x, AT)
+        };
+        let labels = integers(&fixture["labels"]);
+        let value = match name.as_str() {
+            "ce" => loss::ce(&logits, &labels),
+            "kd_base" => loss::kd(&logits, &tensor(&fixture["teacher_logits"], &[7, 10], kind), 2.0),
+            "kd_clsonly_in_graph" => loss::kd(&logits, &of_head("in_graph"), 2.0),
+            "kd_clsonly_detached" => loss::kd(&logits, &of_head("detached"), 2.0),
+            "linear_probe" => {
+                let probe = Head::linear(probe_weight.shallow_clone(), probe_bias.shallow_clone());
+                loss::ce(&probe.forward(&x.detach(), HeadMode::Evaluate), &labels)
             }
+            other => panic!("`{other}` is no objective"),
+        };
+        assert_close(name, &value, &case["value"], tolerance);
+        let of = [
+            (&x, "grad_x"),
+            (&weight, "grad_W"),
+            (&bias, "grad_b"),
+            (&probe_weight, "grad_probe_W"),
+            (&probe_bias, "grad_probe_b"),
+        ];
+        let (of, fields): (Vec<_>, Vec<_>) =
+            of.into_iter().filter(|(_, field)| !case[*field].is_null()).unzip();
+        assert!(of.len() >= 2, "{name}");
+        for (gradient, field) in Tensor::run_backward(&[&value], &of, false, false).iter().zip(fields) {
+            assert_close(&format!("{name}, {field}"), gradient, &case[field], tolerance);
         }
     }
 }

@@ -1,16 +1,18 @@
 //! The network: shapes, forward pass, gradients and running statistics.
 
 use sweep_worker::trainer::data::normalise;
+use sweep_worker::trainer::head::HeadMode;
 use sweep_worker::trainer::loss;
-use sweep_worker::trainer::model::{Architecture, Mode, ResNet, Role};
+use sweep_worker::trainer::model::{Architecture, Mode, Named, ResNet, Role};
 use sweep_worker::trainer::rankme::rankme_of_unit_rows;
 use tch::{Device, Kind, Tensor};
 
 use crate::fixtures::{assert_close, assert_digest, integers, kinds, lcg, load};
+use crate::recipe::network as shape;
 
 /// The network of base width 8 with the fixtures' weights.
 pub(crate) fn filled(seed: u64, kind: Kind) -> ResNet {
-    let network = ResNet::draw(Architecture::new(18, 8, 10).unwrap(), 0, kind, Device::Cpu);
+    let network = ResNet::draw(Architecture::new(shape(8), 10).unwrap(), 0, kind, Device::Cpu);
     let sizes: Vec<usize> = network.parameters().map(|named| named.tensor.numel()).collect();
     let stream: Vec<f64> = lcg(seed, sizes.iter().sum()).iter().map(|u| 2.0 * u - 1.0).collect();
     let mut rest = stream.as_slice();
@@ -31,12 +33,36 @@ pub(crate) fn filled(seed: u64, kind: Kind) -> ResNet {
     network
 }
 
-/// Four images of the fixtures, normalised.
+/// In which order numbers lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// As the trainer has it.
+    ChannelsLast,
+    /// As the program that made the fixtures has it.
+    RowMajor,
+}
+
+impl Layout {
+    /// Brings weights into this order; the trainer makes and copies them channels-last.
+    pub(crate) fn lay_out(self, tensors: &[Named]) {
+        if self == Layout::RowMajor {
+            for named in tensors {
+                named.tensor.shallow_clone().set_data(&named.tensor.detach().contiguous());
+            }
+        }
+    }
+
+    pub(crate) fn of_images(self, images: Tensor) -> Tensor {
+        if self == Layout::RowMajor { images.contiguous() } else { images }
+    }
+}
+
+/// Four images of the fixtures, normalised, in the trainer's layout.
 pub(crate) fn images(seed: u64, kind: Kind) -> Tensor {
     let bytes: Vec<u8> = lcg(seed, 4 * 3072).iter().map(|u| (256.0 * u).floor() as u8).collect();
-    // The trainer's memory layout.
     let bytes = Tensor::from_slice(&bytes).view([4, 3, 32, 32]).permute([0, 2, 3, 1]).contiguous();
-    normalise(&bytes.permute([0, 3, 1, 2]), kind)
+    // Rounded once, as in the program that made the fixtures.
+    normalise(&bytes.permute([0, 3, 1, 2]), Kind::Double).to_kind(kind)
 }
 
 #[test]
@@ -58,7 +84,7 @@ fn every_width_has_the_number_of_parameters_of_the_study() {
         if width > 40 {
             continue; // Eleven million weights take too long to draw without optimisation.
         }
-        let network = ResNet::draw(Architecture::new(18, width, 10).unwrap(), 0, Kind::Float, Device::Cpu);
+        let network = ResNet::draw(Architecture::new(shape(width), 10).unwrap(), 0, Kind::Float, Device::Cpu);
         let count: usize = network.parameters().map(|named| named.tensor.numel()).sum();
         assert_eq!(count as u64, expected.as_u64().unwrap(), "width {width}");
     }
@@ -71,7 +97,12 @@ fn evaluation_with_first_statistics_agrees() {
         let network = filled(1, kind);
         let features = network.features(&images(500, kind), Mode::Evaluate);
         assert_close("features", &features, &expected["eval_features"], tolerance);
-        assert_close("logits", &network.head.forward(&features), &expected["eval_logits"], tolerance);
+        assert_close(
+            "logits",
+            &network.head.forward(&features, HeadMode::Evaluate),
+            &expected["eval_logits"],
+            tolerance,
+        );
     }
 }
 
@@ -83,7 +114,7 @@ fn a_training_pass_its_gradients_and_statistics_agree() {
         let images = images(500, kind);
         assert_digest("images", &images, &expected["image_digest"], 1e-5, Some(1e-6));
         let features = network.features(&images, Mode::Train);
-        let logits = network.head.forward(&features);
+        let logits = network.head.forward(&features, HeadMode::Evaluate);
         let loss = loss::ce(&logits, &integers(&expected["labels"]));
         assert_close("features", &features, &expected["train_features"], tolerance);
         assert_close("logits", &logits, &expected["train_logits"], tolerance);

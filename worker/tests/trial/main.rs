@@ -4,5 +4,6 @@
 
 mod dataset;
 mod process;
+mod resume;
 mod training;
 mod warm;

@@ -1,12 +1,15 @@
 //! The real binary, through its pipes.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use serde_json::json;
-use sweep::protocol::trial::{TrialEvent, TrialRequest};
-use sweep::vocabulary::FailureReason;
+use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
+use sweep::vocabulary::{FailureReason, Metrics, is_volatile};
 
 use crate::dataset;
 use crate::warm::request;
@@ -19,10 +22,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(datasets: &Path) -> Process {
+    fn start(root: &Path) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sweep-trainer"))
             .arg("--datasets")
-            .arg(datasets)
+            .arg(root)
+            .arg("--checkpoints")
+            .arg(root)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -34,6 +39,15 @@ impl Process {
 
     fn write(&mut self, line: &str) {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn train(&mut self, request: &TrainRequest) {
+        self.write(&serde_json::to_string(&TrialRequest::Train(request.clone())).unwrap());
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     fn next(&mut self) -> TrialEvent {
@@ -65,7 +79,7 @@ fn a_process_answers_each_request_and_ends_with_its_input() {
     for _ in 0..2 {
         process.write(&serde_json::to_string(&train).unwrap());
         for expected in 1..=2 {
-            let TrialEvent::Report { epoch, metrics } = process.next() else { panic!("no report") };
+            let TrialEvent::Report { epoch, metrics, .. } = process.next() else { panic!("no report") };
             assert_eq!(epoch, expected);
             assert!(metrics.contains_key("dim_top1"));
         }
@@ -76,6 +90,96 @@ fn a_process_answers_each_request_and_ends_with_its_input() {
     process.input = None;
     assert_eq!(process.events.next(), None);
     assert!(process.child.wait().unwrap().success());
+}
+
+/// Reports of a job without times, and how it ended.
+fn until_the_end(process: &mut Process, reports: &mut BTreeMap<u32, Metrics>) -> TrialEvent {
+    loop {
+        match process.next() {
+            TrialEvent::Ready => {}
+            TrialEvent::Report { epoch, mut metrics, .. } => {
+                metrics.retain(|name, _| !is_volatile(name));
+                reports.insert(epoch, metrics);
+            }
+            end => return end,
+        }
+    }
+}
+
+fn long_request(root: &Path) -> TrainRequest {
+    let checksum = dataset::write(root, "tiny");
+    let changes = json!({"epochs": 8, "eval_every": 3, "teacher": "ema", "ema_ratio": 0.3, "lp": true});
+    TrainRequest { last_epoch: 8, ..request("tiny", &checksum, changes) }
+}
+
+#[test]
+fn a_job_that_is_stopped_again_and_again_ends_with_the_bits_of_an_undisturbed_one() {
+    let root = tempfile::tempdir().unwrap();
+    let request = long_request(root.path());
+    // Two at once: what else a machine does changes no bit.
+    let mut undisturbed = [Process::start(root.path()), Process::start(root.path())];
+    undisturbed.iter_mut().for_each(|process| process.train(&request));
+    let mut expected = BTreeMap::new();
+    let [first, second] = undisturbed.each_mut().map(|process| {
+        let TrialEvent::Done { record } = until_the_end(process, &mut expected) else { panic!("not done") };
+        record.weights_hash
+    });
+    assert_eq!(first, second);
+
+    let (mut reports, mut resume, mut stops) = (BTreeMap::new(), None, 0);
+    let record = loop {
+        let mut process = Process::start(root.path());
+        assert_eq!(process.next(), TrialEvent::Ready);
+        process.train(&TrainRequest { resume: resume.clone(), ..request.clone() });
+        // By then it is at some step of the next epoch, or the job is done.
+        let event = process.next();
+        if let TrialEvent::Done { record } = event {
+            break record;
+        }
+        let TrialEvent::Report { epoch, mut metrics, .. } = event else { panic!("{event:?}") };
+        metrics.retain(|name, _| !is_volatile(name));
+        reports.insert(epoch, metrics);
+        process.signal(if stops % 3 == 0 { Signal::USR1 } else { Signal::TERM });
+        match until_the_end(&mut process, &mut reports) {
+            TrialEvent::Stopped { checkpoint } => {
+                let place = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().map(|c| (c.epoch, c.step));
+                assert!(place(&checkpoint) > place(&resume), "an attempt got nowhere");
+                (resume, stops) = (checkpoint, stops + 1);
+            }
+            TrialEvent::Done { record } => break record,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(stops >= 3, "{stops}");
+    assert_eq!(record.weights_hash, first);
+    assert_eq!(reports, expected);
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_costs_time_and_not_the_job() {
+    let root = tempfile::tempdir().unwrap();
+    let request = long_request(root.path());
+    let gone = Checkpoint { hash: "0".repeat(64), epoch: 5, step: 1, size_bytes: 9 };
+    let mut process = Process::start(root.path());
+    let hashes = [None, Some(gone)].map(|resume| {
+        process.train(&TrainRequest { resume, ..request.clone() });
+        let mut reports = BTreeMap::new();
+        let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else {
+            panic!("not done")
+        };
+        assert_eq!(reports.len(), 8);
+        record.weights_hash
+    });
+    assert_eq!(hashes[0], hashes[1]);
+}
+
+#[test]
+fn a_process_without_a_job_ends_at_a_signal() {
+    let root = tempfile::tempdir().unwrap();
+    let mut process = Process::start(root.path());
+    assert_eq!(process.next(), TrialEvent::Ready);
+    process.signal(Signal::TERM);
+    assert_eq!(process.child.wait().unwrap().signal(), Some(15));
 }
 
 #[test]

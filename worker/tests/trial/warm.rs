@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use sweep::protocol::trial::{TrainRequest, TrialRecord};
 use sweep::vocabulary::FailureReason;
-use sweep_worker::trainer::{TrainError, Trainer};
+use sweep_worker::trainer::{JobEnd, Setup, Stop, TrainError, Trainer};
 
 use crate::dataset;
 
@@ -22,15 +22,24 @@ pub(crate) fn request(dataset: &str, checksum: &str, changes: serde_json::Value)
         dataset_checksum: checksum.to_owned(),
         first_epoch: 1,
         last_epoch: 2,
+        resume: None,
     }
 }
 
 fn trainer(root: &Path) -> Trainer {
-    Trainer::new(root.to_owned(), "TEST".to_owned())
+    Trainer::new(Setup {
+        datasets: root.to_owned(),
+        checkpoints: None,
+        cpu_capability: "TEST".to_owned(),
+        stop: Stop::default(),
+    })
 }
 
 fn run(trainer: &mut Trainer, request: &TrainRequest) -> Result<TrialRecord, TrainError> {
-    trainer.train(request, &mut |_, _| Ok(()))
+    match trainer.train(request, &mut |_, _, _| Ok(()))? {
+        JobEnd::Done(record) => Ok(record),
+        JobEnd::Stopped(_) => panic!("nobody asked to stop"),
+    }
 }
 
 #[test]

@@ -5,5 +5,5 @@ mod masked;
 mod pairwise;
 
 pub use ce::ce;
-pub use masked::masked;
+pub use masked::{Side, masked};
 pub use pairwise::{cosine, kd, l2, pairwise};

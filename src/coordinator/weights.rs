@@ -1,0 +1,221 @@
+//! Trained weights that a spec names as teachers: a path becomes the hash of what lies there, so that a trial's identity
+//! follows the contents, and the file is kept under that hash.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::spec::{MissingWeights, Weights};
+
+/// Where checkpoints lie under their hashes; in its folder [`NAMED`], copies of the weights that specs name.
+#[derive(Debug, Clone, Copy)]
+pub enum WeightsStore<'p> {
+    /// A spec is only checked: nothing is copied. `None` where there is no state folder yet, and so no weights.
+    Checked(Option<&'p Path>),
+    /// The sweep is about to be stored: what it names by path is copied here.
+    Kept(&'p Path),
+}
+
+/// Files here stay: a checkpoint that a spec names would otherwise be deleted when its own job needs it no more.
+const NAMED: &str = "weights";
+
+/// Finds the weights that a spec names, and remembers them.
+pub(super) struct Finder<'p> {
+    /// What relative paths start from.
+    directory: &'p Path,
+    store: WeightsStore<'p>,
+    /// Content hashes of the files that were named, by path.
+    files: RefCell<BTreeMap<PathBuf, String>>,
+}
+
+impl<'p> Finder<'p> {
+    pub(super) fn new(directory: &'p Path, store: WeightsStore<'p>) -> Finder<'p> {
+        Finder { directory, store, files: RefCell::default() }
+    }
+
+    /// The content hash of the weights that a spec names.
+    pub(super) fn find(&self, named: Weights<'_>) -> Result<String, MissingWeights> {
+        match named {
+            Weights::Hash(hash) => {
+                let (WeightsStore::Checked(Some(folder)) | WeightsStore::Kept(folder)) = self.store else {
+                    return Err(no_such_hash(hash));
+                };
+                let places = [folder.join(NAMED).join(file_name(hash)), folder.join(file_name(hash))];
+                let place =
+                    places.into_iter().find(|path| path.is_file()).ok_or_else(|| no_such_hash(hash))?;
+                self.files.borrow_mut().insert(place, hash.to_owned());
+                Ok(hash.to_owned())
+            }
+            Weights::File(name) => {
+                let path = self.directory.join(name);
+                if let Some(hash) = self.files.borrow().get(&path) {
+                    return Ok(hash.clone());
+                }
+                let hash = hash_of(&path).map_err(|error| MissingWeights {
+                    message: match error.kind() {
+                        io::ErrorKind::NotFound => format!("there are no weights `{name}`"),
+                        _ => format!("can't read the weights `{name}`: {error}"),
+                    },
+                    help: format!("relative paths start from {}", self.directory.display()),
+                })?;
+                self.files.borrow_mut().insert(path, hash.clone());
+                Ok(hash)
+            }
+        }
+    }
+
+    /// Copies the files that were found to where trial processes find them.
+    ///
+    /// # Errors
+    /// The file that can't be copied, and why.
+    pub(super) fn keep(self) -> Result<(), (PathBuf, io::Error)> {
+        let WeightsStore::Kept(folder) = self.store else { return Ok(()) };
+        for (path, hash) in self.files.into_inner() {
+            keep(&path, &hash, &folder.join(NAMED)).map_err(|error| (path, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn no_such_hash(hash: &str) -> MissingWeights {
+    MissingWeights {
+        message: format!("no weights `{hash}` among the project's artifacts"),
+        help: "name a `.safetensors` file instead, or a hash that has a file in .sweep/artifacts/".to_owned(),
+    }
+}
+
+fn file_name(hash: &str) -> String {
+    format!("{hash}.safetensors")
+}
+
+/// BLAKE3 of a file's contents.
+fn hash_of(path: &Path) -> io::Result<String> {
+    copy_hashing(path, &mut io::sink())
+}
+
+/// Written beside and renamed, so that under a hash there is always all that it stands for.
+fn keep(path: &Path, hash: &str, folder: &Path) -> io::Result<()> {
+    let kept = folder.join(file_name(hash));
+    if kept.is_file() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    if copy_hashing(path, beside.as_file_mut())? != hash {
+        return Err(io::Error::other("it changed while it was read"));
+    }
+    beside.as_file().sync_all()?;
+    beside.persist(&kept)?;
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Copies a file's contents and gives their hash.
+fn copy_hashing(path: &Path, copy: &mut impl Write) -> io::Result<String> {
+    /// Files of weights have tens of megabytes: they pass through in pieces.
+    const PIECE_BYTES: usize = 1 << 16;
+    // Opening a pipe would wait for somebody to write into it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut file = fs::File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update(&piece[..length]);
+        copy.write_all(&piece[..length])?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(problem: MissingWeights) -> String {
+        format!("{}; {}", problem.message, problem.help)
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_contents_and_kept_under_that_name() {
+        let project = tempfile::tempdir().unwrap();
+        let artifacts = project.path().join("artifacts");
+        let contents = vec![7; 200_000];
+        fs::write(project.path().join("a.safetensors"), &contents).unwrap();
+        fs::write(project.path().join("b.safetensors"), &contents).unwrap();
+        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
+        let hash = finder.find(Weights::File("a.safetensors")).unwrap();
+        assert_eq!(hash, blake3::hash(&contents).to_hex().to_string());
+        assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), hash);
+        assert!(!artifacts.exists(), "nothing is copied before the whole spec is right");
+        finder.keep().unwrap();
+        let names: Vec<_> =
+            fs::read_dir(artifacts.join(NAMED)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [file_name(&hash).as_str()]);
+        assert_eq!(fs::read(artifacts.join(NAMED).join(file_name(&hash))).unwrap(), contents);
+        // From now on the hash alone is enough.
+        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(&artifacts)));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_named_stays_when_its_job_lets_go_of_it() {
+        let artifacts = tempfile::tempdir().unwrap();
+        let hash = blake3::hash(b"state").to_hex().to_string();
+        fs::write(artifacts.path().join(file_name(&hash)), b"state").unwrap();
+        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        finder.keep().unwrap();
+        fs::remove_file(artifacts.path().join(file_name(&hash))).unwrap();
+        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        finder.keep().unwrap();
+    }
+
+    #[test]
+    fn a_check_copies_nothing() {
+        let project = tempfile::tempdir().unwrap();
+        fs::write(project.path().join("a.safetensors"), "x").unwrap();
+        for artifacts in [None, Some(project.path().join("artifacts"))] {
+            let finder = Finder::new(project.path(), WeightsStore::Checked(artifacts.as_deref()));
+            finder.find(Weights::File("a.safetensors")).unwrap();
+            finder.keep().unwrap();
+        }
+        assert!(!project.path().join("artifacts").exists());
+    }
+
+    #[test]
+    fn weights_that_are_not_there_are_named() {
+        let project = tempfile::tempdir().unwrap();
+        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(project.path())));
+        let missing = text(finder.find(Weights::File("a.safetensors")).unwrap_err());
+        assert!(missing.starts_with("there are no weights `a.safetensors`; relative paths"), "{missing}");
+        fs::create_dir(project.path().join("d.safetensors")).unwrap();
+        let folder = text(finder.find(Weights::File("d.safetensors")).unwrap_err());
+        assert!(folder.contains("it is not a file"), "{folder}");
+        let unknown = text(finder.find(Weights::Hash(&"5".repeat(64))).unwrap_err());
+        assert!(unknown.contains("no weights `5555"), "{unknown}");
+        let no_folder = Finder::new(project.path(), WeightsStore::Checked(None));
+        assert!(no_folder.find(Weights::Hash(&"5".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn a_file_that_changed_meanwhile_is_not_kept() {
+        let project = tempfile::tempdir().unwrap();
+        let artifacts = project.path().join("artifacts");
+        fs::write(project.path().join("a.safetensors"), "before").unwrap();
+        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
+        finder.find(Weights::File("a.safetensors")).unwrap();
+        fs::write(project.path().join("a.safetensors"), "after").unwrap();
+        let (path, error) = finder.keep().unwrap_err();
+        assert_eq!(
+            (path, error.to_string().as_str()),
+            (project.path().join("a.safetensors"), "it changed while it was read")
+        );
+        assert_eq!(fs::read_dir(artifacts.join(NAMED)).unwrap().count(), 0);
+    }
+}
