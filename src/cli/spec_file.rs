@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::{Prepared, StateFolder, WeightsStore, prepare};
+use crate::coordinator::{Prepared, StateFolder, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -31,12 +31,13 @@ impl SpecArgs {
     /// names has datasets of its own and checks by itself.
     pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
         let request = self.into_request(context)?;
-        if context.coordinator.is_none() {
-            let folder = StateFolder::find(&context.environment.working_directory);
-            let artifacts = folder.map(|folder| folder.artifacts());
-            prepare(&request, &context.datasets()?, WeightsStore::Checked(artifacts.as_deref()))?;
+        if context.coordinator.is_some() {
+            return Ok(CheckedSpec { request, prepared: None });
         }
-        Ok(CheckedSpec { request, prepared: None })
+        let folder = StateFolder::find(&context.environment.working_directory);
+        let artifacts = folder.map(|folder| folder.artifacts());
+        let prepared = prepare(&request, &context.datasets()?, artifacts.as_deref())?;
+        Ok(CheckedSpec { request, prepared: Some(prepared) })
     }
 
     pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
