@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::Client;
 use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
-use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse};
+use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitResponse};
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
@@ -63,10 +64,13 @@ impl Access {
         open_folder(folder, context, LEASE).await
     }
 
-    pub(super) async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CliError> {
+    pub(super) async fn submit(&self, spec: &mut CheckedSpec) -> Result<SubmitResponse, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.submit(request).await?),
-            Access::Remote(remote) => Ok(remote.client.submit(request).await?),
+            Access::Local(local) => match spec.prepared.take() {
+                Some(prepared) => Ok(local.coordinator.submit_prepared(prepared).await?),
+                None => Ok(local.coordinator.submit(&spec.request).await?),
+            },
+            Access::Remote(remote) => Ok(remote.client.submit(&spec.request).await?),
         }
     }
 

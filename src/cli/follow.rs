@@ -27,6 +27,9 @@ const MOST_MISSED_REFRESHES: u32 = 120;
 /// A worker that ends without being asked is started again this often; then something is wrong with the machine.
 const MOST_RESTARTS: u32 = 3;
 
+/// One that was at work for this long was sound: what ended it is another matter than what ended those before.
+const SOUND_WORK: Duration = Duration::from_secs(600);
+
 /// A coordinator to work for: one in this process, or one that runs elsewhere.
 pub(super) struct Session {
     access: Access,
@@ -52,9 +55,41 @@ pub(super) enum Ended {
     Orphaned,
 }
 
+/// What came of working in one session.
+pub(super) enum Turn {
+    /// The command is over, well or not.
+    Over(Result<(), CliError>),
+    /// The coordinator, in another process, has died; this command takes over.
+    Orphaned,
+}
+
+/// Works with the coordinator that runs, or as the coordinator, and takes over from one that dies meanwhile.
+pub(super) async fn work_through(
+    lease: Duration,
+    context: &Context,
+    mut work: impl AsyncFnMut(&Session) -> Result<Turn, CliError>,
+) -> Result<(), CliError> {
+    loop {
+        let session = Session::start(Access::open_or_create(context, lease).await?, context).await?;
+        let outcome = match work(&session).await {
+            Ok(Turn::Over(outcome)) => Some(outcome),
+            Ok(Turn::Orphaned) => {
+                context.output.note("the coordinator is gone; this command takes over");
+                None
+            }
+            Err(_) if session.access.has_ended().await => None,
+            Err(error) => Some(Err(error)),
+        };
+        session.stop().await;
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+    }
+}
+
 impl Session {
     /// Starts a coordinator in this process unless one runs already.
-    pub(super) async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
+    async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
         match &access {
             Access::Local(local) => {
                 let host = Host::start(local).await?;
@@ -119,7 +154,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn stop(self) {
+    async fn stop(self) {
         if let Some(host) = self.host {
             host.stop().await;
         }
@@ -227,7 +262,7 @@ impl Follower<'_> {
     ) -> Result<WorkerProcess, CliError> {
         /// The worker's exit code for arguments that it can't use; it says the same again.
         const USAGE: i32 = 2;
-        self.restarts += 1;
+        self.restarts = count_restart(self.restarts, ended.age());
         let what = format!("the worker ended unexpectedly ({status})");
         if self.restarts > MOST_RESTARTS || status.code() == Some(USAGE) {
             let tail = ended.log_tail();
@@ -237,6 +272,11 @@ impl Follower<'_> {
         self.session.bury_dead_workers().await?;
         self.start_worker()
     }
+}
+
+/// How often a worker was started again, given that the last one worked for this long.
+fn count_restart(before: u32, worked: Duration) -> u32 {
+    if worked >= SOUND_WORK { 1 } else { before + 1 }
 }
 
 async fn next(
@@ -270,5 +310,19 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_again_and_again_is_given_up_and_one_that_worked_for_a_while_is_not() {
+        let restarts =
+            |worked: Duration| (0..MOST_RESTARTS + 1).fold(0, |before, _| count_restart(before, worked));
+        assert!(restarts(Duration::from_secs(1)) > MOST_RESTARTS);
+        assert!(restarts(SOUND_WORK) <= MOST_RESTARTS);
+        assert_eq!(count_restart(MOST_RESTARTS, SOUND_WORK), 1, "counting begins anew");
     }
 }

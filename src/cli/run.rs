@@ -1,13 +1,12 @@
 use std::time::Duration;
 
-use super::access::Access;
-use super::follow::{Ended, Scope, Session, follow};
+use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::SpecArgs;
 use super::submit::describe;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
-use crate::protocol::http::{ResultsResponse, SubmitRequest, TrialState};
+use crate::protocol::http::{ResultsResponse, TrialState};
 use crate::report;
 
 /// Submit a sweep, work on it on this machine, and print its results.
@@ -31,58 +30,27 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let request = args.spec.into_checked_request(context)?;
-    let lease = Duration::from_secs(args.lease);
-    loop {
-        let session = Session::start(Access::open_or_create(context, lease).await?, context).await?;
-        let outcome = match work(&request, &session, &args.worker, args.quiet, context).await {
-            Ok(Outcome::Orphaned) => {
-                context.output.note("the coordinator is gone; this command takes over");
-                session.stop().await;
-                continue;
-            }
-            Ok(Outcome::Interrupted) => {
+    let Args { spec, json, quiet, lease, worker } = args;
+    let mut spec = spec.into_checked(context)?;
+    work_through(Duration::from_secs(lease), context, async |session| {
+        let submitted = session.access().submit(&mut spec).await?;
+        if !quiet {
+            context.output.note(&describe(&submitted));
+        }
+        let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
+        match follow(session, &scope, &worker, quiet, context).await? {
+            Ended::Orphaned => Ok(Turn::Orphaned),
+            Ended::Interrupted => {
                 context.output.note("stopped; the same command goes on from here");
-                Err(CliError::Unsuccessful)
+                Ok(Turn::Over(Err(CliError::Unsuccessful)))
             }
-            Ok(Outcome::Done(results)) => {
-                let shown = show(&results, args.json, context);
-                shown.and(session.linger(context).await)
+            Ended::Drained => {
+                let shown = show(&session.access().results(submitted.sweep).await?, json, context);
+                Ok(Turn::Over(shown.and(session.linger(context).await)))
             }
-            Err(_) if session.access().has_ended().await => {
-                session.stop().await;
-                continue;
-            }
-            Err(error) => Err(error),
-        };
-        session.stop().await;
-        return outcome;
-    }
-}
-
-enum Outcome {
-    Done(ResultsResponse),
-    Interrupted,
-    Orphaned,
-}
-
-async fn work(
-    request: &SubmitRequest,
-    session: &Session,
-    worker: &WorkerArgs,
-    quiet: bool,
-    context: &Context,
-) -> Result<Outcome, CliError> {
-    let submitted = session.access().submit(request).await?;
-    if !quiet {
-        context.output.note(&describe(&submitted));
-    }
-    let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
-    match follow(session, &scope, worker, quiet, context).await? {
-        Ended::Interrupted => Ok(Outcome::Interrupted),
-        Ended::Orphaned => Ok(Outcome::Orphaned),
-        Ended::Drained => Ok(Outcome::Done(session.access().results(submitted.sweep).await?)),
-    }
+        }
+    })
+    .await
 }
 
 fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), CliError> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::{StateFolder, WeightsStore, prepare};
+use crate::coordinator::{Prepared, StateFolder, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -18,17 +18,26 @@ pub(super) struct SpecArgs {
     overrides: Vec<String>,
 }
 
+/// A spec to submit, in which everything was found to be right that can be known here.
+pub(super) struct CheckedSpec {
+    pub(super) request: SubmitRequest,
+    /// What checking it came to. Taken by the first submission to a coordinator of this process; there is none for one
+    /// that the user named.
+    pub(super) prepared: Option<Prepared>,
+}
+
 impl SpecArgs {
     /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
     /// names has datasets of its own and checks by itself.
-    pub(super) fn into_checked_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
+    pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
         let request = self.into_request(context)?;
-        if context.coordinator.is_none() {
-            let folder = StateFolder::find(&context.environment.working_directory);
-            let artifacts = folder.map(|folder| folder.artifacts());
-            prepare(&request, &context.datasets()?, WeightsStore::Checked(artifacts.as_deref()))?;
+        if context.coordinator.is_some() {
+            return Ok(CheckedSpec { request, prepared: None });
         }
-        Ok(request)
+        let folder = StateFolder::find(&context.environment.working_directory);
+        let artifacts = folder.map(|folder| folder.artifacts());
+        let prepared = prepare(&request, &context.datasets()?, artifacts.as_deref())?;
+        Ok(CheckedSpec { request, prepared: Some(prepared) })
     }
 
     pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {

@@ -16,9 +16,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let request = args.spec.into_checked_request(context)?;
+    let mut spec = args.spec.into_checked(context)?;
     let access = Access::open_or_create(context, LEASE).await?;
-    let submitted = access.submit(&request).await;
+    let submitted = access.submit(&mut spec).await;
     access.close().await;
     let submitted = submitted?;
     if args.json {

@@ -1,8 +1,7 @@
-use super::access::Access;
-use super::follow::{Ended, Scope, Session, follow};
+use super::follow::{Ended, Scope, Session, Turn, follow, work_through};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::LEASE;
+use crate::coordinator::{CoordinatorError, LEASE};
 use crate::vocabulary::SweepId;
 
 /// Work on what was submitted; with no coordinator running, be one meanwhile.
@@ -22,31 +21,26 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let scope = Scope { sweep: args.sweep, until_drained: args.until_drained };
-    loop {
-        let session = Session::start(Access::open_or_create(context, LEASE).await?, context).await?;
-        if let Some(sweep) = args.sweep {
-            // A sweep that isn't there has no work, which would look like being done.
-            if let Err(error) = session.access().results(sweep).await {
-                session.stop().await;
-                return Err(error);
-            }
+    let Args { sweep, until_drained, quiet, worker } = args;
+    let scope = Scope { sweep, until_drained };
+    work_through(LEASE, context, async |session| {
+        if let Some(sweep) = sweep {
+            ensure_there(sweep, session).await?;
         }
-        let outcome = match follow(&session, &scope, &args.worker, args.quiet, context).await {
-            Ok(Ended::Orphaned) => {
-                context.output.note("the coordinator is gone; this command takes over");
-                session.stop().await;
-                continue;
-            }
-            Ok(Ended::Drained) => session.linger(context).await,
-            Ok(Ended::Interrupted) => Ok(()),
-            Err(_) if session.access().has_ended().await => {
-                session.stop().await;
-                continue;
-            }
-            Err(error) => Err(error),
-        };
-        session.stop().await;
-        return outcome;
+        match follow(session, &scope, &worker, quiet, context).await? {
+            Ended::Orphaned => Ok(Turn::Orphaned),
+            Ended::Drained => Ok(Turn::Over(session.linger(context).await)),
+            Ended::Interrupted => Ok(Turn::Over(Ok(()))),
+        }
+    })
+    .await
+}
+
+/// A sweep that isn't there has no work, which would look like being done.
+async fn ensure_there(sweep: SweepId, session: &Session) -> Result<(), CliError> {
+    let status = session.access().status().await?;
+    match status.sweeps.iter().any(|found| found.id == sweep) {
+        true => Ok(()),
+        false => Err(CoordinatorError::NoSuchSweep(sweep).into()),
     }
 }

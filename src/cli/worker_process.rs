@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
@@ -41,6 +42,7 @@ pub(super) struct Assignment<'a> {
 pub(super) struct WorkerProcess {
     child: Child,
     log: PathBuf,
+    started_at: Instant,
 }
 
 impl WorkerProcess {
@@ -83,12 +85,17 @@ impl WorkerProcess {
                 anyhow::Error::new(error).context(format!("can't start `{}`", program.display())),
             )
         })?;
-        Ok(WorkerProcess { child, log })
+        Ok(WorkerProcess { child, log, started_at: Instant::now() })
     }
 
     /// Waits until it has ended. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> Result<ExitStatus, CliError> {
         self.child.wait().await.map_err(CliError::failed)
+    }
+
+    /// Time since it was started.
+    pub(super) fn age(&self) -> Duration {
+        self.started_at.elapsed()
     }
 
     /// Asks it to give its jobs back and leave; asked again, it leaves at once.

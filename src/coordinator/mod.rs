@@ -18,7 +18,6 @@ pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{PrepareError, Prepared, prepare};
-pub use weights::WeightsStore;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -115,16 +114,16 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let prepared =
-            prepare(request, &self.settings.datasets, WeightsStore::Kept(&self.settings.artifacts))?;
+        let prepared = prepare(request, &self.settings.datasets, Some(&self.settings.artifacts))?;
         self.submit_prepared(prepared).await
     }
 
     /// Stores a sweep that was prepared before.
     ///
     /// # Errors
-    /// When the disk refuses; then nothing is stored.
+    /// When weights that it names can't be copied, or the disk refuses; then nothing is stored.
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
+        prepared.keep_weights(&self.settings.artifacts)?;
         let sweep = prepared.into_row();
         let (name, trials, jobs) = (sweep.name.clone(), sweep.trials.len(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::weights::{Finder, WeightsStore};
+use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
+use crate::vocabulary::TrialNumber;
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
 const LARGEST_CODE_BYTES: u64 = 16 * 1024 * 1024;
@@ -23,6 +24,7 @@ pub struct Prepared {
     pub spec: Spec,
     pub plan: Plan,
     row: NewSweep,
+    weights: Found,
 }
 
 /// Why a spec can't be submitted.
@@ -34,6 +36,9 @@ pub enum PrepareError {
     Dataset(#[from] DatasetError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    #[error("trial {trial}: the argument `{}` has a NUL character, which no argument of a program can have; remove it",
+            argument.escape_debug())]
+    NulCharacter { trial: TrialNumber, argument: String },
     #[error("can't read `{}`, which the command names", path.display())]
     Code { path: PathBuf, source: std::io::Error },
     #[error("can't keep a copy of the weights `{}`", path.display())]
@@ -55,22 +60,28 @@ pub enum PrepareError {
 }
 
 impl Prepared {
+    /// Copies the weights that the spec names to where trial processes find them.
+    pub(super) fn keep_weights(&self, artifacts: &Path) -> Result<(), PrepareError> {
+        self.weights.keep(artifacts).map_err(|(path, source)| PrepareError::Weights { path, source })
+    }
+
     pub(super) fn into_row(self) -> NewSweep {
         self.row
     }
 }
 
-/// Parses, checks and plans a spec. `datasets` is where imported datasets lie, `store` where weights do.
+/// Parses, checks and plans a spec; nothing is written. `datasets` is where imported datasets lie, `artifacts` where
+/// checkpoints do, if there is a state folder yet.
 ///
 /// # Errors
 /// When the spec is wrong, or a dataset or file that it names is not there or can't be used.
 pub fn prepare(
     request: &SubmitRequest,
     datasets: &Path,
-    store: WeightsStore<'_>,
+    artifacts: Option<&Path>,
 ) -> Result<Prepared, PrepareError> {
     let directory = Path::new(&request.working_directory);
-    let weights = Finder::new(directory, store);
+    let weights = Finder::new(directory, artifacts);
     let find = |named: Weights<'_>| weights.find(named);
     let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
         .map_err(Box::new)?;
@@ -92,9 +103,9 @@ pub fn prepare(
     };
     let plan = plan::plan(&spec, &around)?;
     check_datasets(&plan, &manifests)?;
-    weights.keep().map_err(|(path, source)| PrepareError::Weights { path, source })?;
     let row = row_of(request, &spec, &plan);
-    Ok(Prepared { spec, plan, row })
+    let weights = weights.into_found();
+    Ok(Prepared { spec, plan, row, weights })
 }
 
 /// A sweep that is ranked by a set that none of its trials is evaluated on would have no ranking.
@@ -131,8 +142,8 @@ fn check_datasets(plan: &Plan, manifests: &BTreeMap<String, Manifest>) -> Result
     Ok(())
 }
 
-/// Checksums of the files that the trials' commands name, so that a changed script is not taken for the one that made
-/// the results.
+/// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is
+/// not taken for the one that made the results.
 fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
     let Trainer::Command(command) = &spec.trainer else {
         return Ok(BTreeMap::new());
@@ -141,6 +152,9 @@ fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, Pr
     for trial in spec.trials() {
         let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
             .map_err(|source| PlanError::Command { trial: trial.number, source })?;
+        if let Some(argument) = rendered.iter().find(|argument| argument.contains('\0')) {
+            return Err(PrepareError::NulCharacter { trial: trial.number, argument: argument.clone() });
+        }
         names.extend(plan::files_named(&rendered).map(str::to_owned));
     }
     let mut code = BTreeMap::new();
@@ -273,12 +287,12 @@ mod tests {
                 working_directory: self.0.path().display().to_string(),
             };
             let artifacts = self.path("artifacts");
-            prepare(&request, &self.path("datasets"), WeightsStore::Kept(&artifacts)).map_err(|error| {
-                match error {
+            prepare(&request, &self.path("datasets"), Some(artifacts.as_path())).map_err(
+                |error| match error {
                     PrepareError::Spec(error) => error.to_string(),
                     other => other.to_string(),
-                }
-            })
+                },
+            )
         }
     }
 
@@ -325,6 +339,8 @@ mod tests {
         write("a.safetensors", "one");
         write("b.safetensors", "two");
         let first = project.prepare(ENSEMBLE).unwrap();
+        assert!(!project.path("artifacts").exists(), "checking a spec copies nothing");
+        first.keep_weights(&project.path("artifacts")).unwrap();
         assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
         let Task::Resnet { parameters, .. } = &first.plan.jobs[0].task else { panic!("not trained") };
         assert_eq!(parameters["teachers"], serde_json::json!([blake3::hash(b"one").to_hex().to_string()]));

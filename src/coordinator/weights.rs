@@ -9,39 +9,33 @@ use std::path::{Path, PathBuf};
 
 use crate::spec::{MissingWeights, Weights};
 
-/// Where checkpoints lie under their hashes; in its folder [`NAMED`], copies of the weights that specs name.
-#[derive(Debug, Clone, Copy)]
-pub enum WeightsStore<'p> {
-    /// A spec is only checked: nothing is copied. `None` where there is no state folder yet, and so no weights.
-    Checked(Option<&'p Path>),
-    /// The sweep is about to be stored: what it names by path is copied here.
-    Kept(&'p Path),
-}
+/// Weights that a spec names, with the files in which they were found.
+#[derive(Debug)]
+pub(super) struct Found(BTreeMap<PathBuf, String>);
 
-/// Files here stay: a checkpoint that a spec names would otherwise be deleted when its own job needs it no more.
+/// Folder within that of checkpoints. Files here stay: a checkpoint that a spec names would otherwise be deleted when its own job needs it no more.
 const NAMED: &str = "weights";
 
 /// Finds the weights that a spec names, and remembers them.
 pub(super) struct Finder<'p> {
     /// What relative paths start from.
     directory: &'p Path,
-    store: WeightsStore<'p>,
+    /// Where checkpoints lie under their hashes; `None` where there is no state folder yet, and so no weights.
+    artifacts: Option<&'p Path>,
     /// Content hashes of the files that were named, by path.
     files: RefCell<BTreeMap<PathBuf, String>>,
 }
 
 impl<'p> Finder<'p> {
-    pub(super) fn new(directory: &'p Path, store: WeightsStore<'p>) -> Finder<'p> {
-        Finder { directory, store, files: RefCell::default() }
+    pub(super) fn new(directory: &'p Path, artifacts: Option<&'p Path>) -> Finder<'p> {
+        Finder { directory, artifacts, files: RefCell::default() }
     }
 
     /// The content hash of the weights that a spec names.
     pub(super) fn find(&self, named: Weights<'_>) -> Result<String, MissingWeights> {
         match named {
             Weights::Hash(hash) => {
-                let (WeightsStore::Checked(Some(folder)) | WeightsStore::Kept(folder)) = self.store else {
-                    return Err(no_such_hash(hash));
-                };
+                let folder = self.artifacts.ok_or_else(|| no_such_hash(hash))?;
                 let places = [folder.join(NAMED).join(file_name(hash)), folder.join(file_name(hash))];
                 let place =
                     places.into_iter().find(|path| path.is_file()).ok_or_else(|| no_such_hash(hash))?;
@@ -66,14 +60,20 @@ impl<'p> Finder<'p> {
         }
     }
 
-    /// Copies the files that were found to where trial processes find them.
+    /// What was found so far.
+    pub(super) fn into_found(self) -> Found {
+        Found(self.files.into_inner())
+    }
+}
+
+impl Found {
+    /// Copies the files to where trial processes find them.
     ///
     /// # Errors
     /// The file that can't be copied, and why.
-    pub(super) fn keep(self) -> Result<(), (PathBuf, io::Error)> {
-        let WeightsStore::Kept(folder) = self.store else { return Ok(()) };
-        for (path, hash) in self.files.into_inner() {
-            keep(&path, &hash, &folder.join(NAMED)).map_err(|error| (path, error))?;
+    pub(super) fn keep(&self, artifacts: &Path) -> Result<(), (PathBuf, io::Error)> {
+        for (path, hash) in &self.0 {
+            keep(path, hash, &artifacts.join(NAMED)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }
@@ -147,18 +147,18 @@ mod tests {
         let contents = vec![7; 200_000];
         fs::write(project.path().join("a.safetensors"), &contents).unwrap();
         fs::write(project.path().join("b.safetensors"), &contents).unwrap();
-        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
+        let finder = Finder::new(project.path(), None);
         let hash = finder.find(Weights::File("a.safetensors")).unwrap();
         assert_eq!(hash, blake3::hash(&contents).to_hex().to_string());
         assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), hash);
         assert!(!artifacts.exists(), "nothing is copied before the whole spec is right");
-        finder.keep().unwrap();
+        finder.into_found().keep(&artifacts).unwrap();
         let names: Vec<_> =
             fs::read_dir(artifacts.join(NAMED)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, [file_name(&hash).as_str()]);
         assert_eq!(fs::read(artifacts.join(NAMED).join(file_name(&hash))).unwrap(), contents);
         // From now on the hash alone is enough.
-        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(&artifacts)));
+        let finder = Finder::new(project.path(), Some(&artifacts));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
     }
 
@@ -167,31 +167,19 @@ mod tests {
         let artifacts = tempfile::tempdir().unwrap();
         let hash = blake3::hash(b"state").to_hex().to_string();
         fs::write(artifacts.path().join(file_name(&hash)), b"state").unwrap();
-        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
-        finder.keep().unwrap();
+        finder.into_found().keep(artifacts.path()).unwrap();
         fs::remove_file(artifacts.path().join(file_name(&hash))).unwrap();
-        let finder = Finder::new(artifacts.path(), WeightsStore::Kept(artifacts.path()));
+        let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
-        finder.keep().unwrap();
-    }
-
-    #[test]
-    fn a_check_copies_nothing() {
-        let project = tempfile::tempdir().unwrap();
-        fs::write(project.path().join("a.safetensors"), "x").unwrap();
-        for artifacts in [None, Some(project.path().join("artifacts"))] {
-            let finder = Finder::new(project.path(), WeightsStore::Checked(artifacts.as_deref()));
-            finder.find(Weights::File("a.safetensors")).unwrap();
-            finder.keep().unwrap();
-        }
-        assert!(!project.path().join("artifacts").exists());
+        finder.into_found().keep(artifacts.path()).unwrap();
     }
 
     #[test]
     fn weights_that_are_not_there_are_named() {
         let project = tempfile::tempdir().unwrap();
-        let finder = Finder::new(project.path(), WeightsStore::Checked(Some(project.path())));
+        let finder = Finder::new(project.path(), Some(project.path()));
         let missing = text(finder.find(Weights::File("a.safetensors")).unwrap_err());
         assert!(missing.starts_with("there are no weights `a.safetensors`; relative paths"), "{missing}");
         fs::create_dir(project.path().join("d.safetensors")).unwrap();
@@ -199,7 +187,7 @@ mod tests {
         assert!(folder.contains("it is not a file"), "{folder}");
         let unknown = text(finder.find(Weights::Hash(&"5".repeat(64))).unwrap_err());
         assert!(unknown.contains("no weights `5555"), "{unknown}");
-        let no_folder = Finder::new(project.path(), WeightsStore::Checked(None));
+        let no_folder = Finder::new(project.path(), None);
         assert!(no_folder.find(Weights::Hash(&"5".repeat(64))).is_err());
     }
 
@@ -208,10 +196,10 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         let artifacts = project.path().join("artifacts");
         fs::write(project.path().join("a.safetensors"), "before").unwrap();
-        let finder = Finder::new(project.path(), WeightsStore::Kept(&artifacts));
+        let finder = Finder::new(project.path(), None);
         finder.find(Weights::File("a.safetensors")).unwrap();
         fs::write(project.path().join("a.safetensors"), "after").unwrap();
-        let (path, error) = finder.keep().unwrap_err();
+        let (path, error) = finder.into_found().keep(&artifacts).unwrap_err();
         assert_eq!(
             (path, error.to_string().as_str()),
             (project.path().join("a.safetensors"), "it changed while it was read")

@@ -262,7 +262,7 @@ pub struct StatusResponse {
     pub sweeps: Vec<SweepStatus>,
     /// Agents that are there, oldest first.
     pub workers: Vec<WorkerStatus>,
-    /// Jobs that are leased now.
+    /// Jobs that are leased now; one that several sweeps need is there for each of them.
     pub running: Vec<RunningJob>,
 }
 
@@ -332,9 +332,9 @@ pub struct WorkerStatus {
 /// A leased job at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunningJob {
-    /// The sweep that asked for it first.
+    /// A sweep that needs it.
     pub sweep: SweepId,
-    /// The trial there.
+    /// The first trial there that ends in it.
     pub trial: TrialNumber,
     /// Who runs it.
     pub worker: WorkerId,

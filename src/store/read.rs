@@ -231,7 +231,8 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
     Ok(workers.collect())
 }
 
-/// Leased jobs, each under the name of the first trial that needs it, with the latest value of its sweep's metric.
+/// Leased jobs, each once for every sweep with a trial that ends in it, under the name of the first such trial, with the
+/// latest value of that sweep's metric.
 ///
 /// # Errors
 /// When the file can't be read.
@@ -247,8 +248,8 @@ pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
         JOIN trials ON trials.job_id = jobs.id
         JOIN sweeps ON sweeps.id = trials.sweep_id
         WHERE jobs.state = 'leased'
-        GROUP BY jobs.id
-        ORDER BY jobs.id"
+        GROUP BY jobs.id, trials.sweep_id
+        ORDER BY jobs.id, trials.sweep_id"
     )
     .fetch_all(reader.connection())
     .await?;

@@ -149,6 +149,19 @@ async fn a_wrong_spec_stores_nothing() {
 }
 
 #[tokio::test]
+async fn an_argument_that_no_program_can_be_given_is_refused_before_anything_is_stored() {
+    let fixture = Fixture::new().await;
+    let spec = "command: [echo, '--name={{name}}']\nparameters: {name: [fine, \"a\\0b\"]}\n";
+    let error = fixture.coordinator.submit(&fixture.spec(spec)).await.unwrap_err();
+    let expected = "trial 2: the argument `--name=a\\0b` has a NUL character, which no argument of a program can have; \
+                    remove it";
+    assert_eq!(error.to_string(), expected);
+    assert_eq!(fixture.coordinator.status().await.unwrap().sweeps, []);
+    // Where it is no argument it does no harm: parameters are handed over as JSON.
+    fixture.submit("command: [echo]\nparameters: {name: \"a\\0b\"}\n").await;
+}
+
+#[tokio::test]
 async fn a_changed_script_makes_a_new_sweep_and_an_unchanged_one_does_not() {
     let fixture = Fixture::new().await;
     let script = fixture.folder.path().join("train.sh");

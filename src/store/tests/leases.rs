@@ -204,3 +204,16 @@ async fn running_jobs_show_their_epoch_and_the_sweeps_metric() {
     let workers = list_workers(&mut fixture.store.reader().await.unwrap()).await.unwrap();
     assert_eq!(workers[0].running, 1);
 }
+
+#[tokio::test]
+async fn a_job_that_two_sweeps_share_runs_in_both() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit("one", &["a"]).await;
+    let two = fixture.submit("two", &["b", "a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.report(lease, 1, 10.0).await;
+    let running = list_running(&mut fixture.store.reader().await.unwrap()).await.unwrap();
+    let seen: Vec<_> =
+        running.iter().map(|row| (row.sweep, row.trial, row.reported_epoch, row.metric)).collect();
+    assert_eq!(seen, [(one, TrialNumber(1), 1, Some(10.0)), (two, TrialNumber(2), 1, Some(10.0))]);
+}

@@ -1,6 +1,7 @@
 //! Every statement of the store against a real SQLite file.
 
 mod checkpoints;
+mod interruptions;
 mod invariants;
 mod leases;
 mod migrations;

@@ -10,7 +10,7 @@ use sweep::vocabulary::FailureReason;
 use tokio::process::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::event::TrialEnd;
+use super::event::{Stop, TrialEnd};
 use super::output::Output;
 use super::process::{TrialProcess, cant_start, failure};
 use super::report_file::ReportFile;
@@ -69,6 +69,7 @@ async fn watch(
     let mut log = trial.log();
     let mut look = interval_at(Instant::now() + REPORT_PERIOD, REPORT_PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_given_up = false;
     let status = loop {
         tokio::select! {
             status = process.wait() => break status,
@@ -77,6 +78,11 @@ async fn watch(
             _ = look.tick() => {
                 for report in reports.read_new().await {
                     trial.report(report).await;
+                }
+                // Hours of work whose results can't be read help nobody, so it ends here and says why.
+                if reports.fault().is_some() && !is_given_up {
+                    is_given_up = true;
+                    process.stop(Stop::Kill);
                 }
             }
         }
@@ -88,10 +94,17 @@ async fn watch(
     if let Some(fault) = reports.fault() {
         log.note(fault).await;
     }
-    judge(program, status, reports.fault(), || log.tail())
+    match reports.fault() {
+        Some(fault) if is_given_up => TrialEnd::Failed {
+            reason: FailureReason::BadConfig,
+            message: fault.to_owned(),
+            log_tail: log.tail(),
+        },
+        fault => judge(program, status, fault, || log.tail()),
+    }
 }
 
-/// A program that failed says more about why than its reports do, so its status counts first.
+/// A program that failed by itself says more about why than its reports do, so its status counts first.
 fn judge(
     program: &str,
     status: io::Result<ExitStatus>,

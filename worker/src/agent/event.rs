@@ -77,6 +77,8 @@ pub(crate) enum Action {
 pub(crate) enum Timer {
     AskAgain,
     Heartbeat,
+    /// Jobs that were leased ahead had this long to start.
+    Surplus,
     /// Trials had this long to end by themselves.
     Grace,
     /// The agent has had its time to leave in order.

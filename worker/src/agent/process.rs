@@ -89,11 +89,18 @@ fn die_with_the_agent(command: &mut Command) {
 
 /// The end of a trial whose program could not be started; `remedy` says what a user can do about it.
 pub(crate) fn cant_start(program: &str, error: &io::Error, remedy: &str) -> TrialEnd {
-    // Out of processes, memory or open files: another attempt may have more luck.
-    let is_shortage = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-    let reason = if is_shortage { FailureReason::HostOom } else { FailureReason::BadConfig };
+    // What a shell says of a program that is there and can't be started.
+    const CANT_EXECUTE: i32 = 126;
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    let reason = if [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE].into_iter().any(is) {
+        // Out of processes, memory or open files: another attempt may have more luck.
+        FailureReason::HostOom
+    } else if is(Errno::TXTBSY) {
+        // Somebody is writing the file at this moment, such as a compiler; soon it will be whole.
+        FailureReason::Exit(CANT_EXECUTE)
+    } else {
+        FailureReason::BadConfig
+    };
     let message = format!("can't start `{program}`: {error}{remedy}");
     TrialEnd::Failed { reason, message, log_tail: String::new() }
 }
@@ -126,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_program_is_a_fault_of_the_spec_and_a_full_process_table_is_not() {
+    fn a_missing_program_is_a_fault_of_the_spec_and_what_passes_is_not() {
         let reason = |error: io::Error| match cant_start("x", &error, "") {
             TrialEnd::Failed { reason, .. } => reason,
             other => panic!("{other:?}"),
@@ -135,6 +142,7 @@ mod tests {
         assert_eq!(reason(Errno::ACCESS.into()), FailureReason::BadConfig);
         assert_eq!(reason(Errno::AGAIN.into()), FailureReason::HostOom);
         assert_eq!(reason(Errno::MFILE.into()), FailureReason::HostOom);
+        assert_eq!(reason(Errno::TXTBSY.into()), FailureReason::Exit(126));
     }
 
     #[test]

@@ -98,9 +98,15 @@ impl ReportLines {
         let lines = self.lines.push(bytes);
         let reports = lines.iter().filter_map(|line| self.take(line)).collect();
         if self.lines.is_overlong() {
-            self.fail(format!("line {} is longer than {MAX_LINE_BYTES} bytes", self.count + 1));
+            self.fail(format!(
+                "line {} of `SWEEP_REPORT` is longer than {MAX_LINE_BYTES} bytes; report fewer metrics a line, and write \
+                 a line break after each report",
+                self.count + 1
+            ));
         } else if self.bytes > MAX_FILE_BYTES {
-            self.fail(format!("it is longer than {MAX_FILE_BYTES} bytes"));
+            self.fail(format!(
+                "the file `SWEEP_REPORT` is longer than {MAX_FILE_BYTES} bytes; report less often, or fewer metrics"
+            ));
         }
         reports
     }
@@ -158,9 +164,11 @@ fn parse(line: &[u8], number: u32) -> Result<EpochMetrics, String> {
     Ok(EpochMetrics { epoch, metrics, checkpoint: None })
 }
 
+/// Also where it is written as a float, as languages and libraries without integers do.
 fn whole_number(value: &Value) -> Option<u32> {
-    let number = u32::try_from(value.as_u64()?).ok()?;
-    (number >= 1).then_some(number)
+    let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+    // The range is that of the type, within which a float is exact.
+    (1.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u32)
 }
 
 #[cfg(test)]
@@ -198,6 +206,10 @@ mod tests {
             ("{\"top1\": 1e999}", "not a JSON object"),
             ("{\"epoch\": 0}", "`epoch` is not a whole number from 1"),
             ("{\"epoch\": 1.5}", "`epoch` is not a whole number from 1"),
+            ("{\"epoch\": 0.0}", "`epoch` is not a whole number from 1"),
+            ("{\"epoch\": 4294967296}", "`epoch` is not a whole number from 1"),
+            ("{\"epoch\": 1e300}", "`epoch` is not a whole number from 1"),
+            ("{\"epoch\": \"1\"}", "`epoch` is not a whole number from 1"),
         ] {
             let (reports, fault) = read(&format!("{{\"loss\": 1}}\n{line}\n{{\"loss\": 2}}\n"));
             assert_eq!(reports, [(1, metrics(&[("loss", 1.0)]))], "{line}");
@@ -207,10 +219,30 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_refused() {
+    fn an_epoch_may_be_written_as_a_whole_float() {
+        let (reports, fault) = read("{\"epoch\": 3.0, \"a\": 1}\n{\"epoch\": 4294967295.0}\n");
+        assert_eq!(reports.iter().map(|(epoch, _)| *epoch).collect::<Vec<_>>(), [3, u32::MAX]);
+        assert_eq!(fault, None);
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_with_where_it_is_and_what_to_do() {
         let (reports, fault) = read(&"x".repeat(MAX_LINE_BYTES + 1));
         assert!(reports.is_empty());
-        assert_eq!(fault.unwrap(), "line 1 is longer than 65536 bytes");
+        let expected = "line 1 of `SWEEP_REPORT` is longer than 65536 bytes; report fewer metrics a line, and write a \
+                        line break after each report";
+        assert_eq!(fault.unwrap(), expected);
+    }
+
+    #[test]
+    fn an_endless_file_is_refused_with_what_to_do() {
+        let mut lines = ReportLines::new();
+        let line = format!("{{\"{}\": 1}}\n", "m".repeat(60 << 10));
+        let reports: usize = (0..300).map(|_| lines.push(line.as_bytes()).len()).sum();
+        assert!((270..300).contains(&reports), "{reports}");
+        let expected =
+            "the file `SWEEP_REPORT` is longer than 16777216 bytes; report less often, or fewer metrics";
+        assert_eq!(lines.fault.unwrap(), expected);
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ mod tests;
 const IDLE_PAUSE: Duration = Duration::from_millis(200);
 /// Most jobs in one request, so that its answer stays small.
 const MOST_LEASES: usize = 256;
+/// How long jobs that were leased ahead wait for the first of them to start.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an agent whose trials have all ended tries to give its leases back and to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same after a second signal: whoever sends it is in a hurry.
@@ -86,6 +88,10 @@ pub(crate) struct Agent {
     pace: Pace,
     /// Leased and not started, oldest first.
     pending: VecDeque<Lease>,
+    /// How many jobs were started so far.
+    starts: u64,
+    /// How many of those before [`Timer::Surplus`] was set, while it runs.
+    starts_at_watch: Option<u64>,
     running: BTreeMap<LeaseToken, Running>,
     outbox: Outbox,
 }
@@ -98,6 +104,8 @@ impl Agent {
             slots: Slots::new(settings.slot_kind, settings.slots),
             pace: Pace::default(),
             pending: VecDeque::new(),
+            starts: 0,
+            starts_at_watch: None,
             running: BTreeMap::new(),
             outbox: Outbox::default(),
             settings,
@@ -129,6 +137,7 @@ impl Agent {
         }
         self.start_pending(&mut actions);
         self.give_back_surplus();
+        self.watch_surplus(&mut actions);
         self.ask(&mut actions);
         actions.extend(self.outbox.next().map(Action::Write));
         self.leave_if_done(&mut actions);
@@ -202,6 +211,12 @@ impl Agent {
         match timer {
             Timer::AskAgain if self.asking == Asking::Paused => self.asking = Asking::Idle,
             Timer::AskAgain => {}
+            // None has started: what runs now is long, which its end would tell too late.
+            Timer::Surplus => {
+                if self.starts_at_watch.take() == Some(self.starts) && self.pending.len() > 1 {
+                    self.pace.job_ended(PATIENCE);
+                }
+            }
             Timer::Heartbeat => actions.push(Action::Beat(self.held_tokens())),
             Timer::Grace if self.phase == Phase::Stopping => self.kill(FAREWELL, actions),
             Timer::Grace => {}
@@ -264,6 +279,7 @@ impl Agent {
     fn start_pending(&mut self, actions: &mut Vec<Action>) {
         while let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(lease.cpus)) {
             let Some(lease) = self.pending.pop_front() else { return };
+            self.starts += 1;
             self.running.insert(lease.token, Running { slots: slots.clone(), is_dropped: false });
             actions.push(Action::Start { lease, slots });
         }
@@ -277,6 +293,14 @@ impl Agent {
             if let Some(lease) = self.pending.pop_back() {
                 self.release(lease.token);
             }
+        }
+    }
+
+    /// Learns in time that the jobs that run are longer than those before.
+    fn watch_surplus(&mut self, actions: &mut Vec<Action>) {
+        if self.pending.len() > 1 && self.starts_at_watch.is_none() {
+            self.starts_at_watch = Some(self.starts);
+            actions.push(Action::Wait(Timer::Surplus, PATIENCE));
         }
     }
 

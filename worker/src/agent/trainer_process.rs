@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sweep::protocol::http::EpochMetrics;
 use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
-use sweep::vocabulary::{CheckpointHash, FailureReason};
+use sweep::vocabulary::{CheckpointHash, FailureReason, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
@@ -129,10 +129,12 @@ impl TrainerProcess {
             let Some(said) = said else { return Talk::Silent };
             match serde_json::from_slice(&said) {
                 Ok(TrialEvent::Ready) => {}
-                Ok(TrialEvent::Report { epoch, metrics, checkpoint }) if is_named(checkpoint.as_ref()) => {
+                Ok(TrialEvent::Report { epoch, metrics, checkpoint })
+                    if is_meant(epoch, &metrics, &checkpoint) =>
+                {
                     trial.report(EpochMetrics { epoch, metrics, checkpoint }).await;
                 }
-                Ok(TrialEvent::Stopped { checkpoint }) if is_named(checkpoint.as_ref()) => {
+                Ok(TrialEvent::Stopped { checkpoint }) if is_named(&checkpoint) => {
                     return Talk::Finished(TrialEnd::Stopped(checkpoint));
                 }
                 Ok(TrialEvent::Done { record }) => return Talk::Finished(TrialEnd::Trained(record)),
@@ -174,9 +176,13 @@ fn with_tail(end: TrialEnd, log: &AttemptLog) -> TrialEnd {
     }
 }
 
-/// The coordinator refuses a checkpoint without a proper name, and the whole request with it.
-fn is_named(checkpoint: Option<&Checkpoint>) -> bool {
-    checkpoint.is_none_or(|checkpoint| checkpoint.hash.parse::<CheckpointHash>().is_ok())
+/// The coordinator refuses anything else, and the whole request with it.
+fn is_meant(epoch: u32, metrics: &Metrics, checkpoint: &Option<Checkpoint>) -> bool {
+    is_named(checkpoint) && (epoch >= 1 || metrics.is_empty())
+}
+
+fn is_named(checkpoint: &Option<Checkpoint>) -> bool {
+    checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.hash.parse::<CheckpointHash>().is_ok())
 }
 
 fn quote(line: &[u8]) -> String {

@@ -56,12 +56,14 @@ impl Scene {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let mut agent = self.agent.take().unwrap();
+        // It stays in its place until then, so that one that doesn't end is killed with the scene.
+        let agent = self.agent.as_mut().unwrap();
         let mut status = None;
         eventually("the agent has ended", || {
             status = agent.try_wait().unwrap();
             status.is_some()
         });
+        self.agent = None;
         status.unwrap()
     }
 
@@ -230,6 +232,21 @@ fn the_ways_in_which_a_program_fails_are_told_apart() {
     }
     assert!(matches!(scene.end_of(8), AttemptEnd::Complete { .. }), "the agent goes on after failures");
     assert!(!scene.path("state/logs/job-8-attempt-1.log").exists(), "no output, no log");
+}
+
+#[test]
+fn a_report_that_cant_be_read_ends_its_program_at_once() {
+    let mut scene = Scene::new();
+    let script = format!(
+        r#"echo $$ > {}; echo "still at work"; echo "top1=91" >> "$SWEEP_REPORT"; exec sleep 600"#,
+        scene.path("pid").display()
+    );
+    scene.run_all(vec![shell(&script)], &[]);
+    let (reason, message, log_tail) = scene.failure_of(1);
+    assert_eq!(reason, FailureReason::BadConfig);
+    assert!(message.contains("`top1=91`"), "{message}");
+    assert!(log_tail.starts_with("still at work\n"), "{log_tail}");
+    assert!(is_gone(scene.pid_in("pid")));
 }
 
 #[test]

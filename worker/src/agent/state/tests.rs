@@ -177,6 +177,27 @@ fn outcomes_accumulate_while_a_request_is_under_way() {
 }
 
 #[test]
+fn jobs_leased_ahead_are_given_back_while_a_long_job_runs_and_not_asked_for_again() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(written());
+    let actions = agent.step(leased(&[lease(2, 1), lease(3, 1), lease(4, 1), lease(5, 1)]));
+    assert!(actions.contains(&Action::Wait(Timer::Surplus, PATIENCE)), "{actions:?}");
+    // A start in the meantime shows that the jobs behind it will have their turn.
+    assert_eq!(started_jobs(&agent.step(ended(2, TrialEnd::ExitedCleanly, SHORT_JOB))), [3]);
+    agent.step(written());
+    let actions = agent.step(Event::Due(Timer::Surplus));
+    assert_eq!(sent_ends(&actions), []);
+    assert!(actions.contains(&Action::Wait(Timer::Surplus, PATIENCE)), "{actions:?}");
+    let actions = agent.step(Event::Due(Timer::Surplus));
+    assert_eq!(sent_ends(&actions), [(5, AttemptEnd::Release)], "the next job stays");
+    assert_eq!(asked(&actions), None);
+    assert_eq!(asked(&agent.step(written())), None);
+}
+
+#[test]
 fn a_heartbeat_names_waiting_running_and_untold_leases() {
     let mut agent = agent(1);
     agent.step(Event::Started);
