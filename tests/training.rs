@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Project, signal, stable};
+use harness::{Project, signal, stable, wait_until};
 use serde_json::Value;
 
 /// The method starts after the first of two epochs.
@@ -37,6 +37,55 @@ fn the_demo_ends_with_the_same_numbers_undisturbed_interrupted_and_killed() {
     killed.sweep(&run_demo()).exits_with(0);
     assert_eq!(stable(&killed.results("1")), expected);
     assert_nothing_runs(&killed);
+}
+
+const RESUMED: &str = "\
+name: resumed
+parameters: {dataset: cifar10-sample, width: 2, epochs: 4, eval_every: 2, lr_steps: [3], method: kd, teacher: ema,
+  ema_ratio: 0.3, method_start: 0, method_every: 1, loss_weight: 1, lp: true}
+";
+
+#[test]
+fn a_trial_goes_on_from_its_checkpoint_after_an_interruption_and_after_a_crash() {
+    let alone = project_with_sample();
+    let run = ["run", "resumed.yaml", "--cpu-slots", "1"];
+    alone.write("resumed.yaml", RESUMED);
+    alone.sweep(&run).exits_with(0);
+    let expected = stable(&alone.results("1"));
+    assert!(expected[0]["metrics"]["lp_top1"].is_f64() && expected[0]["metrics"]["ema_top1"].is_f64());
+
+    for name in ["INT", "KILL"] {
+        let disturbed = alone.beside();
+        disturbed.write("resumed.yaml", RESUMED);
+        let mut first = disturbed.start(&run);
+        // An epoch's report and the checkpoint after it are stored together.
+        disturbed.wait_for_status("a trial", |status| status["sweeps"][0]["trials"]["running"] == 1);
+        wait_until("the first report", || {
+            disturbed.results("1")["results"][0]["metrics"].get("train_loss").is_some()
+        });
+        if name == "KILL" {
+            let victims =
+                [disturbed.processes("sweep-worker"), disturbed.processes("sweep-trainer")].concat();
+            signal(name, first.pid());
+            victims.iter().for_each(|victim| signal(name, *victim));
+        } else {
+            signal(name, first.pid());
+        }
+        assert_ne!(first.exit_code(), Some(0));
+        disturbed.sweep(&run).exits_with(0);
+        assert_eq!(stable(&disturbed.results("1")), expected, "{name}");
+        let log = disturbed.read(".sweep/logs/job-1-attempt-2.log");
+        assert!(log.contains("goes on from a checkpoint"), "{name}: {log}");
+        // A crash may leave the one before; it is deleted at a later start.
+        assert!(checkpoints(&disturbed) == 1 || name == "KILL", "only the last one stays");
+        assert_nothing_runs(&disturbed);
+    }
+}
+
+/// Files of checkpoints that are there and complete.
+fn checkpoints(project: &Project) -> usize {
+    let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();
+    files.filter(|file| file.file_name().to_string_lossy().len() > 64).count()
 }
 
 #[test]

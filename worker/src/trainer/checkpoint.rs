@@ -85,7 +85,7 @@ pub fn path_of_teacher(folder: &Path, hash: &str) -> PathBuf {
     path_of(&folder.join("weights"), hash)
 }
 
-/// Writes `state` into `folder`; a file that is there already is left alone.
+/// Writes `state` into `folder`.
 ///
 /// # Errors
 /// [`CheckpointError::Write`].
@@ -102,16 +102,14 @@ pub fn save(folder: &Path, state: &State, origin: &Origin) -> Result<Checkpoint,
     let contents = contents_of(&header, &tensors_of(state));
     let hash = blake3::hash(&contents).to_hex().to_string();
     let path = path_of(folder, &hash);
-    write_once(folder, &path, &contents)
+    write(folder, &path, &contents)
         .map_err(|source| CheckpointError::Write { folder: folder.to_owned(), source })?;
     let (epoch, step) = (header.epoch, header.step);
     Ok(Checkpoint { hash, epoch, step, size_bytes: contents.len() as u64 })
 }
 
-fn write_once(folder: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
+/// A file that is there already is written again: the coordinator spares young files of which it knows nothing yet.
+fn write(folder: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(contents)?;
     file.as_file().sync_all()?;

@@ -202,7 +202,6 @@ impl Images {
     }
 
     /// i64 `[N]`.
-    #[must_use]
     pub fn labels(&self) -> &Tensor {
         &self.labels
     }
