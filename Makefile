@@ -59,8 +59,11 @@ lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
 
-bench: build ## Time a thousand trials of /bin/true beside a bare xargs
+bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `make bench-train` times training
 	@benches/tasks.sh
+
+bench-train: build ## Time the trainer beside plain PyTorch, alternating (about ten minutes; ARGS=--quick: one)
+	@.venv/bin/python benches/train.py $(ARGS)
 
 sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 	@rm -rf .sqlx target/schema.db && mkdir -p .sqlx target
@@ -71,4 +74,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run lint bench sqlx clean
+.PHONY: help demo sample build venv test test-run lint bench bench-train sqlx clean

@@ -23,7 +23,12 @@ struct Process {
 
 impl Process {
     fn start(root: &Path) -> Process {
+        Process::start_with(root, &[])
+    }
+
+    fn start_with(root: &Path, environment: &[(&str, &str)]) -> Process {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sweep-trainer"))
+            .envs(environment.iter().copied())
             .arg("--datasets")
             .arg(root)
             .arg("--checkpoints")
@@ -153,6 +158,26 @@ fn a_job_that_is_stopped_again_and_again_ends_with_the_bits_of_an_undisturbed_on
     assert!(stops >= 3, "{stops}");
     assert_eq!(record.weights_hash, first);
     assert_eq!(reports, expected);
+}
+
+/// A change of these hashes means other numbers for everybody: raise `NUMERICS_VERSION` with it.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn numbers_change_only_with_the_numerics_version() {
+    // The instructions that every x86-64 has, so that the bits are the same on each; sums of products in a fixed order.
+    let oldest =
+        [("ATEN_CPU_CAPABILITY", "default"), ("ONEDNN_MAX_CPU_ISA", "SSE41"), ("MKL_CBWR", "COMPATIBLE")];
+    let root = tempfile::tempdir().unwrap();
+    let request = long_request(root.path());
+    let mut process = Process::start_with(root.path(), &oldest);
+    process.train(&request);
+    let mut reports = BTreeMap::new();
+    let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else { panic!("not done") };
+    assert_eq!(record.cpu_capability, "DEFAULT");
+    assert_eq!(
+        (record.numerics_version, record.weights_hash.as_str()),
+        (2, "dd9b627152e50384925fc5f507e6d4aa2140876dccf2177fdb6bcab90fdcc856")
+    );
 }
 
 #[test]
