@@ -88,6 +88,8 @@ fn start(trial: &Trial) -> io::Result<TrainerProcess> {
         .arg("--checkpoints")
         .arg(&trial.place.artifacts)
         .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus)
+        // What cuBLAS asks for where a trial wants the same bits twice; it is read once per process.
+        .env("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(writer);

@@ -4,6 +4,7 @@
 use sweep::recipe;
 use tch::{Device, Kind, Tensor};
 
+use super::device::upload;
 use super::layers::{BatchNorm, Builder, First, Mode, Named, Slot, copies, tensor_of};
 use super::random::{Purpose, Step, draw};
 
@@ -183,6 +184,6 @@ impl Head {
 fn drop_out(x: &Tensor, ratio: f64, Dropping { at, pass }: Dropping, layer: usize) -> Tensor {
     let section = u32::try_from(layer * PASSES).expect("a head has few layers") + pass as u32;
     let dropped = at.draw(Purpose::Dropout).section(section).events(ratio, x.numel());
-    let dropped = Tensor::from_slice(&dropped).view(x.size().as_slice()).to_device(x.device());
+    let dropped = upload(&Tensor::from_slice(&dropped).view(x.size().as_slice()), x.device());
     (x / (1.0 - ratio)).masked_fill(&dropped, 0.0)
 }

@@ -157,7 +157,7 @@ impl ResNet {
         match self.architecture.network.pool {
             Pool::Average => average(x),
             // Row-major, as PyTorch flattens it: all quarters of the first channel first.
-            Pool::Quarters => x.to_kind(kind).adaptive_avg_pool2d([2, 2]).contiguous().flatten(1, -1),
+            Pool::Quarters => quarters(&x.to_kind(kind)).contiguous().flatten(1, -1),
             // (mean xᵖ)^(1/p) (Radenović et al. 2018, arXiv 1711.02512, equation 3).
             Pool::GeneralisedMean { exponent } => {
                 let powers = x.to_kind(kind).clamp_min(SMALLEST_ACTIVATION).pow_tensor_scalar(exponent);
@@ -188,6 +188,18 @@ impl ResNet {
     /// What the optimizer changes, in PyTorch's order: first the backbone's, then the head's.
     pub fn parameters(&self) -> impl Iterator<Item = &Named> {
         self.tensors.iter().filter(|named| named.role == Role::Parameter)
+    }
+}
+
+/// Averages of the four quarters of maps `[N, C, h, w]`: `[N, C, 2, 2]`. Quarters of odd sides overlap.
+fn quarters(x: &Tensor) -> Tensor {
+    match x.size4().expect("maps have four dimensions") {
+        // On a GPU the general form has no gradient that is the same twice.
+        (_, _, height, width) if height % 2 == 0 && width % 2 == 0 => {
+            let half = [height / 2, width / 2];
+            x.avg_pool2d(half, half, [0, 0], false, true, None)
+        }
+        _ => x.adaptive_avg_pool2d([2, 2]),
     }
 }
 
@@ -311,6 +323,15 @@ mod tests {
         let large =
             Architecture::new(recipe::Network { stem: Stem::SevenBySeven, ..shape(18, 2) }, 10).unwrap();
         assert_eq!(large.last_sides((32, 33)), (1, 2));
+    }
+
+    #[test]
+    fn quarters_are_averaged_alike_for_even_and_odd_sides() {
+        let x = Tensor::arange(2 * 3 * 36, (Kind::Float, Device::Cpu)).view([2, 3, 6, 6]);
+        assert!(quarters(&x).allclose(&x.adaptive_avg_pool2d([2, 2]), 1e-6, 1e-6, false));
+        let odd = quarters(&x.narrow(2, 0, 3).narrow(3, 0, 3));
+        // The middle row and column belong to both of their neighbours: (0 + 1 + 6 + 7) / 4.
+        assert_eq!(odd.double_value(&[0, 0, 0, 0]), 3.5);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use sweep::recipe::{Method, Precision, Recipe, Teacher};
 use sweep::vocabulary::Metrics;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::data::Data;
 use super::device::compute_kind;
@@ -220,7 +220,7 @@ pub fn total_loss(method: &Method, ce: &Tensor, aux: Option<&Tensor>) -> Tensor 
 /// Means of an epoch's losses over its images; waits for the device.
 fn means(job: &Job<'_>, within: &Within, epoch: u32) -> Result<Metrics, TrainError> {
     const NAMES: [&str; 3] = ["train_loss", "ce_loss", "aux_loss"];
-    let losses = Tensor::stack(&within.losses, 0); // [steps, 2 or 3]
+    let losses = Tensor::stack(&within.losses, 0).to_device(Device::Cpu); // [steps, 2 or 3]
     let columns = usize::try_from(losses.size()[1]).expect("a count");
     let losses = Vec::<f64>::try_from(losses.flatten(0, -1))?;
     let (images, batch_size) = (job.data.train.count, job.recipe.batch_size as usize);

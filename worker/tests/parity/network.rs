@@ -1,6 +1,6 @@
 //! The network: shapes, forward pass, gradients and running statistics.
 
-use sweep_worker::trainer::data::normalise;
+use sweep_worker::trainer::data::Normaliser;
 use sweep_worker::trainer::head::HeadMode;
 use sweep_worker::trainer::loss;
 use sweep_worker::trainer::model::{Architecture, Mode, Named, ResNet, Role};
@@ -62,7 +62,7 @@ pub(crate) fn images(seed: u64, kind: Kind) -> Tensor {
     let bytes: Vec<u8> = lcg(seed, 4 * 3072).iter().map(|u| (256.0 * u).floor() as u8).collect();
     let bytes = Tensor::from_slice(&bytes).view([4, 3, 32, 32]).permute([0, 2, 3, 1]).contiguous();
     // Rounded once, as in the program that made the fixtures.
-    normalise(&bytes.permute([0, 3, 1, 2]), Kind::Double).to_kind(kind)
+    Normaliser::new(Kind::Double, Device::Cpu).apply(&bytes.permute([0, 3, 1, 2])).to_kind(kind)
 }
 
 #[test]
