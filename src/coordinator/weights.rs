@@ -13,7 +13,8 @@ use crate::spec::{MissingWeights, Weights};
 #[derive(Debug)]
 pub(super) struct Found(BTreeMap<PathBuf, String>);
 
-/// Folder within that of checkpoints. Files here stay: a checkpoint that a spec names would otherwise be deleted when its own job needs it no more.
+/// Folder within that of checkpoints. Files here stay: a checkpoint that a spec names would otherwise be deleted when its
+/// own job needs it no more.
 const NAMED: &str = "weights";
 
 /// Finds the weights that a spec names, and remembers them.
@@ -54,6 +55,7 @@ impl<'p> Finder<'p> {
                     },
                     help: format!("relative paths start from {}", self.directory.display()),
                 })?;
+                check_contents(&path, name)?;
                 self.files.borrow_mut().insert(path, hash.clone());
                 Ok(hash)
             }
@@ -77,6 +79,21 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Refuses what no trial could read hours later: whether the shapes fit is the trainer's to say.
+fn check_contents(path: &Path, name: &str) -> Result<(), MissingWeights> {
+    let contents = fs::read(path).map_err(|error| error.to_string());
+    let file = contents.and_then(|contents| match safetensors::SafeTensors::deserialize(&contents) {
+        Ok(file) if file.tensor("conv1.weight").is_ok() => Ok(()),
+        Ok(_) => Err("it has no tensor `conv1.weight`".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    file.map_err(|what| MissingWeights {
+        message: format!("`{name}` holds no weights of a network: {what}"),
+        help: "name a checkpoint of `sweep`, or a `state_dict` of the built-in network that PyTorch saved as safetensors"
+            .to_owned(),
+    })
 }
 
 fn no_such_hash(hash: &str) -> MissingWeights {

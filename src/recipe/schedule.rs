@@ -1,6 +1,9 @@
 //! What happens in which epoch: learning rates, teacher events, evaluations, checkpoints. Epochs are counted from 1.
 
-use super::{EvalWeights, LrSchedule, Method, OptimizerAtStart, Recipe, SelfTeaching, Teacher};
+use super::{
+    Averaging, EvalWeights, LrSchedule, Method, OptimizerAtStart, Recipe, SelfTeaching, Teacher,
+    TeacherUpdate,
+};
 
 impl Recipe {
     /// Learning rate during `epoch` (METHOD.md §2): the schedule's, or the initial one where the method's start has
@@ -75,6 +78,15 @@ impl Recipe {
         }
     }
 
+    /// How the reference moves towards the student after every step; `None` where it doesn't.
+    #[must_use]
+    pub fn averaging(&self) -> Option<Averaging> {
+        match self.self_teaching()?.update {
+            TeacherUpdate::Average(averaging) => Some(averaging),
+            TeacherUpdate::Replace => None,
+        }
+    }
+
     /// Where the reference model comes from, where the method has one.
     #[must_use]
     pub fn teacher(&self) -> Option<&Teacher> {
@@ -116,8 +128,8 @@ impl SelfTeaching {
         let happens = after > self.start && after.is_multiple_of(self.every) && after < epochs;
         match self.update {
             _ if happens && after == self.first_event() => Some(TeacherEvent::Start),
-            super::TeacherUpdate::Replace if happens => Some(TeacherEvent::Replace),
-            super::TeacherUpdate::Replace | super::TeacherUpdate::Average(_) => None,
+            TeacherUpdate::Replace if happens => Some(TeacherEvent::Replace),
+            TeacherUpdate::Replace | TeacherUpdate::Average(_) => None,
         }
     }
 }

@@ -1,22 +1,32 @@
 // What libtorch can do and tch has no call for. Nothing is thrown across the border: an exception becomes a message that
-// the caller owns and gives back to sweep_free.
+// the caller gives back to sweep_free.
 
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/empty_like.h>
 
 #include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <iterator>
 #include <map>
 #include <mutex>
+#include <new>
 #include <vector>
 
 namespace {
+
+char no_message[] = "libtorch failed, and there was no memory to say how";
+
+char *copy_of(const char *text) {
+    char *copy = strdup(text);
+    return copy == nullptr ? no_message : copy;
+}
 
 // nullptr where `work` succeeds, otherwise its exception's message.
 template <typename Work>
@@ -25,10 +35,20 @@ char *message_of(Work work) {
         work();
         return nullptr;
     } catch (const std::exception &error) {
-        return strdup(error.what());
+        return copy_of(error.what());
     } catch (...) {
-        return strdup("an exception of an unknown kind");
+        return copy_of("an exception of an unknown kind");
     }
+}
+
+// Whether numbers that belong together have the same place in memory; sides of length 1 have no say.
+bool lies_alike(const at::Tensor &one, const at::Tensor &other) {
+    for (int64_t side = 0; side < one.dim(); ++side) {
+        if (one.size(side) > 1 && one.stride(side) != other.stride(side)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 std::vector<at::Tensor> list_of(const at::Tensor *const *tensors, size_t count) {
@@ -43,8 +63,8 @@ std::vector<at::Tensor> list_of(const at::Tensor *const *tensors, size_t count) 
 // Memory for tensors that keeps large blocks which are freed and hands them out again. A step of training takes the same few
 // hundred megabytes as the one before; from the C library it would get fresh pages each time, and their faults cost a third of
 // the time of a small network. (The C library can be told to keep pages too, but then its heap grows, in pieces that fit
-// nothing, to several times of what is used.) What is kept and what is used together stay below the most that was ever used
-// and a quarter.
+// nothing, to several times of what is used.) What is kept and what is used together stay below the most that a job used and
+// a quarter.
 class Keeping final : public c10::Allocator {
   public:
     c10::DataPtr allocate(size_t bytes) override {
@@ -52,6 +72,12 @@ class Keeping final : public c10::Allocator {
         return {data, data, &Keeping::free_block, c10::Device(c10::DeviceType::CPU)};
     }
     c10::DeleterFnPtr raw_deleter() const override { return &Keeping::free_block; }
+    // The blocks that the last job kept stay as long as this one takes the same ones.
+    static void begin_job() {
+        auto &all = shared();
+        const std::lock_guard lock(all.mutex);
+        all.most_used_bytes = all.used_bytes;
+    }
     void copy_data(void *target, const void *source, size_t bytes) const override {
         default_copy_data(target, source, bytes);
     }
@@ -66,6 +92,23 @@ class Keeping final : public c10::Allocator {
         std::mutex mutex;
         std::multimap<size_t, char *> kept;
         size_t kept_bytes = 0, used_bytes = 0, most_used_bytes = 0;
+
+        void use(size_t size) {
+            used_bytes += size;
+            most_used_bytes = std::max(most_used_bytes, used_bytes);
+        }
+
+        // False where nothing is kept.
+        bool give_back_largest() {
+            if (kept.empty()) {
+                return false;
+            }
+            const auto largest = std::prev(kept.end());
+            kept_bytes -= largest->first;
+            free(largest->second);
+            kept.erase(largest);
+            return true;
+        }
     };
     static Shared &shared() {
         static auto *only = new Shared;
@@ -73,8 +116,13 @@ class Keeping final : public c10::Allocator {
     }
 
     static void *take(size_t bytes) {
+        TORCH_CHECK(bytes <= PTRDIFF_MAX, "can't allocate memory: you tried to allocate ", bytes, " bytes");
         const size_t size = (bytes + line - 1) / line * line;
         char *block = size < large ? fresh(size) : take_large(size);
+        if (block == nullptr) {
+            // The words by which the trainer knows that memory ran out.
+            TORCH_CHECK(false, "can't allocate memory: you tried to allocate ", size, " bytes");
+        }
         return block + line;
     }
 
@@ -84,28 +132,28 @@ class Keeping final : public c10::Allocator {
         const auto fitting = all.kept.lower_bound(size);
         if (fitting != all.kept.end() && fitting->first <= size + size / 8) {
             char *block = fitting->second;
-            all.used_bytes += fitting->first;
             all.kept_bytes -= fitting->first;
-            all.most_used_bytes = std::max(all.most_used_bytes, all.used_bytes);
+            all.use(fitting->first);
             all.kept.erase(fitting);
             return block;
         }
-        all.used_bytes += size;
-        all.most_used_bytes = std::max(all.most_used_bytes, all.used_bytes);
-        while (!all.kept.empty() && all.used_bytes + all.kept_bytes > all.most_used_bytes / 4 * 5) {
-            const auto largest = std::prev(all.kept.end());
-            all.kept_bytes -= largest->first;
-            free(largest->second);
-            all.kept.erase(largest);
+        const size_t used = all.used_bytes + size, most = std::max(all.most_used_bytes, used) / 4 * 5;
+        while (used + all.kept_bytes > most && all.give_back_largest()) {
         }
-        return fresh(size);
+        char *block = fresh(size);
+        while (block == nullptr && all.give_back_largest()) {
+            block = fresh(size);
+        }
+        if (block != nullptr) {
+            all.use(size);
+        }
+        return block;
     }
 
     static char *fresh(size_t size) {
         void *block = nullptr;
         if (posix_memalign(&block, line, size + line) != 0) {
-            // The words by which the trainer knows that memory ran out.
-            TORCH_CHECK(false, "can't allocate memory: you tried to allocate ", size, " bytes");
+            return nullptr;
         }
         *static_cast<size_t *>(block) = size;
         return static_cast<char *>(block);
@@ -124,8 +172,12 @@ class Keeping final : public c10::Allocator {
         auto &all = shared();
         const std::lock_guard lock(all.mutex);
         all.used_bytes -= size;
-        all.kept_bytes += size;
-        all.kept.emplace(size, block);
+        try {
+            all.kept.emplace(size, block);
+            all.kept_bytes += size;
+        } catch (const std::bad_alloc &) {
+            free(block);
+        }
     }
 };
 
@@ -133,17 +185,38 @@ class Keeping final : public c10::Allocator {
 
 extern "C" {
 
-void sweep_free(char *message) { free(message); }
+void sweep_free(char *message) {
+    if (message != no_message) {
+        free(message);
+    }
+}
 
 // One step of SGD with momentum on `count` parameters, in place. The caller has switched gradients off.
 char *sweep_fused_sgd(const at::Tensor *const *parameters, const at::Tensor *const *gradients,
                       const at::Tensor *const *velocities, size_t count, double lr, double momentum,
                       double weight_decay) {
     return message_of([&] {
-        auto updated = list_of(parameters, count), moved = list_of(velocities, count);
-        auto given = list_of(gradients, count);
+        auto updated = list_of(parameters, count), given = list_of(gradients, count);
+        // Without momentum libtorch wants no velocities.
+        auto moved = momentum == 0.0 ? std::vector<at::Tensor>() : list_of(velocities, count);
+        for (size_t at = 0; at < count; ++at) {
+            // The kernel walks through memory and does not look at strides.
+            if (!lies_alike(updated[at], given[at])) {
+                given[at] = at::empty_like(updated[at]).copy_(given[at]);
+            }
+            TORCH_CHECK(momentum == 0.0 || lies_alike(updated[at], moved[at]), "a velocity lies otherwise than its parameter");
+        }
         at::_fused_sgd_(updated, given, moved, weight_decay, momentum, lr, /*dampening=*/0.0,
                         /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
+    });
+}
+
+// `tensor`, which lies in the host's memory, on a GPU; the copy joins the GPU's queue. The caller owns `uploaded`.
+char *sweep_upload(const at::Tensor *tensor, int gpu, at::Tensor **uploaded) {
+    return message_of([&] {
+        const c10::Device device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(gpu));
+        // From ordinary memory the copy would wait for all that is queued.
+        *uploaded = new at::Tensor(tensor->pin_memory().to(device, /*non_blocking=*/true));
     });
 }
 
@@ -161,8 +234,15 @@ char *sweep_set_numerics(bool allow_tf32, bool deterministic) {
 }
 
 // Tensors take their memory from `Keeping` from now on.
-void sweep_keep_memory() {
-    static auto *keeping = new Keeping; // Never destroyed: tensors may outlive everything else at exit.
-    c10::SetCPUAllocator(keeping, /*priority=*/1);
+char *sweep_keep_memory() {
+    return message_of([] {
+        static auto *keeping = new Keeping; // Never destroyed: tensors may outlive everything else at exit.
+        c10::SetCPUAllocator(keeping, /*priority=*/1);
+    });
+}
+
+// What was used before counts no longer for how much may be kept.
+char *sweep_begin_job() {
+    return message_of([] { Keeping::begin_job(); });
 }
 }

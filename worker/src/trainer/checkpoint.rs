@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use sweep::protocol::trial::Checkpoint;
+use sweep::recipe::schema::identifying;
 use sweep::recipe::{Method, NUMERICS_VERSION, Network, Recipe, TeacherScope};
 use sweep::vocabulary::Parameters;
 use tch::{Device, Kind, Tensor};
@@ -46,10 +47,28 @@ pub enum CheckpointError {
     Damaged { path: PathBuf, found: String },
     #[error("`{path}` holds no weights that can be used: {what}")]
     Unusable { path: PathBuf, what: String },
-    #[error("`{path}` is a checkpoint of version {found}; this trainer reads version {VERSION} only")]
+    #[error(
+        "`{path}` is a checkpoint of version {found}; this trainer reads version {VERSION} only: take the `sweep-trainer` that \
+         wrote it"
+    )]
     OtherVersion { path: PathBuf, found: u64 },
     #[error("`{path}` belongs to another trial: {what}")]
     Foreign { path: PathBuf, what: String },
+}
+
+impl CheckpointError {
+    /// Whether another look at the file would find the same.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        match self {
+            CheckpointError::Read { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            CheckpointError::Write { .. } => false,
+            CheckpointError::Damaged { .. }
+            | CheckpointError::Unusable { .. }
+            | CheckpointError::OtherVersion { .. }
+            | CheckpointError::Foreign { .. } => true,
+        }
+    }
 }
 
 /// The trial that a state belongs to.
@@ -227,8 +246,9 @@ fn check_origin(path: &Path, header: &Header, origin: &Origin) -> Result<(), Che
     if found.dataset_checksum != origin.dataset_checksum {
         return foreign(format!("its dataset has the checksum `{}`", found.dataset_checksum));
     }
-    let names = found.parameters.keys().chain(origin.parameters.keys());
-    let different = names.filter(|name| found.parameters.get(*name) != origin.parameters.get(*name)).min();
+    let [found, wanted] = [&found.parameters, &origin.parameters].map(identifying);
+    let different =
+        found.keys().chain(wanted.keys()).filter(|name| found.get(*name) != wanted.get(*name)).min();
     match different {
         Some(name) => foreign(format!("it has another `{name}`")),
         None => Ok(()),
@@ -248,10 +268,23 @@ pub fn load_network(
     device: Device,
 ) -> Result<ResNet, TrainError> {
     let mut file = WeightsFile::open(path, hash, device)?;
+    for tensor in file.tensors.values_mut() {
+        // Other programs save other kinds of numbers; here weights are float32.
+        *tensor = tensor.to_kind(Kind::Float);
+    }
     // A checkpoint says itself what network it is.
     let own = file.header.take().and_then(|header| Recipe::try_from(&header.origin.parameters).ok());
     let network = own.map_or_else(|| network.clone(), |recipe| recipe.network);
-    Ok(file.network("", &Architecture::new(network, classes)?, Trained::No)?)
+    file.network("", &Architecture::new(network, classes)?, Trained::No).map_err(|error| match error {
+        CheckpointError::Unusable { path, what } => {
+            let what = format!(
+                "{what}; weights of another program must be those of a network with this trial's `width`, `depth`, `stem`, \
+                 `pool`, `head_*` and number of classes"
+            );
+            CheckpointError::Unusable { path, what }.into()
+        }
+        error => error.into(),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,12 +303,12 @@ struct WeightsFile {
 
 impl WeightsFile {
     /// Reads all of `path` after a look at its hash.
-    fn open(path: &Path, hash: Option<&str>, device: Device) -> Result<WeightsFile, CheckpointError> {
+    fn open(path: &Path, hash: Option<&str>, device: Device) -> Result<WeightsFile, TrainError> {
         let contents =
             fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
         let found = blake3::hash(&contents).to_hex().to_string();
         if hash.is_some_and(|hash| hash != found) {
-            return Err(CheckpointError::Damaged { path: path.to_owned(), found });
+            return Err(CheckpointError::Damaged { path: path.to_owned(), found }.into());
         }
         let unusable = |what: String| CheckpointError::Unusable { path: path.to_owned(), what };
         let (_, metadata) =
@@ -289,11 +322,10 @@ impl WeightsFile {
             let kind = kind_of(view.dtype())
                 .ok_or_else(|| unusable(format!("`{name}` has the type {:?}", view.dtype())))?;
             let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
-            let tensor = tensor.and_then(|tensor| tensor.f_to_device(device));
-            Ok((name.to_owned(), tensor.map_err(|error| unusable(error.to_string()))?))
+            let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?.f_to_device(device)?;
+            Ok((name.to_owned(), tensor))
         });
-        let tensors = tensors.collect::<Result<_, CheckpointError>>()?;
+        let tensors = tensors.collect::<Result<_, TrainError>>()?;
         Ok(WeightsFile { path: path.to_owned(), header, tensors })
     }
 
@@ -457,6 +489,8 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
     match dtype {
         Dtype::F64 => Some(Kind::Double),
         Dtype::F32 => Some(Kind::Float),
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
         // PyTorch's batch norm counts its batches; nobody here reads that.
         Dtype::I64 => Some(Kind::Int64),
         _ => None,

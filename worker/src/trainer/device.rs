@@ -4,7 +4,7 @@ use sweep::recipe::{self, Precision, Recipe};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::error::TrainError;
-use super::native::{Numerics, set_numerics};
+use super::native::{self, Numerics, set_numerics};
 
 /// The device that `recipe` asks for, with its precision and determinism set for the whole process.
 ///
@@ -49,10 +49,8 @@ pub fn compute_kind(precision: Precision) -> Kind {
 
 /// `tensor`, which lies in the host's memory, on `device`. A GPU is not waited for: the copy joins its queue.
 pub(super) fn upload(tensor: &Tensor, device: Device) -> Tensor {
-    if device.is_cuda() {
-        // From ordinary memory the copy would wait for all that is queued.
-        tensor.pin_memory(device).to_device_(device, tensor.kind(), true, false)
-    } else {
-        tensor.shallow_clone()
+    match device {
+        Device::Cuda(gpu) => native::upload(tensor, gpu),
+        Device::Cpu | Device::Mps | Device::Vulkan => tensor.shallow_clone(),
     }
 }

@@ -1,6 +1,9 @@
 use sweep::vocabulary::FailureReason;
 use tch::TchError;
 
+/// `EX_IOERR` of sysexits.h: a file could not be read, which may be another time.
+const INPUT_OUTPUT_ERROR: i32 = 74;
+
 /// Why a job of the trainer can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -42,6 +45,7 @@ impl TrainError {
     #[must_use]
     pub fn reason(&self) -> FailureReason {
         match self {
+            TrainError::Checkpoint(error) if !error.is_final() => FailureReason::Exit(INPUT_OUTPUT_ERROR),
             TrainError::BadConfig(_)
             | TrainError::Dataset(_)
             | TrainError::Torch(_)
@@ -59,17 +63,14 @@ impl TrainError {
     #[must_use]
     pub fn out_of_memory(message: &str) -> Option<TrainError> {
         const GPU: [&str; 3] = ["CUDA out of memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"];
-        const HOST: [&str; 2] = ["can't allocate memory", "not enough memory"];
-        // What follows the first line is a C++ backtrace.
-        let line = || message.lines().next().unwrap_or_default().to_owned();
-        let tells_of = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-        if tells_of(&GPU) {
-            Some(TrainError::GpuOutOfMemory(line()))
-        } else if tells_of(&HOST) {
-            Some(TrainError::HostOutOfMemory(line()))
-        } else {
-            None
-        }
+        const HOST: [&str; 3] = ["can't allocate memory", "not enough memory", "std::bad_alloc"];
+        // What follows the first line is a C++ backtrace; in a panic's message the line's end is written as two characters.
+        let line_from = |text: &&str| {
+            let rest = &message[message.find(text)?..];
+            rest.split("\\n").next()?.lines().next().map(str::to_owned)
+        };
+        let gpu = GPU.iter().find_map(line_from).map(TrainError::GpuOutOfMemory);
+        gpu.or_else(|| HOST.iter().find_map(line_from).map(TrainError::HostOutOfMemory))
     }
 }
 
@@ -90,6 +91,12 @@ mod tests {
         let torch = |text: &str| TrainError::from(TchError::Torch(text.to_owned())).reason();
         assert_eq!(torch("CUDA out of memory. Tried to allocate 2.00 GiB.\nframe #0"), FailureReason::GpuOom);
         assert_eq!(torch("DefaultCPUAllocator: can't allocate memory: you tried"), FailureReason::HostOom);
+        let panic = r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried 2 GiB.\nframe #0")"#;
+        let error = TrainError::out_of_memory(panic).unwrap();
+        assert_eq!(
+            error.to_string(),
+            "the GPU has too little memory: CUDA out of memory. Tried 2 GiB.; a smaller `batch_size` or `width` needs less"
+        );
         assert_eq!(torch("shape '[3]' is invalid for input of size 4"), FailureReason::BadConfig);
     }
 }

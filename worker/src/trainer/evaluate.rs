@@ -11,14 +11,10 @@ use super::head::{Head, HeadMode};
 use super::model::{Mode, ResNet};
 use super::rankme::rankme;
 use super::reference::Reference;
-use super::state::{State, Within, averaging};
+use super::state::{State, Within};
 
 /// Images that are looked at together. A constant, because sums in libtorch may depend on it.
 const BATCH: usize = 256;
-
-/// Someone asked to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
 
 /// One evaluation of a state at the end of the epoch that is under way.
 pub struct Evaluation<'a> {
@@ -31,77 +27,96 @@ pub struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    /// All metrics of test set and extra evaluation sets.
+    /// All metrics of test set and extra evaluation sets; `None` when asked to stop.
     ///
     /// # Errors
-    /// [`TrainError::NotFinite`] where features are no numbers.
-    pub fn run(&self) -> Result<Result<Metrics, Stopped>, TrainError> {
+    /// [`TrainError::NotFinite`] where the evaluated network's features or logits, or an average's logits, are no numbers.
+    pub fn run(&self) -> Result<Option<Metrics>, TrainError> {
         let mut found = Metrics::new();
-        let Ok(features) = self.evaluate(None, &self.data.test, &mut found) else { return Ok(Err(Stopped)) };
-        if features.isfinite().all().int64_value(&[]) == 0 {
-            let epoch = self.state.epoch + 1;
-            return Err(TrainError::NotFinite { what: "test features", epoch, step: None });
-        }
+        let Some(features) = self.evaluate(None, &self.data.test, &mut found)? else { return Ok(None) };
         found.extend(rankme(&features).map(|rank| ("rankme".to_owned(), rank)));
         for (name, images) in &self.data.extra {
-            if self.evaluate(Some(name), images, &mut found).is_err() {
-                return Ok(Err(Stopped));
+            if self.evaluate(Some(name), images, &mut found)?.is_none() {
+                return Ok(None);
             }
             let gap = found["top1"] - found[&metrics::on_set("top1", Some(name))];
             found.insert(metrics::on_set("gap", Some(name)), gap);
         }
-        Ok(Ok(found))
+        Ok(Some(found))
     }
 
-    /// Adds the accuracies on one split, named `set` unless it is the test set. Gives the evaluated network's features.
-    fn evaluate(&self, set: Option<&str>, images: &Images, found: &mut Metrics) -> Result<Tensor, Stopped> {
+    /// Adds the accuracies on one split, named `set` unless it is the test set. Gives the evaluated network's features;
+    /// `None` when asked to stop.
+    fn evaluate(
+        &self,
+        set: Option<&str>,
+        images: &Images,
+        found: &mut Metrics,
+    ) -> Result<Option<Tensor>, TrainError> {
         let _guard = tch::no_grad_guard();
         let (state, labels, probes) = (self.state, images.labels(), &self.within.probes);
-        let top1 = |head: &Head, features: &Tensor| {
-            percent_correct(&head.forward(features, HeadMode::Evaluate), labels, 1)
-        };
+        let logits = |head: &Head, features: &Tensor| head.forward(features, HeadMode::Evaluate); // [N, C]
         let evaluated = state.shadow.as_ref().map_or(&state.student, |shadow| &shadow.network);
-        let features = self.features(evaluated, images)?; // [N, D]
-        let logits = evaluated.head.forward(&features, HeadMode::Evaluate); // [N, C]
-        found.insert(metrics::on_set("top1", set), percent_correct(&logits, labels, 1));
-        if set.is_none() && logits.size()[1] > 5 {
-            found.insert("top5".to_owned(), percent_correct(&logits, labels, 5));
+        let Some(features) = self.features(evaluated, images) else { return Ok(None) }; // [N, D]
+        let of_test = self.finite(logits(&evaluated.head, &features), "test logits")?;
+        found.insert(metrics::on_set("top1", set), percent_correct(&of_test, labels, 1));
+        if set.is_none() && of_test.size()[1] > 5 {
+            found.insert("top5".to_owned(), percent_correct(&of_test, labels, 5));
         }
-        let averaged = averaging(&self.recipe.method).and(state.reference.as_ref());
+        let averaged = self.recipe.averaging().and(state.reference.as_ref());
         // Probes and an averaged head belong to the student's features.
         let needs_students = !probes.is_empty() || matches!(averaged, Some(Reference::Head { .. }));
         let of_student = match &state.shadow {
-            Some(_) if needs_students => self.features(&state.student, images)?,
-            _ => features.shallow_clone(),
+            Some(_) if needs_students => self.features(&state.student, images),
+            _ => Some(features.shallow_clone()),
         };
+        let Some(of_student) = of_student else { return Ok(None) };
         for probe in probes {
-            let name = metrics::probe_metric(probe.multiplier, probes.len() > 1, set);
-            found.insert(name, top1(&probe.head, &of_student));
+            let logits = logits(&probe.head, &of_student);
+            // A probe that diverged, as one with a large factor may, has nothing to say; the trial goes on.
+            if is_finite(&logits) {
+                let name = metrics::probe_metric(probe.multiplier, probes.len() > 1, set);
+                found.insert(name, percent_correct(&logits, labels, 1));
+            }
         }
         let of_average = match averaged {
-            Some(Reference::Network { network, .. }) => {
-                Some(top1(&network.head, &self.features(network, images)?))
-            }
-            Some(Reference::Head { head, .. }) => Some(top1(head, &of_student)),
+            Some(Reference::Network { network, .. }) => match self.features(network, images) {
+                Some(features) => Some(logits(&network.head, &features)),
+                None => return Ok(None),
+            },
+            Some(Reference::Head { head, .. }) => Some(logits(head, &of_student)),
             Some(Reference::Ensemble(_)) | None => None,
         };
-        found.extend(of_average.map(|top1| (format!("ema_{}", metrics::on_set("top1", set)), top1)));
-        Ok(features)
+        if let Some(of_average) = of_average {
+            let of_average = self.finite(of_average, "averaged network's test logits")?;
+            let name = format!("ema_{}", metrics::on_set("top1", set));
+            found.insert(name, percent_correct(&of_average, labels, 1));
+        }
+        Ok(Some(features))
     }
 
-    /// Features `[N, D]` of all `images`.
-    fn features(&self, network: &ResNet, images: &Images) -> Result<Tensor, Stopped> {
+    fn finite(&self, logits: Tensor, what: &'static str) -> Result<Tensor, TrainError> {
+        let epoch = self.state.epoch + 1;
+        if is_finite(&logits) { Ok(logits) } else { Err(TrainError::NotFinite { what, epoch, step: None }) }
+    }
+
+    /// Features `[N, D]` of all `images`; `None` when asked to stop.
+    fn features(&self, network: &ResNet, images: &Images) -> Option<Tensor> {
         let kind = compute_kind(self.recipe.precision);
         let mut features = Vec::new();
         for first in (0..images.count).step_by(BATCH) {
             if (self.stops)() {
-                return Err(Stopped);
+                return None;
             }
             let batch = images.plain_batch(first..images.count.min(first + BATCH), kind);
             features.push(network.features(&batch.images, Mode::Evaluate)); // [B, D]
         }
-        Ok(Tensor::cat(&features, 0))
+        Some(Tensor::cat(&features, 0))
     }
+}
+
+fn is_finite(logits: &Tensor) -> bool {
+    logits.isfinite().all().int64_value(&[]) == 1
 }
 
 /// Percent of the rows of `logits` `[N, C]` whose label is among the `k` highest.

@@ -11,6 +11,8 @@ use super::random::{Purpose, draw};
 
 /// Channels of the stem, whatever the base width.
 const STEM_CHANNELS: i64 = 64;
+/// Each has a part of its own in the stream of a step's dropout.
+const MOST_HIDDEN_LAYERS: usize = 32;
 /// Below it, powers of activations and their gradients lose all meaning.
 const SMALLEST_ACTIVATION: f64 = 1e-6;
 
@@ -23,7 +25,8 @@ pub struct Architecture {
 
 impl Architecture {
     /// # Errors
-    /// [`TrainError::BadConfig`] for a depth other than 18 and 34, or a width of 0.
+    /// [`TrainError::BadConfig`] for a depth other than 18 and 34, a width of 0, or more hidden layers than chance can tell
+    /// apart.
     pub fn new(network: recipe::Network, classes: i64) -> Result<Architecture, TrainError> {
         let (depth, width) = (network.depth, network.width);
         if ![18, 34].contains(&depth) {
@@ -31,6 +34,12 @@ impl Architecture {
         }
         if width == 0 {
             return Err(TrainError::BadConfig("`width` is `0`; it is at least 1".to_owned()));
+        }
+        let layers = network.head.hidden.len();
+        if layers > MOST_HIDDEN_LAYERS {
+            return Err(TrainError::BadConfig(format!(
+                "`head_hidden` has {layers} layers; there are at most {MOST_HIDDEN_LAYERS}"
+            )));
         }
         Ok(Architecture { network, classes })
     }

@@ -27,8 +27,10 @@ impl Momentum {
             groups.iter().flat_map(|group| group.parameters.iter().copied()).collect();
         let gradients = Tensor::run_backward(&[loss], &parameters, false, false);
         let _guard = tch::no_grad_guard();
-        let new = parameters.iter().skip(self.velocities.len()).map(|parameter| parameter.zeros_like());
-        self.velocities.extend(new);
+        if momentum > 0.0 {
+            let new = parameters.iter().skip(self.velocities.len()).map(|parameter| parameter.zeros_like());
+            self.velocities.extend(new);
+        }
         let mut first = 0;
         for group in groups {
             let these = first..first + group.parameters.len();
@@ -36,7 +38,8 @@ impl Momentum {
             if these.is_empty() {
                 continue;
             }
-            let (gradients, velocities) = (&gradients[these.clone()], &self.velocities[these]);
+            let velocities = if momentum > 0.0 { &self.velocities[these.clone()] } else { &[] };
+            let gradients = &gradients[these];
             fused_sgd(&group.parameters, gradients, velocities, Sgd { lr: group.lr, momentum, weight_decay });
         }
     }
@@ -56,6 +59,27 @@ mod tests {
         assert!((w.double_value(&[]) - 1.5).abs() < 1e-12);
         momentum.step(&w.square(), &[group()], 0.9, 0.5);
         assert!((w.double_value(&[]) - 0.675).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_step_without_momentum_is_plain_descent() {
+        let w = Tensor::from(2.0).set_requires_grad(true);
+        let mut momentum = Momentum::default();
+        for expected in [1.6, 1.28] {
+            momentum.step(&w.square(), &[Group { parameters: vec![&w], lr: 0.1 }], 0.0, 0.0);
+            assert!((w.double_value(&[]) - expected).abs() < 1e-12);
+        }
+        assert!(momentum.velocities.is_empty());
+    }
+
+    #[test]
+    fn a_gradient_in_another_order_of_memory_reaches_the_right_places() {
+        let w = Tensor::zeros([2, 3], (tch::Kind::Double, tch::Device::Cpu)).set_requires_grad(true);
+        let direction = Tensor::arange(6, (tch::Kind::Double, tch::Device::Cpu)).view([2, 3]);
+        // The gradient of this sum is a transposed view.
+        let loss = (w.tr() * direction.tr().contiguous()).sum(tch::Kind::Double);
+        Momentum::default().step(&loss, &[Group { parameters: vec![&w], lr: 1.0 }], 0.9, 0.0);
+        assert_eq!(w.detach(), -direction);
     }
 
     #[test]

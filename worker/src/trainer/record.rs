@@ -9,12 +9,14 @@ use tch::{Device, Tensor};
 use super::mask::Token;
 use super::state::State;
 
-/// BLAKE3 over names, shapes and bytes (row-major) of the student's parameters and buffers in order, then the token's.
+/// BLAKE3 over names, shapes and bytes (row-major) of the student's parameters and buffers in order, then of the
+/// token where it is trained.
 #[must_use]
 pub fn weights_hash(state: &State) -> String {
     let mut hasher = blake3::Hasher::new();
     let tensors = state.student.tensors().iter().map(|named| (named.name.as_str(), &named.tensor));
-    for (name, tensor) in tensors.chain(state.token.iter().flat_map(Token::tensors)) {
+    let token = state.token.as_ref().and_then(Token::trained).map(|token| ("token", token));
+    for (name, tensor) in tensors.chain(token) {
         // Lengths first, so that no two lists of tensors give the same bytes.
         hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
         hasher.update(&(tensor.dim() as u64).to_le_bytes());

@@ -17,6 +17,7 @@ use super::data::{Data, Wanted};
 use super::device;
 use super::error::TrainError;
 use super::model::ResNet;
+use super::native;
 use super::record::record;
 use super::reference::Reference;
 use super::state::State;
@@ -74,13 +75,16 @@ pub fn serve(trainer: &mut Trainer, input: impl BufRead, mut output: impl Write)
     for line in input.lines() {
         let line = line?;
         let stop = trainer.setup.stop.clone();
-        let event = match stop.during(|| answer(trainer, &line, &mut output)) {
-            Ok(JobEnd::Done(record)) => TrialEvent::Done { record },
-            Ok(JobEnd::Stopped(checkpoint)) => TrialEvent::Stopped { checkpoint },
-            Err(TrainError::Report(error)) => return Err(error),
-            Err(error) => TrialEvent::Failed { reason: error.reason(), message: error.to_string() },
-        };
-        write_event(&mut output, &event)?;
+        // A signal ends the process only when the answer is written.
+        stop.during(|| {
+            let event = match answer(trainer, &line, &mut output) {
+                Ok(JobEnd::Done(record)) => TrialEvent::Done { record },
+                Ok(JobEnd::Stopped(checkpoint)) => TrialEvent::Stopped { checkpoint },
+                Err(TrainError::Report(error)) => return Err(error),
+                Err(error) => TrialEvent::Failed { reason: error.reason(), message: error.to_string() },
+            };
+            write_event(&mut output, &event)
+        })?;
     }
     Ok(())
 }
@@ -130,6 +134,7 @@ impl Trainer {
         // For every job: the number of threads decides the order of sums, whatever ran here before.
         tch::set_num_threads(i32::try_from(recipe.threads).unwrap_or(i32::MAX));
         let device = device::choose(&recipe)?;
+        native::begin_job();
         let wanted = Wanted {
             name: recipe.dataset.clone(),
             eval_sets: recipe.eval_sets.clone(),
@@ -206,7 +211,11 @@ impl Following<'_> {
                     );
                     return Ok(state);
                 }
-                Err(error) => tracing::warn!("starts again from the first epoch: {error}"),
+                Err(TrainError::Checkpoint(error)) if error.is_final() => {
+                    tracing::warn!("starts again from the first epoch: {error}");
+                }
+                // It may be read the next time, and what lies in it is worth more than an attempt.
+                Err(error) => return Err(error),
             }
         }
         State::fresh(self.recipe, request.seed, classes, KIND, device)

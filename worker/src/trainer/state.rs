@@ -1,4 +1,4 @@
-use sweep::recipe::{Averaging, Method, OptimizerAtStart, Recipe, Teacher, TeacherEvent, TeacherUpdate};
+use sweep::recipe::{Method, OptimizerAtStart, Recipe, Teacher, TeacherEvent};
 use tch::{Device, Kind, Tensor};
 
 use super::error::TrainError;
@@ -180,25 +180,12 @@ impl State {
 
     /// What follows each step of the optimizer in `epoch`: averages move towards the student.
     pub fn average(&mut self, recipe: &Recipe, epoch: u32) {
-        if let (Some(averaging), Some(reference)) = (averaging(&recipe.method), &mut self.reference) {
+        if let (Some(averaging), Some(reference)) = (recipe.averaging(), &mut self.reference) {
             reference.average(&self.student, averaging, self.reference_updates);
             self.reference_updates += 1;
         }
         if let (Some(ratio), Some(shadow)) = (recipe.shadow_ratio_in(epoch), &mut self.shadow) {
             shadow.update(&self.student, ratio);
         }
-    }
-}
-
-/// How the method's reference is averaged; `None` where it isn't.
-#[must_use]
-pub fn averaging(method: &Method) -> Option<Averaging> {
-    let (Method::Kd(distillation) | Method::Mask(distillation, _)) = method else { return None };
-    match &distillation.teacher {
-        Teacher::Student(teaching) => match teaching.update {
-            TeacherUpdate::Average(averaging) => Some(averaging),
-            TeacherUpdate::Replace => None,
-        },
-        Teacher::Checkpoints(_) => None,
     }
 }

@@ -43,11 +43,13 @@ impl Stop {
         self.is_wanted.load(Ordering::SeqCst)
     }
 
-    /// Runs `work`, which looks at [`Stop::is_wanted`]; the wish ends with it.
+    /// Runs `work`, which looks at [`Stop::is_wanted`] and says what came of it before it ends; a wish from before does not
+    /// count.
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        // In this order: a signal in between ends the process, and none is lost.
+        self.is_wanted.store(false, Ordering::SeqCst);
         self.is_idle.store(false, Ordering::SeqCst);
         let result = work();
-        self.is_wanted.store(false, Ordering::SeqCst);
         self.is_idle.store(true, Ordering::SeqCst);
         result
     }

@@ -89,7 +89,7 @@ pub fn train(job: &Job<'_>, mut state: State, observer: &mut dyn Observer) -> Re
             let stops = || observer.stops();
             let evaluation =
                 Evaluation { recipe, data: job.data, state: &state, within: &within, stops: &stops };
-            let Ok(found) = evaluation.run()? else {
+            let Some(found) = evaluation.run()? else {
                 state.within = Some(within);
                 return Ok(Ended::Stopped(state));
             };
