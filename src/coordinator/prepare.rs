@@ -243,6 +243,7 @@ fn json(value: &impl serde::Serialize) -> String {
 mod tests {
     use crate::dataset::SplitFile;
 
+    use super::super::weights::weights_file;
     use super::*;
 
     const ENSEMBLE: &str = "parameters: {dataset: d, method: kd, teacher: checkpoint, loss_weight: 1, \
@@ -335,7 +336,9 @@ mod tests {
     #[test]
     fn a_trial_is_named_by_what_its_teachers_contain() {
         let project = Project::new(&["a", "b"], 200);
-        let write = |name: &str, text: &str| std::fs::write(project.path(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(project.path(name), weights_file(text.as_bytes())).unwrap();
+        };
         write("a.safetensors", "one");
         write("b.safetensors", "two");
         let first = project.prepare(ENSEMBLE).unwrap();
@@ -343,7 +346,10 @@ mod tests {
         first.keep_weights(&project.path("artifacts")).unwrap();
         assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
         let Task::Resnet { parameters, .. } = &first.plan.jobs[0].task else { panic!("not trained") };
-        assert_eq!(parameters["teachers"], serde_json::json!([blake3::hash(b"one").to_hex().to_string()]));
+        assert_eq!(
+            parameters["teachers"],
+            serde_json::json!([blake3::hash(&weights_file(b"one")).to_hex().to_string()])
+        );
         write("a.safetensors", "two");
         write("b.safetensors", "one");
         let swapped = project.prepare(ENSEMBLE).unwrap();
@@ -355,14 +361,14 @@ mod tests {
     #[test]
     fn teachers_that_are_not_there_or_the_same_are_shown_in_the_spec() {
         let project = Project::new(&["a", "b"], 200);
-        std::fs::write(project.path("a.safetensors"), "one").unwrap();
+        std::fs::write(project.path("a.safetensors"), weights_file(b"one")).unwrap();
         let error = project.prepare(ENSEMBLE).unwrap_err();
         assert!(
             error.contains("there are no weights `b.safetensors`") && error.contains("s.yaml:1:"),
             "{error}"
         );
         assert!(!project.path("artifacts").exists());
-        std::fs::write(project.path("b.safetensors"), "one").unwrap();
+        std::fs::write(project.path("b.safetensors"), weights_file(b"one")).unwrap();
         let error = project.prepare(ENSEMBLE).unwrap_err();
         assert!(error.contains("`teachers` has the value `[b.safetensors]` twice"), "{error}");
     }

@@ -149,6 +149,17 @@ fn copy_hashing(path: &Path, copy: &mut impl Write) -> io::Result<String> {
     }
 }
 
+/// A file of weights that holds `first` first.
+#[cfg(test)]
+pub(super) fn weights_file(first: &[u8]) -> Vec<u8> {
+    use safetensors::tensor::{Dtype, TensorView, serialize};
+    // More than what is copied in one piece.
+    let mut bytes = vec![7; 200_000];
+    bytes[..first.len()].copy_from_slice(first);
+    let view = TensorView::new(Dtype::U8, vec![bytes.len()], &bytes).unwrap();
+    serialize([("conv1.weight", view)], None).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +172,7 @@ mod tests {
     fn a_file_is_named_by_its_contents_and_kept_under_that_name() {
         let project = tempfile::tempdir().unwrap();
         let artifacts = project.path().join("artifacts");
-        let contents = vec![7; 200_000];
+        let contents = weights_file(b"");
         fs::write(project.path().join("a.safetensors"), &contents).unwrap();
         fs::write(project.path().join("b.safetensors"), &contents).unwrap();
         let finder = Finder::new(project.path(), None);
@@ -202,6 +213,9 @@ mod tests {
         fs::create_dir(project.path().join("d.safetensors")).unwrap();
         let folder = text(finder.find(Weights::File("d.safetensors")).unwrap_err());
         assert!(folder.contains("it is not a file"), "{folder}");
+        fs::write(project.path().join("n.safetensors"), "no tensors").unwrap();
+        let no_weights = text(finder.find(Weights::File("n.safetensors")).unwrap_err());
+        assert!(no_weights.starts_with("`n.safetensors` holds no weights of a network"), "{no_weights}");
         let unknown = text(finder.find(Weights::Hash(&"5".repeat(64))).unwrap_err());
         assert!(unknown.contains("no weights `5555"), "{unknown}");
         let no_folder = Finder::new(project.path(), None);
@@ -212,10 +226,10 @@ mod tests {
     fn a_file_that_changed_meanwhile_is_not_kept() {
         let project = tempfile::tempdir().unwrap();
         let artifacts = project.path().join("artifacts");
-        fs::write(project.path().join("a.safetensors"), "before").unwrap();
+        fs::write(project.path().join("a.safetensors"), weights_file(b"before")).unwrap();
         let finder = Finder::new(project.path(), None);
         finder.find(Weights::File("a.safetensors")).unwrap();
-        fs::write(project.path().join("a.safetensors"), "after").unwrap();
+        fs::write(project.path().join("a.safetensors"), weights_file(b"after")).unwrap();
         let (path, error) = finder.into_found().keep(&artifacts).unwrap_err();
         assert_eq!(
             (path, error.to_string().as_str()),

