@@ -46,6 +46,10 @@ def make_dataset(per_class):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "XDG_DATA_HOME": str(HOME)}, cwd=HOME)
 
 
+# What the agent sets for each trainer, here for both sides: threads that spin while they wait are slow on a busy machine.
+ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+
+
 def ours(case):
     """Rates by epoch and peak memory in MiB of one job of `sweep-trainer`, asked for as an agent does."""
     parameters = {
@@ -59,7 +63,11 @@ def ours(case):
         "first_epoch": 1, "last_epoch": case.epochs,
     }  # fmt: skip
     trainer = subprocess.Popen(
-        [BUILT / "sweep-trainer", "--datasets", DATASETS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [BUILT / "sweep-trainer", "--datasets", DATASETS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
     )
     trainer.stdin.write(json.dumps(request) + "\n")
     trainer.stdin.flush()
@@ -85,7 +93,8 @@ def pytorch(case):
         "--width", case.width, "--epochs", case.epochs, "--batch-size", case.batch_size, "--threads", case.threads,
         "--precision", case.precision,
     ]  # fmt: skip
-    output = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True).stdout
+    command = [str(part) for part in command]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT).stdout
     lines = [json.loads(line) for line in output.splitlines()]
     return [line["images_per_second"] for line in lines[:-1]], lines[-1]["peak_mib"]
 
