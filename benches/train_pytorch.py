@@ -149,6 +149,7 @@ def main():
     autocast = torch.autocast("cpu", kind, enabled=kind != torch.float32)
     for epoch in range(1, options.epochs + 1):
         started = time.perf_counter()
+        loss_sum = 0.0
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * 0.1 ** sum(epoch > step for step in options.lr_steps)
         if options.method == "mask" and epoch > 1:
@@ -167,10 +168,11 @@ def main():
                 with torch.no_grad():
                     target = reference.fc(target)
                 loss = loss + 0.5 * masked_loss(model, features, target, token, 0.5)
+            loss_sum += loss.item() * len(samples)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-        line = {"epoch": epoch, "images_per_second": train.count / (time.perf_counter() - started)}
+        line = {"epoch": epoch, "train_loss": loss_sum / train.count, "images_per_second": train.count / (time.perf_counter() - started)}
         if epoch == options.epochs:
             with autocast:
                 line["top1"] = top1(model, test, torch.float32)
