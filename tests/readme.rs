@@ -60,5 +60,5 @@ fn the_wrong_spec_gets_the_error_that_the_readme_shows() {
 fn the_demos_table_has_the_columns_that_the_readme_shows() {
     let header = block("$ sweep run sweeps/demo.yaml").lines().next().unwrap().to_owned();
     let columns: Vec<_> = header.split_whitespace().collect();
-    assert_eq!(columns, ["method", "seeds", "top1", "shifted_top1", "rankme", "train_loss"]);
+    assert_eq!(columns, ["method", "seeds", "top1", "shifted_top1", "rankme", "shifted_gap", "train_loss"]);
 }
