@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Coordinator, CoordinatorError};
 use crate::store;
-use crate::vocabulary::{CheckpointHash, Timestamp};
+use crate::vocabulary::{CheckpointHash, Timestamp, weights_file_name};
 
 /// How often files are deleted: often enough that a fast sweep does not pile them up.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ impl Artifacts {
     }
 
     fn path(&self, hash: &CheckpointHash) -> PathBuf {
-        self.folder.join(format!("{hash}.safetensors"))
+        self.folder.join(weights_file_name(&hash.to_string()))
     }
 }
 
@@ -138,7 +138,7 @@ impl Coordinator {
 
     async fn named_files(&self) -> Result<BTreeSet<String>, CoordinatorError> {
         let hashes = store::list_artifact_hashes(&mut self.store.reader().await?).await?;
-        Ok(hashes.into_iter().map(|hash| format!("{hash}.safetensors")).collect())
+        Ok(hashes.iter().map(|hash| weights_file_name(hash)).collect())
     }
 }
 

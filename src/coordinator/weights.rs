@@ -4,18 +4,15 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::spec::{MissingWeights, Weights};
+use crate::vocabulary::{NAMED_WEIGHTS, weights_file_name};
 
 /// Weights that a spec names, with the files in which they were found.
 #[derive(Debug)]
 pub(super) struct Found(BTreeMap<PathBuf, String>);
-
-/// Folder within that of checkpoints. Files here stay: a checkpoint that a spec names would otherwise be deleted when its
-/// own job needs it no more.
-const NAMED: &str = "weights";
 
 /// Finds the weights that a spec names, and remembers them.
 pub(super) struct Finder<'p> {
@@ -37,7 +34,10 @@ impl<'p> Finder<'p> {
         match named {
             Weights::Hash(hash) => {
                 let folder = self.artifacts.ok_or_else(|| no_such_hash(hash))?;
-                let places = [folder.join(NAMED).join(file_name(hash)), folder.join(file_name(hash))];
+                let places = [
+                    folder.join(NAMED_WEIGHTS).join(weights_file_name(hash)),
+                    folder.join(weights_file_name(hash)),
+                ];
                 let place =
                     places.into_iter().find(|path| path.is_file()).ok_or_else(|| no_such_hash(hash))?;
                 self.files.borrow_mut().insert(place, hash.to_owned());
@@ -48,14 +48,15 @@ impl<'p> Finder<'p> {
                 if let Some(hash) = self.files.borrow().get(&path) {
                     return Ok(hash.clone());
                 }
-                let hash = hash_of(&path).map_err(|error| MissingWeights {
+                let contents = read(&path).map_err(|error| MissingWeights {
                     message: match error.kind() {
                         io::ErrorKind::NotFound => format!("there are no weights `{name}`"),
                         _ => format!("can't read the weights `{name}`: {error}"),
                     },
                     help: format!("relative paths start from {}", self.directory.display()),
                 })?;
-                check_contents(&path, name)?;
+                check_contents(&contents, name)?;
+                let hash = blake3::hash(&contents).to_hex().to_string();
                 self.files.borrow_mut().insert(path, hash.clone());
                 Ok(hash)
             }
@@ -75,21 +76,20 @@ impl Found {
     /// The file that can't be copied, and why.
     pub(super) fn keep(&self, artifacts: &Path) -> Result<(), (PathBuf, io::Error)> {
         for (path, hash) in &self.0 {
-            keep(path, hash, &artifacts.join(NAMED)).map_err(|error| (path.clone(), error))?;
+            keep(path, hash, &artifacts.join(NAMED_WEIGHTS)).map_err(|error| (path.clone(), error))?;
         }
         Ok(())
     }
 }
 
 /// Refuses what no trial could read hours later: whether the shapes fit is the trainer's to say.
-fn check_contents(path: &Path, name: &str) -> Result<(), MissingWeights> {
-    let contents = fs::read(path).map_err(|error| error.to_string());
-    let file = contents.and_then(|contents| match safetensors::SafeTensors::deserialize(&contents) {
+fn check_contents(contents: &[u8], name: &str) -> Result<(), MissingWeights> {
+    let checked = match safetensors::SafeTensors::deserialize(contents) {
         Ok(file) if file.tensor("conv1.weight").is_ok() => Ok(()),
         Ok(_) => Err("it has no tensor `conv1.weight`".to_owned()),
         Err(error) => Err(error.to_string()),
-    });
-    file.map_err(|what| MissingWeights {
+    };
+    checked.map_err(|what| MissingWeights {
         message: format!("`{name}` holds no weights of a network: {what}"),
         help: "name a checkpoint of `sweep`, or a `state_dict` of the built-in network that PyTorch saved as safetensors"
             .to_owned(),
@@ -103,50 +103,31 @@ fn no_such_hash(hash: &str) -> MissingWeights {
     }
 }
 
-fn file_name(hash: &str) -> String {
-    format!("{hash}.safetensors")
-}
-
-/// BLAKE3 of a file's contents.
-fn hash_of(path: &Path) -> io::Result<String> {
-    copy_hashing(path, &mut io::sink())
-}
-
 /// Written beside and renamed, so that under a hash there is always all that it stands for.
 fn keep(path: &Path, hash: &str, folder: &Path) -> io::Result<()> {
-    let kept = folder.join(file_name(hash));
+    let kept = folder.join(weights_file_name(hash));
     if kept.is_file() {
         return Ok(());
     }
     fs::create_dir_all(folder)?;
-    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-    if copy_hashing(path, beside.as_file_mut())? != hash {
+    let contents = read(path)?;
+    if blake3::hash(&contents).to_hex().as_str() != hash {
         return Err(io::Error::other("it changed while it was read"));
     }
+    let mut beside = tempfile::NamedTempFile::new_in(folder)?;
+    beside.write_all(&contents)?;
     beside.as_file().sync_all()?;
     beside.persist(&kept)?;
     fs::File::open(folder)?.sync_all()
 }
 
-/// Copies a file's contents and gives their hash.
-fn copy_hashing(path: &Path, copy: &mut impl Write) -> io::Result<String> {
-    /// Files of weights have tens of megabytes: they pass through in pieces.
-    const PIECE_BYTES: usize = 1 << 16;
+/// The contents of a file of weights: some tens of megabytes.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for somebody to write into it.
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
-    let mut file = fs::File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(hasher.finalize().to_hex().to_string());
-        }
-        hasher.update(&piece[..length]);
-        copy.write_all(&piece[..length])?;
-    }
+    fs::read(path)
 }
 
 /// A file of weights that holds `first` first.
@@ -181,10 +162,12 @@ mod tests {
         assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), hash);
         assert!(!artifacts.exists(), "nothing is copied before the whole spec is right");
         finder.into_found().keep(&artifacts).unwrap();
-        let names: Vec<_> =
-            fs::read_dir(artifacts.join(NAMED)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(names, [file_name(&hash).as_str()]);
-        assert_eq!(fs::read(artifacts.join(NAMED).join(file_name(&hash))).unwrap(), contents);
+        let names: Vec<_> = fs::read_dir(artifacts.join(NAMED_WEIGHTS))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, [weights_file_name(&hash).as_str()]);
+        assert_eq!(fs::read(artifacts.join(NAMED_WEIGHTS).join(weights_file_name(&hash))).unwrap(), contents);
         // From now on the hash alone is enough.
         let finder = Finder::new(project.path(), Some(&artifacts));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
@@ -194,11 +177,11 @@ mod tests {
     fn a_checkpoint_that_is_named_stays_when_its_job_lets_go_of_it() {
         let artifacts = tempfile::tempdir().unwrap();
         let hash = blake3::hash(b"state").to_hex().to_string();
-        fs::write(artifacts.path().join(file_name(&hash)), b"state").unwrap();
+        fs::write(artifacts.path().join(weights_file_name(&hash)), b"state").unwrap();
         let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
         finder.into_found().keep(artifacts.path()).unwrap();
-        fs::remove_file(artifacts.path().join(file_name(&hash))).unwrap();
+        fs::remove_file(artifacts.path().join(weights_file_name(&hash))).unwrap();
         let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
         assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
         finder.into_found().keep(artifacts.path()).unwrap();
@@ -235,6 +218,6 @@ mod tests {
             (path, error.to_string().as_str()),
             (project.path().join("a.safetensors"), "it changed while it was read")
         );
-        assert_eq!(fs::read_dir(artifacts.join(NAMED)).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(artifacts.join(NAMED_WEIGHTS)).unwrap().count(), 0);
     }
 }

@@ -13,6 +13,15 @@ pub struct CheckpointHash(String);
 #[error("`{0}` is not the hash of a checkpoint ({DIGITS} hexadecimal digits in lower case)")]
 pub struct ParseCheckpointHashError(String);
 
+/// Folder within that of checkpoints for the weights that specs name, each under its hash too.
+pub const NAMED_WEIGHTS: &str = "weights";
+
+/// Name of the file that holds the weights of this hash.
+#[must_use]
+pub fn weights_file_name(hash: &str) -> String {
+    format!("{hash}.safetensors")
+}
+
 impl fmt::Display for CheckpointHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

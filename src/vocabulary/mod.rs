@@ -8,7 +8,7 @@ mod ids;
 mod metric;
 mod time;
 
-pub use checkpoint::{CheckpointHash, ParseCheckpointHashError};
+pub use checkpoint::{CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, weights_file_name};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};

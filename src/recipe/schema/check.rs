@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::problem::{Problem, show};
 use super::{Kind, Parameter, Word, nearest};
+use crate::vocabulary::CheckpointHash;
 
 /// The canonical form of one value of `parameter`: whole numbers as integers, all others as floating point,
 /// aliases as the words they stand for, sets sorted.
@@ -17,7 +18,7 @@ pub fn check_value(parameter: &Parameter, value: &Value) -> Result<Value, Proble
 /// Whether `text` has the form of a content hash: BLAKE3 in 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn is_content_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.parse::<CheckpointHash>().is_ok()
 }
 
 fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<Value, Problem> {

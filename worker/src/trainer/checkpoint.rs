@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sweep::protocol::trial::Checkpoint;
 use sweep::recipe::schema::identifying;
 use sweep::recipe::{Method, NUMERICS_VERSION, Network, Recipe, TeacherScope};
-use sweep::vocabulary::Parameters;
+use sweep::vocabulary::{NAMED_WEIGHTS, Parameters, weights_file_name};
 use tch::{Device, Kind, Tensor};
 use tempfile::NamedTempFile;
 
@@ -95,13 +95,13 @@ struct Header {
 /// The file of this hash in `folder`.
 #[must_use]
 pub fn path_of(folder: &Path, hash: &str) -> PathBuf {
-    folder.join(format!("{hash}.safetensors"))
+    folder.join(weights_file_name(hash))
 }
 
 /// The weights of this hash that a spec names as a teacher; the coordinator copies them there.
 #[must_use]
 pub fn path_of_teacher(folder: &Path, hash: &str) -> PathBuf {
-    path_of(&folder.join("weights"), hash)
+    path_of(&folder.join(NAMED_WEIGHTS), hash)
 }
 
 /// Writes `state` into `folder`.
