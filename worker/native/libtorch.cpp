@@ -116,13 +116,12 @@ class Keeping final : public c10::Allocator {
     }
 
     static void *take(size_t bytes) {
-        TORCH_CHECK(bytes <= PTRDIFF_MAX, "can't allocate memory: you tried to allocate ", bytes, " bytes");
+        // Rounded up it would not fit into a number.
+        const bool is_possible = bytes <= PTRDIFF_MAX;
         const size_t size = (bytes + line - 1) / line * line;
-        char *block = size < large ? fresh(size) : take_large(size);
-        if (block == nullptr) {
-            // The words by which the trainer knows that memory ran out.
-            TORCH_CHECK(false, "can't allocate memory: you tried to allocate ", size, " bytes");
-        }
+        char *block = !is_possible ? nullptr : size < large ? fresh(size) : take_large(size);
+        // The words by which the trainer knows that memory ran out.
+        TORCH_CHECK(block != nullptr, "can't allocate memory: you tried to allocate ", bytes, " bytes");
         return block + line;
     }
 

@@ -24,18 +24,19 @@ pub fn choose(recipe: &Recipe) -> Result<Device, TrainError> {
 
 fn gpu(number: u32) -> Result<Device, TrainError> {
     let visible = Cuda::device_count();
-    match usize::try_from(number) {
-        Ok(number) if i64::try_from(number).is_ok_and(|number| number < visible) => Ok(Device::Cuda(number)),
-        _ if visible == 0 => Err(TrainError::BadConfig(
-            "`device` is `cuda`, but this process sees no GPU that libtorch can use; take `auto` or `cpu`, or a \
-             node with a GPU (`nvidia-smi` lists them)"
-                .to_owned(),
-        )),
-        _ => Err(TrainError::BadConfig(format!(
+    if i64::from(number) < visible {
+        return Ok(Device::Cuda(number as usize));
+    }
+    Err(TrainError::BadConfig(if visible == 0 {
+        "`device` is `cuda`, but this process sees no GPU that libtorch can use; take `auto` or `cpu`, or a \
+         node with a GPU (`nvidia-smi` lists them)"
+            .to_owned()
+    } else {
+        format!(
             "`device` is `cuda:{number}`, but this process sees {visible} GPU(s), numbered from 0; a worker shows each \
              job the GPU of its slot only, so `device: cuda` is what a sweep wants"
-        ))),
-    }
+        )
+    }))
 }
 
 /// The number format of images and of what the convolutions make of them.

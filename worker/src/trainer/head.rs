@@ -5,8 +5,8 @@ use sweep::recipe;
 use tch::{Device, Kind, Tensor};
 
 use super::device::upload;
-use super::layers::{BatchNorm, Builder, First, Mode, Named, Slot, copies, tensor_of};
-use super::random::{Purpose, Step, draw};
+use super::layers::{BatchNorm, Builder, Drawn, First, Mode, Named, Slot, copies, first_tensors};
+use super::random::{Purpose, Step};
 
 /// W x + b.
 #[derive(Debug)]
@@ -105,14 +105,8 @@ impl Head {
     /// A linear head with first weights drawn for a probe that is trained during `epoch`.
     #[must_use]
     pub fn draw_probe(widths: Widths, seed: u64, epoch: u32, kind: Kind, device: Device) -> Head {
-        let mut place = 0;
-        Head::of_probe(widths, &mut |slot| {
-            let stream = draw(seed, Purpose::Probe, epoch, place);
-            place += 1;
-            tensor_of(slot, &slot.first.numbers(slot.numel(), stream), kind)
-                .to_device(device)
-                .set_requires_grad(true)
-        })
+        let drawn = Drawn { seed, purpose: Purpose::Probe, epoch, kind, device };
+        Head::of_probe(widths, &mut first_tensors(drawn))
     }
 
     /// A linear head whose tensors come from `source`.

@@ -3,9 +3,9 @@
 //! A piece asks a [`Builder`] for its tensors by name; the builder keeps them in order, so that whoever needs all of
 //! a network's tensors (optimizer, copies, hashes, checkpoints) walks one list and not the pieces.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::random::Stream;
+use super::random::{Purpose, Stream, draw};
 
 /// Which statistics batch norm uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum First {
 
 impl First {
     /// Its first numbers, where chance has a part in them drawn from `stream`.
-    pub(super) fn numbers(self, count: usize, mut stream: Stream) -> Vec<f64> {
+    fn numbers(self, count: usize, mut stream: Stream) -> Vec<f64> {
         match self {
             First::Constant(value) => vec![value; count],
             First::Normal { standard_deviation } => {
@@ -188,6 +188,29 @@ impl BatchNorm {
     }
 }
 
+/// Where first numbers come from, and what becomes of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drawn {
+    pub(super) seed: u64,
+    pub(super) purpose: Purpose,
+    pub(super) epoch: u32,
+    pub(super) kind: Kind,
+    pub(super) device: Device,
+}
+
+/// A source of first tensors, each with a stream of its own; parameters have a gradient.
+pub(super) fn first_tensors(drawn: Drawn) -> impl FnMut(&Slot) -> Tensor {
+    let mut place = 0;
+    move |slot| {
+        let stream = draw(drawn.seed, drawn.purpose, drawn.epoch, place);
+        place += 1;
+        let numbers = Tensor::from_slice(&slot.first.numbers(slot.numel(), stream)).to_kind(drawn.kind);
+        channels_last(&numbers.view(slot.shape.as_slice()))
+            .to_device(drawn.device)
+            .set_requires_grad(slot.role == Role::Parameter)
+    }
+}
+
 /// A source of copies of `tensors`, in their order: without gradient and with memory of their own.
 pub(super) fn copies(tensors: &[Named]) -> impl FnMut(&Slot) -> Tensor {
     let mut tensors = tensors.iter();
@@ -204,9 +227,4 @@ pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
         4 => tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
         _ => tensor.contiguous(),
     }
-}
-
-/// Numbers of a slot in row-major order, rounded to `kind`.
-pub(super) fn tensor_of(slot: &Slot, numbers: &[f64], kind: Kind) -> Tensor {
-    channels_last(&Tensor::from_slice(numbers).to_kind(kind).view(slot.shape.as_slice()))
 }

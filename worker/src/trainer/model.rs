@@ -5,9 +5,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::error::TrainError;
 use super::head::{Head, Widths};
-use super::layers::{BatchNorm, Builder, Convolution, Kernel, copies, tensor_of};
+use super::layers::{BatchNorm, Builder, Convolution, Drawn, Kernel, copies, first_tensors};
 pub use super::layers::{Mode, Named, Role, Slot};
-use super::random::{Purpose, draw};
+use super::random::Purpose;
 
 /// Channels of the stem, whatever the base width.
 const STEM_CHANNELS: i64 = 64;
@@ -100,14 +100,8 @@ impl ResNet {
     /// A network with first weights drawn from `seed`. Each parameter has a stream of its own.
     #[must_use]
     pub fn draw(architecture: Architecture, seed: u64, kind: Kind, device: Device) -> ResNet {
-        let mut place = 0;
-        ResNet::build(architecture, &mut |slot: &Slot| {
-            let stream = draw(seed, Purpose::Initialisation, 0, place);
-            place += 1;
-            tensor_of(slot, &slot.first.numbers(slot.numel(), stream), kind)
-                .to_device(device)
-                .set_requires_grad(slot.role == Role::Parameter)
-        })
+        let drawn = Drawn { seed, purpose: Purpose::Initialisation, epoch: 0, kind, device };
+        ResNet::build(architecture, &mut first_tensors(drawn))
     }
 
     /// A copy that shares no memory with this network and is not trained.

@@ -1,8 +1,29 @@
 //! Stochastic gradient descent as PyTorch does it, without dampening and Nesterov (METHOD.md §2).
 
+use sweep::recipe::Recipe;
 use tch::Tensor;
 
 use super::native::{Sgd, fused_sgd};
+
+/// What the optimizer works with during one epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates {
+    /// The schedule's.
+    pub lr: f64,
+    pub head_lr: f64,
+    pub backbone_lr: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+}
+
+impl Rates {
+    #[must_use]
+    pub fn of(recipe: &Recipe, epoch: u32) -> Rates {
+        let lr = recipe.learning_rate(epoch);
+        let Recipe { momentum, weight_decay, head_lr_mult, backbone_lr_mult, .. } = *recipe;
+        Rates { lr, head_lr: lr * head_lr_mult, backbone_lr: lr * backbone_lr_mult, momentum, weight_decay }
+    }
+}
 
 /// Parameters that share a learning rate.
 #[derive(Debug)]

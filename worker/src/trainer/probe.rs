@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::head::{Head, HeadMode, Widths};
 use super::loss;
 use super::model::ResNet;
-use super::optimizer::{Group, Momentum};
+use super::optimizer::{Group, Momentum, Rates};
 
 /// One probe with an optimizer of its own.
 #[derive(Debug)]
@@ -15,15 +15,6 @@ pub struct Probe {
     pub momentum: Momentum,
     /// Factor on the learning rate.
     pub multiplier: f64,
-}
-
-/// What a step of a probe is made with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ProbeRates {
-    /// The student's current learning rate.
-    pub lr: f64,
-    pub momentum: f64,
-    pub weight_decay: f64,
 }
 
 impl Probe {
@@ -42,8 +33,8 @@ impl Probe {
             .collect()
     }
 
-    /// One step down the cross entropy of `features` `[N, D]`, which have no gradient, and `labels` `[N]`.
-    pub fn step(&mut self, features: &Tensor, labels: &Tensor, rates: ProbeRates) {
+    /// One step at `rates.lr` × the probe's factor down the cross entropy of `features` `[N, D]`, which have no gradient, and `labels` `[N]`.
+    pub fn step(&mut self, features: &Tensor, labels: &Tensor, rates: Rates) {
         let loss = loss::ce(&self.head.forward(features, HeadMode::Evaluate), labels);
         let parameters = self.head.tensors().iter().map(|named| &named.tensor).collect();
         let group = Group { parameters, lr: rates.lr * self.multiplier };

@@ -6,8 +6,8 @@ use super::head::{Dropping, HeadMode, Pass};
 use super::loss::{self, Side};
 use super::mask::{Mask, Token};
 use super::model::{Architecture, ResNet};
-use super::optimizer::{Group, Momentum};
-use super::probe::{Probe, ProbeRates};
+use super::optimizer::{Group, Momentum, Rates};
+use super::probe::Probe;
 use super::random::Step;
 use super::reference::Reference;
 use super::shadow::Shadow;
@@ -53,32 +53,6 @@ pub struct Forward<'a> {
     pub features: &'a Tensor,
     /// `[N, C]`.
     pub logits: &'a Tensor,
-}
-
-/// What the optimizer works with during one epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates {
-    /// The schedule's.
-    pub lr: f64,
-    pub head_lr: f64,
-    pub backbone_lr: f64,
-    pub momentum: f64,
-    pub weight_decay: f64,
-}
-
-impl Rates {
-    #[must_use]
-    pub fn of(recipe: &Recipe, epoch: u32) -> Rates {
-        let lr = recipe.learning_rate(epoch);
-        let Recipe { momentum, weight_decay, head_lr_mult, backbone_lr_mult, .. } = *recipe;
-        Rates { lr, head_lr: lr * head_lr_mult, backbone_lr: lr * backbone_lr_mult, momentum, weight_decay }
-    }
-
-    /// Those of a linear probe.
-    #[must_use]
-    pub fn probe(&self) -> ProbeRates {
-        ProbeRates { lr: self.lr, momentum: self.momentum, weight_decay: self.weight_decay }
-    }
 }
 
 impl State {

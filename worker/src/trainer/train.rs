@@ -16,9 +16,10 @@ use super::head::{Dropping, HeadMode, Pass};
 use super::inputs::{Epoch, Input, draw_ahead};
 use super::loss;
 use super::model::Mode;
+use super::optimizer::Rates;
 use super::rankme::rankme_of_unit_rows;
 use super::reference::Reference;
-use super::state::{Forward, Rates, State, Within};
+use super::state::{Forward, State, Within};
 
 /// The numbers that weights, features and losses are; `precision` decides what lies between images and features.
 pub const KIND: Kind = Kind::Float;
@@ -126,7 +127,7 @@ fn step(
     state.average(recipe, at.epoch);
     let features = features.detach();
     for probe in &mut within.probes {
-        probe.step(&features, &batch.labels, rates.probe());
+        probe.step(&features, &batch.labels, rates);
     }
     if input.samples.len() == recipe.batch_size as usize {
         within.last_full_batch = Some(features.narrow(0, 0, features.size()[0].min(RANKME_ROWS)));

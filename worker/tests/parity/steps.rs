@@ -10,10 +10,11 @@ use sweep_worker::trainer::head::HeadMode;
 use sweep_worker::trainer::loss;
 use sweep_worker::trainer::mask::{Mask, Token, removed_count};
 use sweep_worker::trainer::model::Mode;
+use sweep_worker::trainer::optimizer::Rates;
 use sweep_worker::trainer::random::Step;
 use sweep_worker::trainer::rankme::rankme_of_unit_rows;
 use sweep_worker::trainer::reference::Reference;
-use sweep_worker::trainer::state::{Forward, Rates};
+use sweep_worker::trainer::state::Forward;
 use sweep_worker::trainer::train::total_loss;
 use tch::{Kind, Tensor};
 

@@ -9,9 +9,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
-use sweep::vocabulary::{FailureReason, Metrics, is_volatile};
+use sweep::vocabulary::{FailureReason, Metrics};
 
 use crate::dataset;
+use crate::training::without_times;
 use crate::warm::request;
 
 /// A running `sweep-trainer`; killed when dropped.
@@ -102,9 +103,8 @@ fn until_the_end(process: &mut Process, reports: &mut BTreeMap<u32, Metrics>) ->
     loop {
         match process.next() {
             TrialEvent::Ready => {}
-            TrialEvent::Report { epoch, mut metrics, .. } => {
-                metrics.retain(|name, _| !is_volatile(name));
-                reports.insert(epoch, metrics);
+            TrialEvent::Report { epoch, metrics, .. } => {
+                reports.insert(epoch, without_times(metrics));
             }
             end => return end,
         }
@@ -141,9 +141,8 @@ fn a_job_that_is_stopped_again_and_again_ends_with_the_bits_of_an_undisturbed_on
         if let TrialEvent::Done { record } = event {
             break record;
         }
-        let TrialEvent::Report { epoch, mut metrics, .. } = event else { panic!("{event:?}") };
-        metrics.retain(|name, _| !is_volatile(name));
-        reports.insert(epoch, metrics);
+        let TrialEvent::Report { epoch, metrics, .. } = event else { panic!("{event:?}") };
+        reports.insert(epoch, without_times(metrics));
         process.signal(if stops % 3 == 0 { Signal::USR1 } else { Signal::TERM });
         match until_the_end(&mut process, &mut reports) {
             TrialEvent::Stopped { checkpoint } => {

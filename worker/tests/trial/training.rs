@@ -9,7 +9,7 @@ use sweep::recipe::{
     Masking, Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
     TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
 };
-use sweep::vocabulary::{FailureReason, Metrics};
+use sweep::vocabulary::{FailureReason, Metrics, is_volatile};
 use sweep_worker::trainer::data::{Data, Splits};
 use sweep_worker::trainer::record::weights_hash;
 use sweep_worker::trainer::reference::Reference;
@@ -141,11 +141,12 @@ pub(crate) fn run(recipe: &Recipe) -> Result<(State, Reports), TrainError> {
 
 /// All but times and rates.
 pub(crate) fn comparable(reports: &Reports) -> Reports {
-    let mut reports = reports.clone();
-    for metrics in reports.values_mut() {
-        metrics.retain(|name, _| !sweep::vocabulary::VOLATILE_METRICS.contains(&name.as_str()));
-    }
-    reports
+    reports.iter().map(|(epoch, metrics)| (*epoch, without_times(metrics.clone()))).collect()
+}
+
+pub(crate) fn without_times(mut metrics: Metrics) -> Metrics {
+    metrics.retain(|name, _| !is_volatile(name));
+    metrics
 }
 
 fn names(metrics: &Metrics) -> Vec<&str> {
