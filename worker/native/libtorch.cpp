@@ -51,14 +51,8 @@ bool lies_alike(const at::Tensor &one, const at::Tensor &other) {
     return true;
 }
 
-std::vector<at::Tensor> list_of(const at::Tensor *const *tensors, size_t count) {
-    std::vector<at::Tensor> list;
-    list.reserve(count);
-    for (size_t at = 0; at < count; ++at) {
-        list.push_back(*tensors[at]);
-    }
-    return list;
-}
+// The numbers of a tensor that lies in one piece, in the order of memory.
+at::Tensor flat(const at::Tensor &tensor) { return tensor.as_strided({tensor.numel()}, {1}); }
 
 // Memory for tensors that keeps large blocks which are freed and hands them out again. A step of training takes the same few
 // hundred megabytes as the one before; from the C library it would get fresh pages each time, and their faults cost a third of
@@ -195,15 +189,21 @@ char *sweep_fused_sgd(const at::Tensor *const *parameters, const at::Tensor *con
                       const at::Tensor *const *velocities, size_t count, double lr, double momentum,
                       double weight_decay) {
     return message_of([&] {
-        auto updated = list_of(parameters, count), given = list_of(gradients, count);
-        // Without momentum libtorch wants no velocities.
-        auto moved = momentum == 0.0 ? std::vector<at::Tensor>() : list_of(velocities, count);
+        std::vector<at::Tensor> updated, given, moved;
         for (size_t at = 0; at < count; ++at) {
-            // The kernel walks through memory and does not look at strides.
-            if (!lies_alike(updated[at], given[at])) {
-                given[at] = at::empty_like(updated[at]).copy_(given[at]);
+            const at::Tensor &parameter = *parameters[at];
+            // The kernel walks through memory and does not look at strides, so all three must lie alike; and what lies flat
+            // it need not copy first.
+            TORCH_CHECK(parameter.is_non_overlapping_and_dense(), "a parameter does not lie in one piece");
+            const at::Tensor &gradient = *gradients[at];
+            updated.push_back(flat(parameter));
+            given.push_back(flat(lies_alike(parameter, gradient) ? gradient
+                                                                 : at::empty_like(parameter).copy_(gradient)));
+            // Without momentum libtorch wants no velocities.
+            if (momentum != 0.0) {
+                TORCH_CHECK(lies_alike(parameter, *velocities[at]), "a velocity lies otherwise than its parameter");
+                moved.push_back(flat(*velocities[at]));
             }
-            TORCH_CHECK(momentum == 0.0 || lies_alike(updated[at], moved[at]), "a velocity lies otherwise than its parameter");
         }
         at::_fused_sgd_(updated, given, moved, weight_decay, momentum, lr, /*dampening=*/0.0,
                         /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false);
