@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
-use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
+use crate::plan::{self, Plan, PlanError, PlannedJob, Sharing, Surroundings};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
@@ -101,8 +101,8 @@ pub fn prepare(
         working_directory: request.working_directory.clone(),
         code: code_of(&spec, directory)?,
     };
-    let plan = plan::plan(&spec, &around)?;
-    check_datasets(&plan, &manifests)?;
+    let plan = plan::plan(&spec, &around, Sharing::Prefixes)?;
+    check_datasets(&spec, &manifests)?;
     let row = row_of(request, &spec, &plan);
     let weights = weights.into_found();
     Ok(Prepared { spec, plan, row, weights })
@@ -120,7 +120,7 @@ fn check_metric(spec: &Spec, evaluated: BTreeSet<String>) -> Result<(), PrepareE
 }
 
 /// Refuses what a trainer could only find out by starting.
-fn check_datasets(plan: &Plan, manifests: &BTreeMap<String, Manifest>) -> Result<(), PrepareError> {
+fn check_datasets(spec: &Spec, manifests: &BTreeMap<String, Manifest>) -> Result<(), PrepareError> {
     for manifest in manifests.values() {
         let dataset = || manifest.name.clone();
         if manifest.classes.len() < 2 {
@@ -130,8 +130,11 @@ fn check_datasets(plan: &Plan, manifests: &BTreeMap<String, Manifest>) -> Result
             return Err(PrepareError::NoImages { dataset: dataset(), split: split.clone() });
         }
     }
-    for job in &plan.jobs {
-        let Task::Resnet { parameters, .. } = &job.task else { continue };
+    if spec.trainer != Trainer::Resnet {
+        return Ok(());
+    }
+    for trial in spec.trials() {
+        let parameters = &trial.parameters;
         let name = parameters.get("dataset").and_then(Value::as_str).unwrap_or_default();
         let batch_size = parameters.get("batch_size").and_then(Value::as_u64).unwrap_or_default();
         let images = manifests.get(name).and_then(|manifest| manifest.files.get(TRAIN));
@@ -180,6 +183,7 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
 }
 
 fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
+    let trials: Vec<_> = plan.trials.iter().filter_map(|planned| spec.trial(planned.number)).collect();
     NewSweep {
         name: spec.name.clone(),
         spec: request.spec.clone(),
@@ -188,26 +192,26 @@ fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
         expansion_hash: plan.hash.clone(),
         metric: spec.metric.clone(),
         swept: json(&spec.swept()),
-        jobs: plan.jobs.iter().map(|job| job_row(job, spec)).collect(),
-        trials: plan
-            .trials
+        jobs: plan.jobs().map(|job| job_row(&job, spec, plan, &trials)).collect(),
+        trials: trials
             .iter()
-            .map(|trial| NewTrial {
+            .zip(&plan.trials)
+            .map(|(trial, planned)| NewTrial {
                 number: trial.number,
                 parameters: json(&trial.parameters),
                 seed: trial.seed,
-                job: trial.job,
+                job: planned.job as usize,
             })
             .collect(),
     }
 }
 
-fn job_row(job: &PlannedJob, spec: &Spec) -> NewJob {
+fn job_row(job: &PlannedJob<'_>, spec: &Spec, plan: &Plan, trials: &[spec::Trial]) -> NewJob {
     NewJob {
-        hash: job.hash.to_string(),
-        work: json(&work_of(job)),
-        parent: job.parent,
-        requires: job.requires.clone(),
+        hash: job.states.last().map(ToString::to_string).unwrap_or_default(),
+        work: json(&work_of(job, &plan.contexts[job.context as usize], &trials[job.trial as usize])),
+        parent: job.parent.map(|parent| parent as usize),
+        requires: Vec::new(),
         first_epoch: job.first_epoch,
         last_epoch: job.last_epoch,
         cpus: job.cpus,
@@ -215,22 +219,22 @@ fn job_row(job: &PlannedJob, spec: &Spec) -> NewJob {
     }
 }
 
-fn work_of(job: &PlannedJob) -> Work {
-    match &job.task {
-        Task::Resnet { parameters, seed, dataset_checksum } => Work::Resnet(TrainRequest {
-            parameters: parameters.clone(),
-            seed: *seed,
+fn work_of(job: &PlannedJob<'_>, context: &plan::Context, trial: &spec::Trial) -> Work {
+    match context {
+        plan::Context::Resnet { dataset_checksum } => Work::Resnet(TrainRequest {
+            parameters: trial.parameters.clone(),
+            seed: trial.seed,
             dataset_checksum: dataset_checksum.clone(),
             first_epoch: job.first_epoch,
             last_epoch: job.last_epoch,
             resume: None,
         }),
-        Task::Command { command, working_directory, parameters, seed, trial } => Work::Command(CommandWork {
-            command: command.clone(),
+        plan::Context::Command { command, working_directory } => Work::Command(CommandWork {
+            command: render_command(command, &trial.parameters, trial.seed, trial.number).unwrap_or_default(),
             working_directory: working_directory.clone(),
-            parameters: parameters.clone(),
-            seed: *seed,
-            trial: *trial,
+            parameters: trial.parameters.clone(),
+            seed: trial.seed,
+            trial: trial.number,
         }),
     }
 }
@@ -298,7 +302,7 @@ mod tests {
     }
 
     fn hashes(prepared: &Prepared) -> Vec<String> {
-        prepared.plan.jobs.iter().map(|job| job.hash.to_string()).collect()
+        prepared.plan.jobs().map(|job| job.states.last().unwrap().to_string()).collect()
     }
 
     #[test]
@@ -345,7 +349,7 @@ mod tests {
         assert!(!project.path("artifacts").exists(), "checking a spec copies nothing");
         first.keep_weights(&project.path("artifacts")).unwrap();
         assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
-        let Task::Resnet { parameters, .. } = &first.plan.jobs[0].task else { panic!("not trained") };
+        let parameters = first.spec.trial(TrialNumber(1)).unwrap().parameters;
         assert_eq!(
             parameters["teachers"],
             serde_json::json!([blake3::hash(&weights_file(b"one")).to_hex().to_string()])

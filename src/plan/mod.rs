@@ -1,66 +1,98 @@
 //! From trials to jobs: which stretches of training there are, and which trials share them.
 //!
-//! Pure: datasets and code come in as checksums. Trials with the same identity end in the same job, within a sweep and
-//! across sweeps. A trial is one job here; [`PlannedJob`] has a parent and requirements because the table has.
+//! Pure: datasets and code come in as checksums. Every trial is a row of states, one after each epoch, named by all that led
+//! to them (`stages.rs`); equal beginnings are trained once (`tree.rs`). Trials that end in the same state end in the same
+//! job, within a sweep and across sweeps.
 
-mod identity;
+mod order;
+mod stages;
+mod tree;
 
-pub use identity::JobHash;
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::recipe::Recipe;
-use crate::spec::{RenderError, Spec, Trainer, render_command};
-use crate::vocabulary::{Parameters, TrialNumber};
+use crate::spec::{RenderError, Spec, Trainer};
+use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
+use stages::Path;
+use tree::Tree;
 
 /// The jobs that a spec's trials need.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Plan {
-    /// In the order in which they are to run.
-    pub jobs: Vec<PlannedJob>,
+    tree: Tree,
+    /// Stages in the order in which they are to run.
+    order: Vec<u32>,
+    /// Place of each stage in that order.
+    places: Vec<u32>,
+    /// What each stage is run with, by the first trial that goes through it.
+    runs: Vec<Run>,
+    /// In the order of their numbers.
     pub trials: Vec<PlannedTrial>,
+    /// What jobs have in common beside their trial's parameters.
+    pub contexts: Vec<Context>,
     /// Names the expansion together with what it is called and ranked by.
     pub hash: String,
 }
 
-/// One job.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedJob {
-    pub hash: JobHash,
-    pub task: Task,
-    /// Index of the job whose final state this one continues.
-    pub parent: Option<usize>,
-    /// Indices of jobs whose final weights it reads.
-    pub requires: Vec<usize>,
+/// One job: a stage with what runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedJob<'p> {
+    /// States after its epochs; the last one names the job.
+    pub states: &'p [StateHash],
+    /// Place of the job whose final state this one continues.
+    pub parent: Option<u32>,
     pub first_epoch: u32,
     pub last_epoch: u32,
+    /// Place in [`Plan::trials`] of the trial with whose parameters it is run.
+    pub trial: u32,
+    /// Place in [`Plan::contexts`].
+    pub context: u32,
     pub cpus: u32,
 }
 
-/// What a job does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Task {
+/// One trial and the job in which it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlannedTrial {
+    pub number: TrialNumber,
+    /// Place of the job among [`Plan::jobs`].
+    pub job: u32,
+}
+
+/// What jobs need to know beside their trial's parameters and seed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Context {
     Resnet {
-        parameters: Parameters,
-        seed: u64,
         dataset_checksum: String,
     },
+    /// Arguments are templates over the parameters.
     Command {
         command: Vec<String>,
         working_directory: String,
-        parameters: Parameters,
-        seed: u64,
-        trial: TrialNumber,
     },
 }
 
-/// One trial and the job in which it ends.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedTrial {
-    pub number: TrialNumber,
-    pub parameters: Parameters,
-    pub seed: u64,
-    pub job: usize,
+/// How much there is to train.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// If each trial were trained by itself.
+    pub epochs_unshared: u64,
+    pub epochs_shared: u64,
+    /// Checkpoints that are needed at once when one worker runs the jobs in their order.
+    pub live_checkpoints: usize,
+}
+
+/// Whether trials that agree up to some epoch are trained together up to there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    Prefixes,
+    /// Every trial by itself and beside what is there already, to show that sharing changes nothing.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    context: u32,
+    cpus: u32,
 }
 
 /// A dataset as trials use it: which one, and which extra evaluation sets are reported on (`None`: all that it has).
@@ -98,9 +130,9 @@ pub fn uses_of_datasets(spec: &Spec) -> Result<Vec<DatasetUse>, PlanError> {
     if matches!(spec.trainer, Trainer::Command(_)) {
         return Ok(Vec::new());
     }
-    let mut uses = std::collections::BTreeSet::new();
+    let mut uses = BTreeSet::new();
     for trial in spec.trials() {
-        uses.insert(use_of(&recipe_of(trial.number, &trial.parameters)?));
+        uses.insert(DatasetUse::of(&recipe_of(trial.number, &trial.parameters)?));
     }
     Ok(uses.into_iter().collect())
 }
@@ -124,64 +156,84 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// When a command can't be rendered, or a dataset that is used has no checksum among the surroundings.
-pub fn plan(spec: &Spec, around: &Surroundings) -> Result<Plan, PlanError> {
-    let mut jobs = Vec::new();
-    let mut trials = Vec::new();
-    let mut by_hash = BTreeMap::new();
-    for trial in spec.trials() {
-        let job = match &spec.trainer {
-            Trainer::Resnet => plan_resnet(trial.number, &trial.parameters, trial.seed, around)?,
-            Trainer::Command(command) => {
-                let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
-                    .map_err(|source| PlanError::Command { trial: trial.number, source })?;
-                let task = Task::Command {
-                    command: rendered,
-                    working_directory: around.working_directory.clone(),
-                    parameters: trial.parameters.clone(),
-                    seed: trial.seed,
-                    trial: trial.number,
-                };
-                whole_trial(identity::of_task(&task, &around.code), task, 1, spec.cpus)
-            }
+pub fn plan(spec: &Spec, around: &Surroundings, sharing: Sharing) -> Result<Plan, PlanError> {
+    let (mut tree, mut contexts) = (Tree::default(), BTreeMap::new());
+    let (mut runs, mut trials) = (Vec::new(), Vec::new());
+    for (place, trial) in (0..).zip(spec.trials()) {
+        let path = Path::of(spec, &trial, around)?;
+        let apart = match sharing {
+            Sharing::Prefixes => None,
+            Sharing::Nothing => Some(trial.number),
         };
-        let next = jobs.len();
-        let index = *by_hash.entry(job.hash.clone()).or_insert(next);
-        if index == next {
-            jobs.push(job);
-        }
-        trials.push(PlannedTrial {
-            number: trial.number,
-            parameters: trial.parameters,
-            seed: trial.seed,
-            job: index,
-        });
+        let stage = tree.insert(&path.states(apart), place);
+        let next = u32::try_from(contexts.len()).expect("there are fewer contexts than trials");
+        let context = *contexts.entry(path.context).or_insert(next);
+        runs.push(Run { context, cpus: path.cpus });
+        trials.push(PlannedTrial { number: trial.number, job: stage });
     }
-    let hash = identity::of_expansion(&spec.name, spec.metric.as_ref(), &trials, &jobs);
-    Ok(Plan { jobs, trials, hash })
+    let order = tree.depth_first();
+    let mut places = vec![0; order.len()];
+    for (place, &stage) in (0..).zip(&order) {
+        places[stage as usize] = place;
+    }
+    for trial in &mut trials {
+        trial.job = places[trial.job as usize];
+    }
+    let mut numbered: Vec<_> = contexts.into_iter().collect();
+    numbered.sort_by_key(|(_, number)| *number);
+    let contexts = numbered.into_iter().map(|(context, _)| context).collect();
+    let mut plan = Plan { tree, order, places, runs, trials, contexts, hash: String::new() };
+    plan.hash = plan.hash_of_expansion(&spec.name, spec.metric.as_ref());
+    Ok(plan)
 }
 
-fn plan_resnet(
-    trial: TrialNumber,
-    parameters: &Parameters,
-    seed: u64,
-    around: &Surroundings,
-) -> Result<PlannedJob, PlanError> {
-    let recipe = recipe_of(trial, parameters)?;
-    let used = use_of(&recipe);
-    let checksum = around.dataset_checksums.get(&used).ok_or_else(|| PlanError::Unprepared {
-        trial,
-        what: format!("dataset `{}` has no checksum", used.name),
-    })?;
-    let task = Task::Resnet { parameters: parameters.clone(), seed, dataset_checksum: checksum.clone() };
-    Ok(whole_trial(identity::of_task(&task, &BTreeMap::new()), task, recipe.epochs, recipe.threads))
+impl Plan {
+    /// The jobs in the order in which they are to run; a parent comes before its children.
+    pub fn jobs(&self) -> impl ExactSizeIterator<Item = PlannedJob<'_>> {
+        self.order.iter().map(|&number| {
+            let stage = &self.tree.stages[number as usize];
+            let run = self.runs[stage.trial as usize];
+            PlannedJob {
+                states: self.tree.states_of(number),
+                parent: stage.parent.map(|parent| self.places[parent as usize]),
+                first_epoch: stage.first_epoch,
+                last_epoch: stage.last_epoch(),
+                trial: stage.trial,
+                context: run.context,
+                cpus: run.cpus,
+            }
+        })
+    }
+
+    /// How much there is to train.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let last_epochs: Vec<_> = self.jobs().map(|job| job.last_epoch).collect();
+        Extent {
+            epochs_unshared: self.trials.iter().map(|trial| u64::from(last_epochs[trial.job as usize])).sum(),
+            epochs_shared: self.tree.stages.iter().map(|stage| u64::from(stage.epochs())).sum(),
+            live_checkpoints: self.tree.live_checkpoints(&self.order),
+        }
+    }
+
+    fn hash_of_expansion(&self, name: &str, metric: Option<&Metric>) -> String {
+        let ranked = serde_json::to_vec(&(name, metric)).expect("text is JSON");
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&ranked);
+        let ends: Vec<_> = self.jobs().map(|job| job.states.last().copied()).collect();
+        for trial in &self.trials {
+            hasher.update(&trial.number.0.to_le_bytes());
+            let end = ends[trial.job as usize].expect("a stage has at least one epoch");
+            hasher.update(end.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
-fn whole_trial(hash: JobHash, task: Task, epochs: u32, cpus: u32) -> PlannedJob {
-    PlannedJob { hash, task, parent: None, requires: Vec::new(), first_epoch: 1, last_epoch: epochs, cpus }
-}
-
-fn use_of(recipe: &Recipe) -> DatasetUse {
-    DatasetUse { name: recipe.dataset.clone(), eval_sets: recipe.eval_sets.clone() }
+impl DatasetUse {
+    fn of(recipe: &Recipe) -> DatasetUse {
+        DatasetUse { name: recipe.dataset.clone(), eval_sets: recipe.eval_sets.clone() }
+    }
 }
 
 fn recipe_of(trial: TrialNumber, parameters: &Parameters) -> Result<Recipe, PlanError> {

@@ -24,12 +24,12 @@ pub struct TrainRequest {
     pub seed: u64,
     /// Checksum of the dataset that the parameters name; a node that holds another one refuses the job.
     pub dataset_checksum: String,
-    /// First epoch to train, counted from 1.
+    /// First epoch that is this job's, counted from 1: reports begin with it.
     pub first_epoch: u32,
     /// Last epoch to train, inclusive.
     pub last_epoch: u32,
-    /// Where an earlier attempt had come to; filled in when the job is leased. Training goes on there, or at
-    /// `first_epoch` where the file is gone or damaged: the numbers are the same.
+    /// Where an earlier attempt or the job before had come to; filled in when the job is leased. Training goes on there, or
+    /// begins with epoch 1 where the file is gone or damaged: the numbers are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Checkpoint>,
 }

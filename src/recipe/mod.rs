@@ -1,11 +1,12 @@
 //! What is known about the built-in trainer without running it: its parameters, their defaults and ranges, which
-//! of them matter when, learning rates, the epochs at which the reference model is taken, and what is reported.
+//! of them matter when and in which epoch, learning rates, the epochs at which the reference model is taken, and what is reported.
 //!
 //! Planner and trainer both call this room; there is no second copy of any of it. It is pure.
 //! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data,
 //! [`metrics`] that of its results.
 
 mod config;
+mod effective;
 mod from_parameters;
 pub mod metrics;
 pub mod schedule;
@@ -16,6 +17,7 @@ pub use config::{
     Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
     TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
 };
+pub use effective::{Stretch, first_difference, initial_state, stretches};
 pub use schedule::TeacherEvent;
 
 /// Names the numerics of the built-in trainer. Raised by hand whenever the same configuration would give other

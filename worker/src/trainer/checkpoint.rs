@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde::{Deserialize, Serialize};
 use sweep::protocol::trial::Checkpoint;
-use sweep::recipe::schema::identifying;
-use sweep::recipe::{Method, NUMERICS_VERSION, Network, Recipe, TeacherScope};
+use sweep::recipe::schema::Problems;
+use sweep::recipe::{
+    Method, NUMERICS_VERSION, Network, Recipe, Stretch, TeacherScope, first_difference, stretches,
+};
 use sweep::vocabulary::{NAMED_WEIGHTS, Parameters, weights_file_name};
 use tch::{Device, Kind, Tensor};
 use tempfile::NamedTempFile;
@@ -197,8 +199,8 @@ fn trained_names(state: &State) -> Vec<&str> {
     parameters.chain(token).collect()
 }
 
-/// The state in the checkpoint `hash` of `folder`, which must be one of `origin`, a trial of `recipe`. An ensemble of
-/// teachers is not in it.
+/// The state in the checkpoint `hash` of `folder`, which must be one that `origin`, a trial of `recipe`, comes through. An
+/// ensemble of teachers is not in it.
 ///
 /// # Errors
 /// See [`CheckpointError`]; [`TrainError::BadConfig`] for a network that there isn't.
@@ -231,6 +233,7 @@ pub fn load(
     Ok(state)
 }
 
+/// A checkpoint is good for every trial that trains the epochs behind it in the same way, whatever comes after them.
 fn check_origin(path: &Path, header: &Header, origin: &Origin) -> Result<(), CheckpointError> {
     let foreign = |what: String| Err(CheckpointError::Foreign { path: path.to_owned(), what });
     let found = &header.origin;
@@ -246,13 +249,19 @@ fn check_origin(path: &Path, header: &Header, origin: &Origin) -> Result<(), Che
     if found.dataset_checksum != origin.dataset_checksum {
         return foreign(format!("its dataset has the checksum `{}`", found.dataset_checksum));
     }
-    let [found, wanted] = [&found.parameters, &origin.parameters].map(identifying);
-    let different =
-        found.keys().chain(wanted.keys()).filter(|name| found.get(*name) != wanted.get(*name)).min();
-    match different {
-        Some(name) => foreign(format!("it has another `{name}`")),
+    let epochs = header.epoch + u32::from(header.step > 0);
+    let [found, wanted] = [&found.parameters, &origin.parameters].map(stretches_of);
+    let (Ok(found), Ok(wanted)) = (found, wanted) else {
+        return foreign("its parameters make no recipe of this version".to_owned());
+    };
+    match first_difference(&found, &wanted, epochs) {
+        Some((epoch, name)) => foreign(format!("it has another `{name}` in epoch {epoch}")),
         None => Ok(()),
     }
+}
+
+fn stretches_of(parameters: &Parameters) -> Result<Vec<Stretch>, Problems> {
+    Recipe::try_from(parameters).map(|recipe| stretches(parameters, &recipe))
 }
 
 /// The network in a file of weights: one of ours, or the `state_dict` of one of `network` and `classes` that PyTorch

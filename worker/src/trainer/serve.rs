@@ -150,6 +150,7 @@ impl Trainer {
                 seed: request.seed,
                 dataset_checksum: request.dataset_checksum.clone(),
             },
+            first_epoch: request.first_epoch,
             last_epoch: request.last_epoch,
             checkpoints,
             stop,
@@ -159,8 +160,7 @@ impl Trainer {
         if let Some(networks) = following.ensemble(data.classes, device)? {
             state.reference = Some(Reference::Ensemble(networks));
         }
-        let epochs = request.first_epoch..=request.last_epoch;
-        let job = Job { recipe: &recipe, seed: request.seed, epochs, data };
+        let job = Job { recipe: &recipe, seed: request.seed, last_epoch: request.last_epoch, data };
         match train(&job, state, &mut following)? {
             Ended::Stopped(state) => Ok(JobEnd::Stopped(following.save(&state))),
             Ended::Done(state) => {
@@ -191,6 +191,7 @@ fn recipe_of(parameters: &Parameters) -> Result<Recipe, TrainError> {
 struct Following<'a> {
     recipe: &'a Recipe,
     origin: Origin,
+    first_epoch: u32,
     last_epoch: u32,
     checkpoints: Option<PathBuf>,
     stop: Stop,
@@ -258,6 +259,11 @@ impl Observer for Following<'_> {
     fn report(&mut self, state: &State, metrics: Metrics) -> Result<(), TrainError> {
         let is_due = self.recipe.writes_checkpoint_after(state.epoch) || state.epoch == self.last_epoch;
         let checkpoint = if is_due { self.save(state) } else { None };
+        // Epochs of the jobs before this one are trained again where their last checkpoint is lost; they have been reported.
+        let metrics = if state.epoch < self.first_epoch { Metrics::new() } else { metrics };
+        if metrics.is_empty() && checkpoint.is_none() {
+            return Ok(());
+        }
         (self.report)(state.epoch, metrics, checkpoint)
     }
 }

@@ -1,6 +1,5 @@
 //! The training loop. Methods differ by values and by the loss that the state computes, never by a loop.
 
-use std::ops::RangeInclusive;
 use std::thread;
 use std::time::Instant;
 
@@ -26,13 +25,13 @@ pub const KIND: Kind = Kind::Float;
 /// Rows of a batch that `rankme_batch` looks at.
 const RANKME_ROWS: i64 = 128;
 
-/// A run of epochs of one trial.
+/// Epochs of one trial, up to the last one of a job.
 #[derive(Debug)]
 pub struct Job<'a> {
     pub recipe: &'a Recipe,
     pub seed: u64,
     /// Counted from 1.
-    pub epochs: RangeInclusive<u32>,
+    pub last_epoch: u32,
     pub data: &'a Data,
 }
 
@@ -65,7 +64,7 @@ pub enum Ended {
 pub fn train(job: &Job<'_>, mut state: State, observer: &mut dyn Observer) -> Result<Ended, TrainError> {
     check(job, &state)?;
     let recipe = job.recipe;
-    while state.epoch < *job.epochs.end() {
+    while state.epoch < job.last_epoch {
         let (started, epoch) = (Instant::now(), state.epoch + 1);
         let rates = Rates::of(recipe, epoch);
         let mut within = state.begin_epoch(recipe, job.seed);
@@ -159,19 +158,13 @@ fn inputs_of(job: &Job<'_>, state: &State, within: &Within) -> Epoch {
 /// Refuses what would fail or mean nothing later on.
 fn check(job: &Job<'_>, state: &State) -> Result<(), TrainError> {
     let (recipe, images) = (job.recipe, &job.data.train);
-    let (first, last) = (*job.epochs.start(), *job.epochs.end());
     let refuse = |message: String| Err(TrainError::BadConfig(message));
-    if last < first || last > recipe.epochs {
-        return refuse(format!(
-            "the job ends at epoch {last}; that is not within {first} to {}",
-            recipe.epochs
-        ));
+    let last = job.last_epoch;
+    if last == 0 || last > recipe.epochs {
+        return refuse(format!("the job ends at epoch {last}; that is not within 1 to {}", recipe.epochs));
     }
-    if state.epoch + 1 < first || state.epoch > last {
-        return refuse(format!(
-            "the job has the epochs {first} to {last}, but the state is that after {}",
-            state.epoch
-        ));
+    if state.epoch > last {
+        return refuse(format!("the job ends at epoch {last}, but the state is that after {}", state.epoch));
     }
     let batch_size = recipe.batch_size as usize;
     if batch_size > images.count {

@@ -5,5 +5,6 @@
 mod dataset;
 mod process;
 mod resume;
+mod sharing;
 mod training;
 mod warm;

@@ -195,6 +195,13 @@ fn a_checkpoint_that_is_gone_costs_time_and_not_the_job() {
         record.weights_hash
     });
     assert_eq!(hashes[0], hashes[1]);
+    // Where the job before left nothing, its epochs are trained again, but they are not this job's to report.
+    process.train(&TrainRequest { first_epoch: 5, ..request });
+    let mut reports = BTreeMap::new();
+    let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else { panic!("not done") };
+    assert_eq!(record.weights_hash, hashes[0]);
+    reports.retain(|_, metrics| !metrics.is_empty());
+    assert_eq!(reports.into_keys().collect::<Vec<_>>(), [5, 6, 7, 8]);
 }
 
 #[test]

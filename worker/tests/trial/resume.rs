@@ -26,7 +26,7 @@ fn origin() -> Origin {
 fn interrupted(recipe: &Recipe, folder: &Path, questions: u32) -> Option<(Checkpoint, Reports)> {
     tch::set_num_threads(1);
     let (data, mut follower) = (data(), Follower::stopping_after(questions));
-    let job = Job { recipe, seed: 3, epochs: 1..=recipe.epochs, data: &data };
+    let job = Job { recipe, seed: 3, last_epoch: recipe.epochs, data: &data };
     match train(&job, fresh(recipe), &mut follower).unwrap() {
         Ended::Done(_) => None,
         Ended::Stopped(state) => {
@@ -44,7 +44,7 @@ fn goes_on_with_the_same_bits(what: &str, recipe: &Recipe, questions: u32) -> bo
     let folder = tempfile::tempdir().unwrap();
     let Some((checkpoint, mut reports)) = interrupted(recipe, folder.path(), questions) else { return false };
     let state = load(recipe, folder.path(), &checkpoint.hash).unwrap();
-    let (state, later) = go_on(recipe, &data(), state, 1..=recipe.epochs).unwrap();
+    let (state, later) = go_on(recipe, &data(), state, recipe.epochs).unwrap();
     let (whole, expected) = run(recipe).unwrap();
     let at = format!("{what}, interrupted in epoch {} after {} steps", checkpoint.epoch + 1, checkpoint.step);
     assert_eq!(weights_hash(&state), weights_hash(&whole), "{at}");
@@ -160,10 +160,11 @@ fn a_file_that_is_no_checkpoint_or_of_another_version_is_refused_with_the_reason
 fn a_checkpoint_of_another_trial_is_refused_with_the_difference() {
     let folder = tempfile::tempdir().unwrap();
     let (_, recipe) = &recipes()[0];
+    let trained = run(recipe).unwrap().0;
     let refused_as = |change: &dyn Fn(&mut Origin)| {
         let mut other = origin();
         change(&mut other);
-        let saved = checkpoint::save(folder.path(), &fresh(recipe), &other).unwrap();
+        let saved = checkpoint::save(folder.path(), &trained, &other).unwrap();
         refusal(load(recipe, folder.path(), &saved.hash)).to_string()
     };
     assert!(
@@ -172,12 +173,25 @@ fn a_checkpoint_of_another_trial_is_refused_with_the_difference() {
     let dataset = refused_as(&|origin| origin.dataset_checksum = "ff".to_owned());
     assert!(dataset.ends_with("its dataset has the checksum `ff`"), "{dataset}");
     let lr = refused_as(&|origin| drop(origin.parameters.insert("lr".to_owned(), 0.1.into())));
-    assert!(lr.ends_with("it has another `lr`"), "{lr}");
+    assert!(lr.ends_with("it has another `lr` in epoch 1"), "{lr}");
+    let steps = refused_as(&|origin| drop(origin.parameters.insert("lr_steps".to_owned(), vec![2].into())));
+    assert!(steps.ends_with("it has another `lr` in epoch 3"), "{steps}");
     let wider =
         Recipe { network: sweep::recipe::Network { width: 3, ..recipe.network.clone() }, ..recipe.clone() };
     let saved = checkpoint::save(folder.path(), &fresh(&wider), &origin()).unwrap();
     let shape = refusal(load(recipe, folder.path(), &saved.hash)).to_string();
     assert!(shape.contains("has the shape"), "{shape}");
+}
+
+#[test]
+fn a_checkpoint_serves_every_trial_that_comes_through_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, recipe) = &recipes()[0];
+    let trained = run(recipe).unwrap().0;
+    let mut other = origin();
+    other.parameters.insert("lr_steps".to_owned(), vec![4].into());
+    let saved = checkpoint::save(folder.path(), &trained, &other).unwrap();
+    assert_eq!(load(recipe, folder.path(), &saved.hash).unwrap().epoch, 4);
 }
 
 #[test]

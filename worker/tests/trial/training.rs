@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use sweep::recipe::{
     AuxLoss, Averaging, Device as Wish, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode,
@@ -120,11 +119,11 @@ pub(crate) fn go_on(
     recipe: &Recipe,
     data: &Data,
     state: State,
-    epochs: RangeInclusive<u32>,
+    last_epoch: u32,
 ) -> Result<(State, Reports), TrainError> {
     tch::set_num_threads(1);
     let mut follower = Follower::stopping_after(u32::MAX);
-    let job = Job { recipe, seed: 3, epochs, data };
+    let job = Job { recipe, seed: 3, last_epoch, data };
     match train(&job, state, &mut follower)? {
         Ended::Done(state) => Ok((state, follower.reports)),
         Ended::Stopped(_) => panic!("nobody asked to stop"),
@@ -136,7 +135,7 @@ pub(crate) fn fresh(recipe: &Recipe) -> State {
 }
 
 pub(crate) fn run(recipe: &Recipe) -> Result<(State, Reports), TrainError> {
-    go_on(recipe, &data(), fresh(recipe), 1..=recipe.epochs)
+    go_on(recipe, &data(), fresh(recipe), recipe.epochs)
 }
 
 /// All but times and rates.
@@ -273,8 +272,8 @@ fn training_in_two_jobs_gives_the_bits_of_one() {
     for (what, recipe) in recipes() {
         let (whole, reports) = run(&recipe).unwrap();
         for cut in 1..recipe.epochs {
-            let (state, _) = go_on(&recipe, &data, fresh(&recipe), 1..=cut).unwrap();
-            let (state, later) = go_on(&recipe, &data, state, cut + 1..=recipe.epochs).unwrap();
+            let (state, _) = go_on(&recipe, &data, fresh(&recipe), cut).unwrap();
+            let (state, later) = go_on(&recipe, &data, state, recipe.epochs).unwrap();
             assert_eq!(weights_hash(&state), weights_hash(&whole), "{what}, cut after {cut}");
             assert_eq!(comparable(&later)[&4], comparable(&reports)[&4], "{what}, cut after {cut}");
         }
@@ -356,7 +355,7 @@ fn an_ensemble_teaches_from_the_first_epoch_on() {
     assert!(refusal.to_string().contains("`teachers`"), "{refusal}");
     let networks = vec![teacher.student.frozen_copy(), teacher.student.frozen_copy()];
     let state = State { reference: Some(Reference::Ensemble(networks)), ..fresh(&recipe) };
-    let (_, reports) = go_on(&recipe, &data(), state, 1..=4).unwrap();
+    let (_, reports) = go_on(&recipe, &data(), state, 4).unwrap();
     assert!(reports.values().all(|metrics| metrics.contains_key("aux_loss")));
     assert!(reports[&4]["top1"] > 20.0, "{reports:?}");
 }
@@ -370,21 +369,20 @@ fn a_loss_that_explodes_ends_the_job_at_its_epoch() {
 
 #[test]
 fn a_job_that_cannot_be_run_is_refused_before_its_first_step() {
-    let refusal = |recipe: &Recipe, epochs| {
-        let error = go_on(recipe, &data(), fresh(recipe), epochs).unwrap_err();
+    let refusal = |recipe: &Recipe, last_epoch| {
+        let error = go_on(recipe, &data(), fresh(recipe), last_epoch).unwrap_err();
         assert_eq!(error.reason(), FailureReason::BadConfig);
         error.to_string()
     };
     let large = Recipe { batch_size: 61, ..recipe(Method::Ce) };
     assert_eq!(
-        refusal(&large, 1..=4),
+        refusal(&large, 4),
         "`batch_size` is `61`, but dataset `synthetic` has 60 training images; take at most that many"
     );
-    assert_eq!(
-        refusal(&recipe(Method::Ce), 2..=4),
-        "the job has the epochs 2 to 4, but the state is that after 0"
-    );
-    assert_eq!(refusal(&recipe(Method::Ce), 1..=5), "the job ends at epoch 5; that is not within 1 to 4");
+    assert_eq!(refusal(&recipe(Method::Ce), 5), "the job ends at epoch 5; that is not within 1 to 4");
+    let done = State { epoch: 4, ..fresh(&recipe(Method::Ce)) };
+    let error = go_on(&recipe(Method::Ce), &data(), done, 3).unwrap_err();
+    assert_eq!(error.to_string(), "the job ends at epoch 3, but the state is that after 4");
 }
 
 #[test]

@@ -1,0 +1,196 @@
+//! What makes two states the same: everything that decides their numbers, and nothing else.
+//!
+//! Name, resources, retries and priority do not count; program version and git revision never do.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Context, DatasetUse, PlanError, Surroundings, files_named, recipe_of};
+use crate::recipe::{self, Recipe};
+use crate::spec::{Spec, Trainer, Trial, render_command};
+use crate::vocabulary::{Parameters, StateHash, TrialNumber};
+
+/// What a trial goes through, and what runs it.
+#[derive(Debug)]
+pub(super) struct Path {
+    pub(super) context: Context,
+    pub(super) cpus: u32,
+    initial: StateHash,
+    /// Last epochs of stretches, and what names the epochs of each.
+    stretches: Vec<(u32, StateHash)>,
+}
+
+impl Path {
+    pub(super) fn of(spec: &Spec, trial: &Trial, around: &Surroundings) -> Result<Path, PlanError> {
+        match &spec.trainer {
+            Trainer::Resnet => Path::of_training(trial, around),
+            Trainer::Command(command) => Path::of_command(spec, command, trial, around),
+        }
+    }
+
+    fn of_training(trial: &Trial, around: &Surroundings) -> Result<Path, PlanError> {
+        let recipe: Recipe = recipe_of(trial.number, &trial.parameters)?;
+        let used = DatasetUse::of(&recipe);
+        let checksum = around.dataset_checksums.get(&used).ok_or_else(|| PlanError::Unprepared {
+            trial: trial.number,
+            what: format!("dataset `{}` has no checksum", used.name),
+        })?;
+        let stretches = recipe::stretches(&trial.parameters, &recipe);
+        Ok(Path {
+            context: Context::Resnet { dataset_checksum: checksum.clone() },
+            cpus: recipe.threads,
+            initial: recipe::initial_state(trial.seed, checksum),
+            stretches: stretches.iter().map(|stretch| (stretch.last_epoch, stretch.hash())).collect(),
+        })
+    }
+
+    /// A program is told nothing of epochs: its trial is one, named by all that the program could look at.
+    fn of_command(
+        spec: &Spec,
+        command: &[String],
+        trial: &Trial,
+        around: &Surroundings,
+    ) -> Result<Path, PlanError> {
+        #[derive(Serialize)]
+        struct Run<'a> {
+            command: &'a [String],
+            working_directory: &'a str,
+            /// Checksums of the files that this trial's command names.
+            code: BTreeMap<&'a str, &'a str>,
+            /// The program sees them all in `SWEEP_PARAMS`.
+            parameters: &'a Parameters,
+            seed: u64,
+        }
+        let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
+            .map_err(|source| PlanError::Command { trial: trial.number, source })?;
+        let named = files_named(&rendered);
+        let run = Run {
+            command: &rendered,
+            working_directory: &around.working_directory,
+            code: named.filter_map(|name| Some((name, around.code.get(name)?.as_str()))).collect(),
+            parameters: &trial.parameters,
+            seed: trial.seed,
+        };
+        let run = serde_json::to_vec(&run).expect("maps have text keys and numbers are finite");
+        Ok(Path {
+            context: Context::Command {
+                command: command.to_vec(),
+                working_directory: around.working_directory.clone(),
+            },
+            cpus: spec.cpus,
+            initial: StateHash::of(b"command"),
+            stretches: vec![(1, StateHash::of(&run))],
+        })
+    }
+
+    /// The states after each epoch; those of a trial that stands `apart` are no other trial's.
+    pub(super) fn states(&self, apart: Option<TrialNumber>) -> Vec<StateHash> {
+        let mut state = self.initial;
+        if let Some(number) = apart {
+            state = state.then(StateHash::of(format!("trial {number} apart").as_bytes()));
+        }
+        let mut states = Vec::new();
+        for (last_epoch, epoch) in &self.stretches {
+            for _ in states.len()..*last_epoch as usize {
+                state = state.then(*epoch);
+                states.push(state);
+            }
+        }
+        states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Plan, Sharing, Surroundings, plan, uses_of_datasets};
+    use crate::spec;
+
+    fn plan_of(parameters: &str) -> Plan {
+        let spec = spec::parse("s.yaml", &format!("parameters: {{{parameters}}}"), &[]).unwrap();
+        let uses = uses_of_datasets(&spec).unwrap().into_iter();
+        let around = Surroundings {
+            dataset_checksums: uses.map(|used| (used, "checksum".to_owned())).collect(),
+            ..Surroundings::default()
+        };
+        plan(&spec, &around, Sharing::Prefixes).unwrap()
+    }
+
+    /// Names of the states in which a spec's trials end, each once.
+    fn ends(parameters: &str) -> Vec<String> {
+        let plan = plan_of(parameters);
+        let jobs: Vec<_> = plan.jobs().collect();
+        let mut ends: Vec<_> = plan.trials.iter().map(|trial| trial.job).collect();
+        ends.dedup();
+        ends.iter().map(|job| jobs[*job as usize].states.last().unwrap().to_string()).collect()
+    }
+
+    const MASK: &str =
+        "method: mask, method_start: 1, method_every: 1, loss_weight: 1, mask_ratio: 0.5, inv_mode: v1";
+
+    #[test]
+    fn what_is_computed_in_the_same_way_is_one_job() {
+        assert_eq!(ends("checkpoint_every: 7"), ends("lr: 0.1"));
+        assert_eq!(ends("epochs: 30, lr_steps: [25, 40]"), ends("epochs: 30, lr_steps: [25]"));
+        assert_eq!(ends("device: cpu, precision: tf32"), ends("device: cpu"));
+        assert_eq!(ends("device: 'cuda:0'"), ends("device: cuda"));
+        assert_eq!(ends(&format!("{MASK}, mask_mode: [sgf, agf]")).len(), 1);
+    }
+
+    #[test]
+    fn what_is_computed_differently_is_not() {
+        let bare = ends("lr: 0.1");
+        for other in [
+            "device: cuda",
+            "precision: bf16",
+            "threads: 2",
+            "eval_every: 4",
+            "deterministic: true",
+            "lp: true",
+        ] {
+            assert_ne!(ends(other), bare, "{other}");
+        }
+        assert_ne!(ends("device: cuda, precision: tf32"), ends("device: cuda"));
+        assert_eq!(ends(&format!("{MASK}, mask_mode: [s, a, sgf]")).len(), 3);
+    }
+
+    #[test]
+    fn the_studys_table_of_averages_shares_its_first_thirty_epochs() {
+        let weights: Vec<_> = (1..=12).map(|n| format!("0.{n:02}")).collect();
+        let ratios: Vec<_> = (1..=11).map(|n| format!("0.{n:02}")).collect();
+        let plan = plan_of(&format!(
+            "method: kd, teacher: ema, method_start: 25, method_every: 5, loss_weight: [{}], ema_ratio: [{}]",
+            weights.join(", "),
+            ratios.join(", ")
+        ));
+        let extent = plan.extent();
+        assert_eq!((plan.trials.len(), plan.jobs().count()), (132, 133));
+        assert_eq!((extent.epochs_unshared, extent.epochs_shared), (6600, 2670));
+        assert_eq!(extent.live_checkpoints, 1);
+    }
+
+    #[test]
+    fn milestones_then_method_then_its_parameters_make_a_tree_of_three_levels() {
+        let plan = plan_of(
+            "method: kd, epochs: 12, eval_every: 12, lr_steps: [[4], [6]], method_start: 7, method_every: 1, \
+             teacher: [frozen, ema, sto], loss_weight: [1, 2], ema_ratio: 0.5",
+        );
+        let shape: Vec<_> = plan.jobs().map(|job| (job.first_epoch, job.last_epoch, job.parent)).collect();
+        // One trunk, a branch for each milestone, and six ends on each from the first reference on.
+        assert_eq!(shape[..3], [(1, 4, None), (5, 8, Some(0)), (9, 12, Some(1))]);
+        assert_eq!(shape.iter().filter(|job| job.0 == 5).count(), 2);
+        assert_eq!(shape.iter().filter(|job| job.0 == 9).count(), 12);
+        assert_eq!(plan.extent().epochs_shared, 4 + 2 * 4 + 12 * 4);
+    }
+
+    #[test]
+    fn trials_apart_share_nothing_with_anybody() {
+        let spec = spec::parse("s.yaml", "command: [run]\nparameters: {x: [1, 2]}", &[]).unwrap();
+        let state = |sharing| {
+            let plan = plan(&spec, &Surroundings::default(), sharing).unwrap();
+            plan.jobs().map(|job| job.states.to_vec()).collect::<Vec<_>>()
+        };
+        let (shared, apart) = (state(Sharing::Prefixes), state(Sharing::Nothing));
+        assert!(apart.iter().all(|states| !shared.contains(states)));
+    }
+}
