@@ -235,6 +235,7 @@ fn work_of(job: &PlannedJob<'_>, context: &plan::Context, trial: &spec::Trial) -
             parameters: trial.parameters.clone(),
             seed: trial.seed,
             trial: trial.number,
+            stage: None,
         }),
     }
 }

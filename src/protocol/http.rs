@@ -101,6 +101,24 @@ pub struct CommandWork {
     pub seed: u64,
     /// Number of the trial in the sweep that first asked for the job, handed over as `SWEEP_TRIAL`.
     pub trial: TrialNumber,
+    /// Which part of the trial this is; there is none where the program runs whole trials only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<CommandStage>,
+}
+
+/// A part of a trial that is a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandStage {
+    /// First epoch that is this job's, counted from 1: reports begin with it.
+    pub first_epoch: u32,
+    /// Last epoch, inclusive.
+    pub last_epoch: u32,
+    /// What the job before left; filled in when the job is leased. Where the file is gone or damaged the program begins with
+    /// epoch 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Checkpoint>,
+    /// Whether other jobs go on from what this one leaves.
+    pub must_save: bool,
 }
 
 /// `POST /v1/heartbeats`: an agent is alive and holds these leases.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use sweep::protocol::http::CommandWork;
-use sweep::vocabulary::FailureReason;
+use sweep::protocol::http::{CommandWork, EpochMetrics};
+use sweep::vocabulary::{FailureReason, Metrics};
 use tokio::process::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -15,6 +15,7 @@ use super::output::Output;
 use super::process::{TrialProcess, cant_start, failure};
 use super::report_file::ReportFile;
 use super::slot::Trial;
+use super::stage::Stage;
 
 /// How often the report file is looked at: progress looks live, and a look costs next to nothing.
 const REPORT_PERIOD: Duration = Duration::from_millis(300);
@@ -25,15 +26,41 @@ pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
         return bad_config("the command is empty".to_owned());
     };
     let report_name = format!("job-{}-attempt-{}.jsonl", trial.token.job, trial.token.attempt);
-    let reports = ReportFile::new(trial.place.spool.join(report_name));
+    let stage = match &work.stage {
+        Some(stage) => Some(Stage::new(stage, trial).await),
+        None => None,
+    };
+    let epochs_before = stage.as_ref().map_or(0, Stage::epochs_before);
+    let reports = ReportFile::new(trial.place.spool.join(report_name), epochs_before);
     let mut command = Command::new(program);
     command.args(arguments).current_dir(&work.working_directory);
     set_environment(&mut command, work, trial, reports.path());
+    if let Some(stage) = &stage {
+        stage.set_environment(&mut command);
+    }
     let (process, output) = match start(command) {
         Ok(started) => started,
         Err(error) => return cant_start(program, &error, missing_folder(&work.working_directory)),
     };
-    watch(program, process, output, reports, trial).await
+    let reports_from = stage.as_ref().map_or(1, Stage::reports_from);
+    let end = watch(process, output, Reports { file: reports, from: reports_from }, program, trial).await;
+    match (end, &stage) {
+        (TrialEnd::ExitedCleanly, Some(stage)) => keep(program, stage, trial).await,
+        (end, _) => end,
+    }
+}
+
+/// The end of a stage that went well, once what it leaves is kept.
+async fn keep(program: &str, stage: &Stage, trial: &Trial) -> TrialEnd {
+    match stage.keep().await {
+        Ok(Some(checkpoint)) => {
+            let (epoch, metrics) = (checkpoint.epoch, Metrics::new());
+            trial.report(EpochMetrics { epoch, metrics, checkpoint: Some(checkpoint) }).await;
+            TrialEnd::ExitedCleanly
+        }
+        Ok(None) => TrialEnd::ExitedCleanly,
+        Err(what) => bad_config(format!("`{program}`: {what}")),
+    }
 }
 
 fn set_environment(command: &mut Command, work: &CommandWork, trial: &Trial, report: &Path) {
@@ -59,11 +86,25 @@ fn missing_folder(folder: &str) -> &'static str {
     if Path::new(folder).is_dir() { "" } else { " (its working directory is no folder)" }
 }
 
+/// What a program reports, of the epochs that are its job's.
+struct Reports {
+    file: ReportFile,
+    from: u32,
+}
+
+impl Reports {
+    async fn pass_on(&self, reports: Vec<EpochMetrics>, trial: &Trial) {
+        for report in reports.into_iter().filter(|report| report.epoch >= self.from) {
+            trial.report(report).await;
+        }
+    }
+}
+
 async fn watch(
-    program: &str,
     mut process: TrialProcess,
     mut output: Output,
-    mut reports: ReportFile,
+    mut reports: Reports,
+    program: &str,
     trial: &mut Trial,
 ) -> TrialEnd {
     let mut log = trial.log();
@@ -76,11 +117,10 @@ async fn watch(
             chunk = output.next() => log.append(chunk).await,
             how = trial.asked_to_stop() => process.stop(how),
             _ = look.tick() => {
-                for report in reports.read_new().await {
-                    trial.report(report).await;
-                }
+                let new = reports.file.read_new().await;
+                reports.pass_on(new, trial).await;
                 // Hours of work whose results can't be read help nobody, so it ends here and says why.
-                if reports.fault().is_some() && !is_given_up {
+                if reports.file.fault().is_some() && !is_given_up {
                     is_given_up = true;
                     process.stop(Stop::Kill);
                 }
@@ -88,13 +128,12 @@ async fn watch(
         }
     };
     output.drain(&mut log).await;
-    for report in reports.finish().await {
-        trial.report(report).await;
-    }
-    if let Some(fault) = reports.fault() {
+    let last = reports.file.finish().await;
+    reports.pass_on(last, trial).await;
+    if let Some(fault) = reports.file.fault() {
         log.note(fault).await;
     }
-    match reports.fault() {
+    match reports.file.fault() {
         Some(fault) if is_given_up => TrialEnd::Failed {
             reason: FailureReason::BadConfig,
             message: fault.to_owned(),

@@ -23,6 +23,7 @@ mod report_file;
 mod shell;
 mod slot;
 mod slots;
+mod stage;
 mod state;
 mod trainer_process;
 

@@ -29,8 +29,9 @@ pub(crate) struct ReportFile {
 }
 
 impl ReportFile {
-    pub(crate) fn new(path: PathBuf) -> ReportFile {
-        ReportFile { path, file: None, lines: ReportLines::new() }
+    /// A line that names no epoch is that of the epoch of its number, after `epochs_before`.
+    pub(crate) fn new(path: PathBuf, epochs_before: u32) -> ReportFile {
+        ReportFile { path, file: None, lines: ReportLines::new(epochs_before) }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -82,6 +83,7 @@ impl ReportFile {
 #[derive(Debug)]
 struct ReportLines {
     lines: Lines,
+    epochs_before: u32,
     /// How many lines were read, and so the number of the last one.
     count: u32,
     bytes: usize,
@@ -89,8 +91,8 @@ struct ReportLines {
 }
 
 impl ReportLines {
-    fn new() -> ReportLines {
-        ReportLines { lines: Lines::new(MAX_LINE_BYTES), count: 0, bytes: 0, fault: None }
+    fn new(epochs_before: u32) -> ReportLines {
+        ReportLines { lines: Lines::new(MAX_LINE_BYTES), epochs_before, count: 0, bytes: 0, fault: None }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Vec<EpochMetrics> {
@@ -124,7 +126,7 @@ impl ReportLines {
         if line.trim_ascii().is_empty() {
             return None;
         }
-        match parse(line, self.count) {
+        match parse(line, self.epochs_before.saturating_add(self.count)) {
             Ok(report) => Some(report),
             Err(what) => {
                 let text = String::from_utf8_lossy(line);
@@ -140,8 +142,8 @@ impl ReportLines {
     }
 }
 
-/// One line: an object of numbers, `epoch` among them or else the line's `number`.
-fn parse(line: &[u8], number: u32) -> Result<EpochMetrics, String> {
+/// One line: an object of numbers, `epoch` among them or else the one that follows from the line's place.
+fn parse(line: &[u8], by_place: u32) -> Result<EpochMetrics, String> {
     let mut fields: BTreeMap<String, Value> = serde_json::from_slice(line).map_err(|error| {
         let text = String::from_utf8_lossy(line);
         let is_not_finite = text.contains("NaN") || text.contains("Infinity");
@@ -149,7 +151,7 @@ fn parse(line: &[u8], number: u32) -> Result<EpochMetrics, String> {
         format!("not a JSON object ({error}{help})")
     })?;
     let epoch = match fields.remove("epoch") {
-        None => number,
+        None => by_place,
         Some(epoch) => {
             whole_number(&epoch).ok_or_else(|| "`epoch` is not a whole number from 1".to_owned())?
         }
@@ -176,7 +178,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Vec<(u32, Metrics)>, Option<String>) {
-        let mut lines = ReportLines::new();
+        let mut lines = ReportLines::new(0);
         let mut reports = lines.push(text.as_bytes());
         reports.extend(lines.finish());
         (reports.into_iter().map(|report| (report.epoch, report.metrics)).collect(), lines.fault)
@@ -193,6 +195,13 @@ mod tests {
             [(1, 1.0), (9, 2.5), (4, 3.0)].map(|(epoch, top1)| (epoch, metrics(&[("top1", top1)])));
         assert_eq!(reports, expected);
         assert_eq!(fault, None);
+    }
+
+    #[test]
+    fn a_stage_counts_its_lines_from_the_epochs_before_it() {
+        let mut lines = ReportLines::new(30);
+        let reports = lines.push(b"{\"a\": 1}\n{\"epoch\": 40, \"a\": 1}\n");
+        assert_eq!(reports.iter().map(|report| report.epoch).collect::<Vec<_>>(), [31, 40]);
     }
 
     #[test]
@@ -236,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_endless_file_is_refused_with_what_to_do() {
-        let mut lines = ReportLines::new();
+        let mut lines = ReportLines::new(0);
         let line = format!("{{\"{}\": 1}}\n", "m".repeat(60 << 10));
         let reports: usize = (0..300).map(|_| lines.push(line.as_bytes()).len()).sum();
         assert!((270..300).contains(&reports), "{reports}");
@@ -249,7 +258,7 @@ mod tests {
     async fn a_file_is_read_while_it_grows_and_removed_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.jsonl");
-        let mut file = ReportFile::new(path.clone());
+        let mut file = ReportFile::new(path.clone(), 0);
         assert!(file.read_new().await.is_empty());
         std::fs::write(&path, "{\"a\": 1}\n{\"a\"").unwrap();
         assert_eq!(file.read_new().await.len(), 1);

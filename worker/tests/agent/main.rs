@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use coordinator::{Coordinator, TOKEN, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use sweep::protocol::http::{AttemptEnd, CommandWork, Lease, LeaseToken, Work};
+use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Work};
 use sweep::protocol::trial::{Checkpoint, TrainRequest};
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Parameters, TrialNumber};
 use tempfile::TempDir;
@@ -132,6 +132,7 @@ fn program(command: &[&str]) -> Work {
         parameters: Parameters::from([("lr".to_owned(), json!(0.1))]),
         seed: 7,
         trial: TrialNumber(3),
+        stage: None,
     })
 }
 
@@ -211,6 +212,7 @@ fn the_ways_in_which_a_program_fails_are_told_apart() {
             parameters: Parameters::new(),
             seed: 0,
             trial: TrialNumber(1),
+            stage: None,
         }),
         program(&["true"]),
     ];
@@ -232,6 +234,53 @@ fn the_ways_in_which_a_program_fails_are_told_apart() {
     }
     assert!(matches!(scene.end_of(8), AttemptEnd::Complete { .. }), "the agent goes on after failures");
     assert!(!scene.path("state/logs/job-8-attempt-1.log").exists(), "no output, no log");
+}
+
+fn stage(script: &str, epochs: (u32, u32), load: Option<Checkpoint>) -> Work {
+    let Work::Command(work) = shell(script) else { panic!("not a command") };
+    let stage = CommandStage { first_epoch: epochs.0, last_epoch: epochs.1, load, must_save: true };
+    Work::Command(CommandWork { stage: Some(stage), ..work })
+}
+
+/// Adds its epochs to what it loads, and reports the first of them.
+const STAGE: &str = r#"touch "$SWEEP_SAVE"; if [ -n "$SWEEP_LOAD" ]; then cat "$SWEEP_LOAD" > "$SWEEP_SAVE"; fi
+                       echo "$SWEEP_FIRST_EPOCH to $SWEEP_LAST_EPOCH" >> "$SWEEP_SAVE"
+                       echo '{"a": 1}' >> "$SWEEP_REPORT""#;
+
+#[test]
+fn a_stage_goes_on_from_what_the_one_before_left() {
+    let mut scene = Scene::new();
+    let kept = |scene: &Scene, checkpoint: &Checkpoint| {
+        std::fs::read_to_string(scene.path(&format!("state/artifacts/{}.safetensors", checkpoint.hash)))
+            .unwrap()
+    };
+    scene.run_all(vec![stage(STAGE, (1, 30), None)], &[]);
+    let reports = reports_of(&scene);
+    let checkpoint = reports[1].2.clone().unwrap();
+    assert_eq!((reports[0].0, reports[1].0, checkpoint.epoch), (1, 30, 30));
+    assert_eq!(kept(&scene, &checkpoint), "1 to 30\n");
+
+    let gone = Checkpoint { hash: "0".repeat(64), ..checkpoint.clone() };
+    let work = [
+        stage(STAGE, (31, 50), Some(checkpoint)),
+        stage(STAGE, (31, 60), Some(gone)),
+        stage("true", (31, 50), None),
+    ];
+    scene.coordinator.change(|facts| {
+        facts.reports.clear();
+        facts.queue.extend(work.into_iter().zip(2..).map(|(work, job)| lease(job, work)));
+    });
+    scene.start(&["--until-drained"]);
+    assert!(scene.wait().success());
+    let mut reports = reports_of(&scene);
+    reports.sort_by_key(|report| report.0);
+    // The program whose checkpoint is lost begins with epoch 1, and what it reports of that is another job's.
+    assert_eq!(reports.iter().map(|report| report.0).collect::<Vec<_>>(), [31, 50, 60]);
+    let texts = reports.iter().filter_map(|report| Some(kept(&scene, report.2.as_ref()?)));
+    assert_eq!(texts.collect::<Vec<_>>(), ["1 to 30\n31 to 50\n", "1 to 60\n"]);
+    let (reason, message, _) = scene.failure_of(4);
+    assert_eq!(reason, FailureReason::BadConfig);
+    assert!(message.contains("wrote no file to `SWEEP_SAVE`"), "{message}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn lease(job: i64, cpus: u32) -> Lease {
         parameters: Parameters::new(),
         seed: 0,
         trial: TrialNumber(job),
+        stage: None,
     });
     Lease { token: token(job), cpus, work }
 }
