@@ -3,15 +3,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::FailureReason;
+use crate::vocabulary::{FailureReason, Timestamp};
 
 /// How often a worker may vanish under one job before the job itself is suspected.
 const NODE_LOST_BUDGET: u32 = 5;
 
-/// The wait before a second try; doubled for each further one.
+/// The wait before a second try, but for jitter; doubled for each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The longest wait between two tries: long enough for a full disk to be noticed, short enough for a night's run.
+/// The longest wait between two tries, but for jitter: long enough for a full disk to be noticed, short enough for a night's run.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Failures of one job, counted by the kind of their reason.
@@ -28,7 +28,7 @@ pub(super) enum Verdict {
 
 impl Failures {
     /// Counts one failure and says what follows from it.
-    pub(super) fn record(&mut self, reason: FailureReason, retries: u32) -> Verdict {
+    pub(super) fn record(&mut self, reason: FailureReason, retries: u32, now: Timestamp) -> Verdict {
         let count = self.0.entry(reason.kind().to_owned()).or_default();
         *count = count.saturating_add(1);
         let (budget, backoff) = match reason {
@@ -40,7 +40,7 @@ impl Failures {
             | FailureReason::Timeout
             | FailureReason::Stalled
             | FailureReason::Exit(_)
-            | FailureReason::Signal(_) => (retries, backoff(*count)),
+            | FailureReason::Signal(_) => (retries, spread(backoff(*count), now)),
         };
         if *count <= budget { Verdict::TryAgainIn(backoff) } else { Verdict::GiveUp }
     }
@@ -51,37 +51,59 @@ fn backoff(failures: u32) -> Duration {
     (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF)
 }
 
+/// Up to half as long again, so that what failed together, because a file server was away, does not come back together.
+/// Which part of it is a matter of the millisecond: chance from elsewhere would make `step` give two answers to one question.
+fn spread(backoff: Duration, now: Timestamp) -> Duration {
+    // The finishing steps of SplitMix64 (Steele, Lea and Flood 2014), which scatter neighbouring numbers.
+    let mut bits = now.0.cast_unsigned().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let share = (bits ^ (bits >> 31)) >> 40;
+    let half = u64::try_from(backoff.as_millis() / 2).unwrap_or(u64::MAX);
+    backoff + Duration::from_millis(half * share >> 24)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(5);
+
     #[test]
     fn each_kind_of_failure_has_its_own_budget() {
-        let mut failures = Failures::default();
-        assert_eq!(failures.record(FailureReason::Exit(1), 2), Verdict::TryAgainIn(Duration::from_secs(1)));
-        assert_eq!(failures.record(FailureReason::Signal(9), 2), Verdict::TryAgainIn(Duration::from_secs(1)));
-        assert_eq!(failures.record(FailureReason::Exit(7), 2), Verdict::TryAgainIn(Duration::from_secs(2)));
-        assert_eq!(failures.record(FailureReason::Exit(1), 2), Verdict::GiveUp);
+        let (mut failures, mut waits) = (Failures::default(), Vec::new());
+        for reason in [FailureReason::Exit(1), FailureReason::Signal(9), FailureReason::Exit(7)] {
+            let Verdict::TryAgainIn(wait) = failures.record(reason, 2, NOW) else { panic!("gave up") };
+            waits.push(wait.as_secs());
+        }
+        assert_eq!(failures.record(FailureReason::Exit(1), 2, NOW), Verdict::GiveUp);
+        assert!(waits[0] == 1 && waits[1] == 1 && waits[2] >= 2, "{waits:?}");
     }
 
     #[test]
     fn a_lost_node_is_forgiven_five_times_whatever_the_retries() {
         let mut failures = Failures::default();
         for _ in 0..NODE_LOST_BUDGET {
-            assert_eq!(failures.record(FailureReason::NodeLost, 0), Verdict::TryAgainIn(Duration::ZERO));
+            let verdict = failures.record(FailureReason::NodeLost, 0, NOW);
+            assert_eq!(verdict, Verdict::TryAgainIn(Duration::ZERO));
         }
-        assert_eq!(failures.record(FailureReason::NodeLost, 0), Verdict::GiveUp);
+        assert_eq!(failures.record(FailureReason::NodeLost, 0, NOW), Verdict::GiveUp);
     }
 
     #[test]
     fn what_would_fail_again_is_never_retried() {
         for reason in [FailureReason::Nan, FailureReason::BadConfig, FailureReason::Upstream] {
-            assert_eq!(Failures::default().record(reason, 100), Verdict::GiveUp);
+            assert_eq!(Failures::default().record(reason, 100, NOW), Verdict::GiveUp);
         }
     }
 
     #[test]
     fn the_wait_between_tries_has_an_upper_bound() {
         assert_eq!(backoff(u32::MAX), LONGEST_BACKOFF);
+        let waits: Vec<_> = (0..1000).map(|now| spread(LONGEST_BACKOFF, Timestamp(now))).collect();
+        let (least, most) = (*waits.iter().min().unwrap(), *waits.iter().max().unwrap());
+        assert!(least >= LONGEST_BACKOFF && most < LONGEST_BACKOFF * 3 / 2);
+        // Neighbours are spread over all of it.
+        assert!(least < LONGEST_BACKOFF * 102 / 100 && most > LONGEST_BACKOFF * 148 / 100);
     }
 }

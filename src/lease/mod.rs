@@ -4,6 +4,8 @@
 //! attempt numbers only grow, so the newest one fences off whoever holds an older; an attempt ends exactly once.
 
 mod budget;
+#[cfg(test)]
+pub(crate) mod histories;
 mod state;
 mod step;
 

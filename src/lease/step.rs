@@ -228,7 +228,7 @@ fn end_attempt(job: &Job, ended: EndedAttempt, now: Timestamp) -> (Job, Vec<Effe
         Outcome::Released => FailureReason::Preempted,
         Outcome::Expired => FailureReason::NodeLost,
     };
-    match next.failures.record(reason, job.retries) {
+    match next.failures.record(reason, job.retries, now) {
         Verdict::TryAgainIn(backoff) => next.state = JobState::Queued { not_before: now.after(backoff) },
         Verdict::GiveUp => {
             next.state = JobState::Failed { reason };
