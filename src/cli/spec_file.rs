@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CliError, Context};
-use crate::coordinator::{Prepared, StateFolder, prepare};
+use crate::coordinator::{Around, Prepared, StateFolder, prepare};
 use crate::protocol::http::SubmitRequest;
 
 /// A spec and what is changed in it.
@@ -36,7 +36,8 @@ impl SpecArgs {
         }
         let folder = StateFolder::find(&context.environment.working_directory);
         let artifacts = folder.map(|folder| folder.artifacts());
-        let prepared = prepare(&request, &context.datasets()?, artifacts.as_deref())?;
+        let around = Around { datasets: &context.datasets()?, artifacts: artifacts.as_deref() };
+        let prepared = prepare(&request, around)?;
         Ok(CheckedSpec { request, prepared: Some(prepared) })
     }
 

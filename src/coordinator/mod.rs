@@ -17,7 +17,7 @@ use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
-pub use prepare::{PrepareError, Prepared, prepare};
+pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -114,7 +114,8 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let prepared = prepare(request, &self.settings.datasets, Some(&self.settings.artifacts))?;
+        let Settings { datasets, artifacts, .. } = &self.settings;
+        let prepared = prepare(request, Around { datasets, artifacts: Some(artifacts) })?;
         self.submit_prepared(prepared).await
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
-use crate::plan::{self, Plan, PlanError, PlannedJob, Sharing, Surroundings};
+use crate::plan::{self, DatasetUse, Plan, PlanError, PlannedJob, Sharing, Surroundings};
 use crate::protocol::http::{CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
@@ -70,42 +70,64 @@ impl Prepared {
     }
 }
 
-/// Parses, checks and plans a spec; nothing is written. `datasets` is where imported datasets lie, `artifacts` where
-/// checkpoints do, if there is a state folder yet.
+/// Where a spec's surroundings lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// Where imported datasets lie.
+    pub datasets: &'a Path,
+    /// Where checkpoints lie, if there is a state folder yet.
+    pub artifacts: Option<&'a Path>,
+}
+
+/// Parses, checks and plans a spec; nothing is written.
 ///
 /// # Errors
 /// When the spec is wrong, or a dataset or file that it names is not there or can't be used.
-pub fn prepare(
-    request: &SubmitRequest,
-    datasets: &Path,
-    artifacts: Option<&Path>,
-) -> Result<Prepared, PrepareError> {
-    let directory = Path::new(&request.working_directory);
-    let weights = Finder::new(directory, artifacts);
+pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, PrepareError> {
+    let weights = Finder::new(Path::new(&request.working_directory), around.artifacts);
     let find = |named: Weights<'_>| weights.find(named);
     let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
         .map_err(Box::new)?;
-    let mut dataset_checksums = BTreeMap::new();
-    let mut manifests = BTreeMap::new();
+    let (mut manifests, mut dataset_checksums) = (BTreeMap::new(), BTreeMap::new());
     let mut evaluated = BTreeSet::new();
     for used in plan::uses_of_datasets(&spec)? {
-        let manifest = Manifest::read(datasets, &used.name)?;
+        let manifest = Manifest::read(around.datasets, &used.name)?;
         let checksum = manifest.checksum_for(used.eval_sets.as_deref())?;
         evaluated.extend(used.eval_sets.as_ref().unwrap_or(&manifest.eval_sets).clone());
         manifests.insert(used.name.clone(), manifest);
         dataset_checksums.insert(used, checksum);
     }
     check_metric(&spec, evaluated)?;
-    let around = Surroundings {
-        dataset_checksums,
-        working_directory: request.working_directory.clone(),
-        code: code_of(&spec, directory)?,
-    };
-    let plan = plan::plan(&spec, &around, Sharing::Prefixes)?;
     check_datasets(&spec, &manifests)?;
+    let plan = plan_in(&spec, request, dataset_checksums)?;
     let row = row_of(request, &spec, &plan);
     let weights = weights.into_found();
     Ok(Prepared { spec, plan, row, weights })
+}
+
+/// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
+/// there is to train does not depend on what is in them.
+///
+/// # Errors
+/// When the spec is wrong, or a file that a command names can't be read.
+pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
+    let spec = spec::parse(&request.source_name, &request.spec, &request.overrides).map_err(Box::new)?;
+    let uses = plan::uses_of_datasets(&spec)?.into_iter();
+    let plan = plan_in(&spec, request, uses.map(|used| (used, String::new())).collect())?;
+    Ok((spec, plan))
+}
+
+fn plan_in(
+    spec: &Spec,
+    request: &SubmitRequest,
+    dataset_checksums: BTreeMap<DatasetUse, String>,
+) -> Result<Plan, PrepareError> {
+    let around = Surroundings {
+        dataset_checksums,
+        working_directory: request.working_directory.clone(),
+        code: code_of(spec, Path::new(&request.working_directory))?,
+    };
+    Ok(plan::plan(spec, &around, Sharing::Prefixes)?)
 }
 
 /// A sweep that is ranked by a set that none of its trials is evaluated on would have no ranking.
@@ -293,12 +315,11 @@ mod tests {
                 working_directory: self.0.path().display().to_string(),
             };
             let artifacts = self.path("artifacts");
-            prepare(&request, &self.path("datasets"), Some(artifacts.as_path())).map_err(
-                |error| match error {
-                    PrepareError::Spec(error) => error.to_string(),
-                    other => other.to_string(),
-                },
-            )
+            let around = Around { datasets: &self.path("datasets"), artifacts: Some(&artifacts) };
+            prepare(&request, around).map_err(|error| match error {
+                PrepareError::Spec(error) => error.to_string(),
+                other => other.to_string(),
+            })
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::rank;
+use crate::plan::Plan;
 use crate::protocol::http::{Failure, ResultsResponse, StatusResponse, SubmitResponse, TrialResult};
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId};
@@ -42,6 +43,11 @@ pub struct ExpandDocument {
     name: String,
     /// How many.
     trials: u64,
+    jobs: u64,
+    epochs_unshared: u64,
+    epochs_shared: u64,
+    /// Checkpoints of shared beginnings that are kept at a time when one worker runs the jobs.
+    live_checkpoints: u64,
     expansion: Vec<ExpandedTrial>,
 }
 
@@ -52,8 +58,10 @@ struct ExpandedTrial {
     parameters: Parameters,
 }
 
-impl From<&Spec> for ExpandDocument {
-    fn from(spec: &Spec) -> Self {
+impl ExpandDocument {
+    #[must_use]
+    pub fn new(spec: &Spec, plan: &Plan) -> ExpandDocument {
+        let extent = plan.extent();
         let expansion = spec.trials().map(|trial| ExpandedTrial {
             trial: trial.number.0,
             seed: trial.seed,
@@ -62,7 +70,11 @@ impl From<&Spec> for ExpandDocument {
         ExpandDocument {
             schema_version: SCHEMA_VERSION,
             name: spec.name.clone(),
-            trials: spec.trial_count(),
+            trials: plan.trials.len() as u64,
+            jobs: plan.jobs().len() as u64,
+            epochs_unshared: extent.epochs_unshared,
+            epochs_shared: extent.epochs_shared,
+            live_checkpoints: extent.live_checkpoints as u64,
             expansion: expansion.collect(),
         }
     }

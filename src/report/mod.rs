@@ -3,10 +3,14 @@
 //! Pure: results in, text or serde types out.
 
 mod configurations;
+mod grouped;
 pub mod json;
 mod rank;
 mod table;
+mod tree;
 
 pub use configurations::{Configuration, Spread, by_configuration};
+pub use grouped::grouped;
 pub use rank::rank;
 pub use table::{lines_of, new_table, results_table, status_tables, trials_table};
+pub use tree::stage_tree;
