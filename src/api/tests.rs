@@ -35,6 +35,8 @@ fn submit_request(spec: &str) -> SubmitRequest {
         source_name: "s.yaml".to_owned(),
         overrides: vec![],
         working_directory: "/".to_owned(),
+        sharing: Default::default(),
+        only: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CliError, Context};
 use crate::coordinator::{Around, Prepared, StateFolder, prepare};
-use crate::protocol::http::SubmitRequest;
+use crate::protocol::http::{Sharing, SubmitRequest};
 
 /// A spec and what is changed in it.
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,10 @@ pub(super) struct SpecArgs {
     /// Changes to it: `name=value`, or `name=value,value` to sweep.
     #[arg(value_name = "NAME=VALUE")]
     overrides: Vec<String>,
+
+    /// Train every trial by itself, whatever it has in common with others or was trained before.
+    #[arg(long)]
+    no_share: bool,
 }
 
 /// A spec to submit, in which everything was found to be right that can be known here.
@@ -58,6 +62,8 @@ impl SpecArgs {
             source_name: self.spec.display().to_string(),
             overrides: self.overrides,
             working_directory: context.environment.working_directory.display().to_string(),
+            sharing: if self.no_share { Sharing::Nothing } else { Sharing::Prefixes },
+            only: None,
         })
     }
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
-use crate::plan::{self, DatasetUse, Plan, PlanError, PlannedJob, Sharing, Surroundings};
-use crate::protocol::http::{CommandWork, SubmitRequest, Work};
+use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
+use crate::protocol::http::{self, CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
@@ -127,7 +127,11 @@ fn plan_in(
         working_directory: request.working_directory.clone(),
         code: code_of(spec, Path::new(&request.working_directory))?,
     };
-    Ok(plan::plan(spec, &around, Sharing::Prefixes)?)
+    let sharing = match request.sharing {
+        http::Sharing::Prefixes => plan::Sharing::Prefixes,
+        http::Sharing::Nothing => plan::Sharing::Nothing,
+    };
+    Ok(plan::plan(spec, &around, Choice { sharing, only: request.only.as_deref() })?)
 }
 
 /// A sweep that is ranked by a set that none of its trials is evaluated on would have no ranking.
@@ -313,6 +317,8 @@ mod tests {
                 source_name: "s.yaml".to_owned(),
                 overrides: vec![],
                 working_directory: self.0.path().display().to_string(),
+                sharing: Default::default(),
+                only: None,
             };
             let artifacts = self.path("artifacts");
             let around = Around { datasets: &self.path("datasets"), artifacts: Some(&artifacts) };

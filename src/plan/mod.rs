@@ -11,7 +11,7 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::recipe::Recipe;
-use crate::spec::{RenderError, Spec, Trainer};
+use crate::spec::{RenderError, Spec, Trainer, Trial};
 use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
 use stages::Path;
 use tree::Tree;
@@ -81,9 +81,18 @@ pub struct Extent {
     pub live_checkpoints: usize,
 }
 
+/// Which of a spec's trials are planned, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Choice<'c> {
+    pub sharing: Sharing,
+    /// All where there is none.
+    pub only: Option<&'c [TrialNumber]>,
+}
+
 /// Whether trials that agree up to some epoch are trained together up to there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Sharing {
+    #[default]
     Prefixes,
     /// Every trial by itself and beside what is there already, to show that sharing changes nothing.
     Nothing,
@@ -156,12 +165,13 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 ///
 /// # Errors
 /// When a command can't be rendered, or a dataset that is used has no checksum among the surroundings.
-pub fn plan(spec: &Spec, around: &Surroundings, sharing: Sharing) -> Result<Plan, PlanError> {
+pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Plan, PlanError> {
     let (mut tree, mut contexts) = (Tree::default(), BTreeMap::new());
     let (mut runs, mut trials) = (Vec::new(), Vec::new());
-    for (place, trial) in (0..).zip(spec.trials()) {
+    let is_chosen = |trial: &Trial| choice.only.is_none_or(|only| only.contains(&trial.number));
+    for (place, trial) in (0..).zip(spec.trials().filter(is_chosen)) {
         let path = Path::of(spec, &trial, around)?;
-        let apart = match sharing {
+        let apart = match choice.sharing {
             Sharing::Prefixes => None,
             Sharing::Nothing => Some(trial.number),
         };

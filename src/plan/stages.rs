@@ -103,8 +103,9 @@ impl Path {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{Plan, Sharing, Surroundings, plan, uses_of_datasets};
+    use crate::plan::{Choice, Plan, Sharing, Surroundings, plan, uses_of_datasets};
     use crate::spec;
+    use crate::vocabulary::TrialNumber;
 
     fn plan_of(parameters: &str) -> Plan {
         let spec = spec::parse("s.yaml", &format!("parameters: {{{parameters}}}"), &[]).unwrap();
@@ -113,7 +114,7 @@ mod tests {
             dataset_checksums: uses.map(|used| (used, "checksum".to_owned())).collect(),
             ..Surroundings::default()
         };
-        plan(&spec, &around, Sharing::Prefixes).unwrap()
+        plan(&spec, &around, Choice::default()).unwrap()
     }
 
     /// Names of the states in which a spec's trials end, each once.
@@ -184,10 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_of_trials_is_an_expansion_of_its_own() {
+        let spec = spec::parse("s.yaml", "command: [run]\nparameters: {x: [1, 2, 3]}", &[]).unwrap();
+        let plan =
+            |only| plan(&spec, &Surroundings::default(), Choice { only, ..Choice::default() }).unwrap();
+        let (some, all) = (plan(Some(&[TrialNumber(3), TrialNumber(1)])), plan(None));
+        assert_eq!(some.trials.iter().map(|trial| trial.number.0).collect::<Vec<_>>(), [1, 3]);
+        assert_ne!(some.hash, all.hash);
+    }
+
+    #[test]
     fn trials_apart_share_nothing_with_anybody() {
         let spec = spec::parse("s.yaml", "command: [run]\nparameters: {x: [1, 2]}", &[]).unwrap();
         let state = |sharing| {
-            let plan = plan(&spec, &Surroundings::default(), sharing).unwrap();
+            let plan = plan(&spec, &Surroundings::default(), Choice { sharing, only: None }).unwrap();
             plan.jobs().map(|job| job.states.to_vec()).collect::<Vec<_>>()
         };
         let (shared, apart) = (state(Sharing::Prefixes), state(Sharing::Nothing));

@@ -247,6 +247,23 @@ pub struct SubmitRequest {
     pub overrides: Vec<String>,
     /// Where command trials run.
     pub working_directory: String,
+    /// Whether equal beginnings of trials are trained once.
+    #[serde(default)]
+    pub sharing: Sharing,
+    /// Of the spec's trials only these; all where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<TrialNumber>>,
+}
+
+/// Whether trials that agree up to some epoch are trained together up to there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// Equal beginnings are trained once.
+    #[default]
+    Prefixes,
+    /// Every trial is trained by itself, from its first epoch, whatever is there already.
+    Nothing,
 }
 
 /// Answer to [`SubmitRequest`].

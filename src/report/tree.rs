@@ -115,7 +115,7 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Sharing, Surroundings, plan, uses_of_datasets};
+    use crate::plan::{Choice, Surroundings, plan, uses_of_datasets};
     use crate::spec::parse;
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
             dataset_checksums: uses.map(|used| (used, String::new())).collect(),
             ..Surroundings::default()
         };
-        let plan = plan(&spec, &around, Sharing::Prefixes).unwrap();
+        let plan = plan(&spec, &around, Choice::default()).unwrap();
         insta::assert_snapshot!(stage_tree(&spec, &plan));
     }
 }

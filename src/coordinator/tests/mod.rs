@@ -42,6 +42,8 @@ impl Fixture {
             source_name: "s.yaml".to_owned(),
             overrides: vec![],
             working_directory: self.folder.path().display().to_string(),
+            sharing: Default::default(),
+            only: None,
         }
     }
 
