@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Effect, Event, Failures, Job, JobState, Needs, step};
+use super::{Effect, Event, Failures, Job, JobState, Needs, READY, step};
 use crate::vocabulary::{Attempt, FailureReason, Timestamp, WorkerId};
 
 pub(crate) const LASTS: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ impl World {
     pub(crate) fn new(parents: &[Option<usize>]) -> World {
         let state = |parent: &Option<usize>| match parent {
             Some(_) => JobState::Blocked,
-            None => JobState::Queued { not_before: START },
+            None => JobState::Queued { not_before: READY },
         };
         let job = |parent| Job {
             state: state(parent),

@@ -10,5 +10,5 @@ mod state;
 mod step;
 
 pub use budget::Failures;
-pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError};
+pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError, READY};
 pub use step::{Effect, Event, Needs, Refusal, step};

@@ -21,7 +21,7 @@ pub struct Job {
 pub enum JobState {
     /// Something that it needs has not succeeded yet.
     Blocked,
-    /// Leasable from `not_before` on.
+    /// Leasable from `not_before` on; [`READY`] where it waits for nothing, whatever becomes of the clock.
     Queued {
         not_before: Timestamp,
     },
@@ -37,6 +37,9 @@ pub enum JobState {
     },
     Cancelled,
 }
+
+/// When a job may be leased that waits for nothing.
+pub const READY: Timestamp = Timestamp(i64::MIN);
 
 /// How an attempt ended. Kept so that a repeated call gets the answer of the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

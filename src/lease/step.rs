@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::budget::Verdict;
-use super::state::{EndedAttempt, Job, JobState, Outcome};
+use super::state::{EndedAttempt, Job, JobState, Outcome, READY};
 use crate::vocabulary::{Attempt, FailureReason, Timestamp, WorkerId};
 
 /// What can happen to a job.
@@ -82,7 +82,7 @@ pub enum Refusal {
 /// A pair that does not fit is refused, and the refusal names both.
 pub fn step(job: &Job, event: &Event, now: Timestamp) -> Result<(Job, Vec<Effect>), Refusal> {
     match event {
-        Event::NeedsMet => on_needs_met(job, now),
+        Event::NeedsMet => on_needs_met(job),
         Event::NeedFailed => on_need_failed(job),
         Event::Lease { worker, lasts } => on_lease(job, *worker, *lasts, now),
         Event::Heartbeat { attempt, lasts } => on_heartbeat(job, *attempt, *lasts, now),
@@ -92,15 +92,15 @@ pub fn step(job: &Job, event: &Event, now: Timestamp) -> Result<(Job, Vec<Effect
         Event::Expire => on_expire(job, now),
         Event::WorkerDied { attempt } => on_end(job, *attempt, Outcome::Expired, now),
         Event::Cancel => on_cancel(job),
-        Event::Retry { needs } => on_retry(job, *needs, now),
+        Event::Retry { needs } => on_retry(job, *needs),
     }
 }
 
 type Step = Result<(Job, Vec<Effect>), Refusal>;
 
-fn on_needs_met(job: &Job, now: Timestamp) -> Step {
+fn on_needs_met(job: &Job) -> Step {
     match job.state {
-        JobState::Blocked => Ok((job.clone().with(JobState::Queued { not_before: now }), vec![])),
+        JobState::Blocked => Ok((job.clone().with(JobState::Queued { not_before: READY }), vec![])),
         JobState::Queued { .. } | JobState::Leased { .. } | JobState::Succeeded => Ok((job.clone(), vec![])),
         JobState::Failed { .. } | JobState::Cancelled => Err(job.wrong_state("be queued")),
     }
@@ -192,11 +192,11 @@ fn on_cancel(job: &Job) -> Step {
     }
 }
 
-fn on_retry(job: &Job, needs: Needs, now: Timestamp) -> Step {
+fn on_retry(job: &Job, needs: Needs) -> Step {
     match job.state {
         JobState::Failed { .. } | JobState::Cancelled => {
             let state = match needs {
-                Needs::Met => JobState::Queued { not_before: now },
+                Needs::Met => JobState::Queued { not_before: READY },
                 Needs::Open => JobState::Blocked,
             };
             let mut next = job.clone().with(state);
@@ -229,6 +229,7 @@ fn end_attempt(job: &Job, ended: EndedAttempt, now: Timestamp) -> (Job, Vec<Effe
         Outcome::Expired => FailureReason::NodeLost,
     };
     match next.failures.record(reason, job.retries, now) {
+        Verdict::TryAgainIn(Duration::ZERO) => next.state = JobState::Queued { not_before: READY },
         Verdict::TryAgainIn(backoff) => next.state = JobState::Queued { not_before: now.after(backoff) },
         Verdict::GiveUp => {
             next.state = JobState::Failed { reason };

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::lease::Failures;
+use crate::lease::{Failures, READY};
 
 const LASTS: Duration = Duration::from_secs(60);
 const ANNE: WorkerId = WorkerId(1);
@@ -105,7 +105,7 @@ fn giving_a_job_back_costs_nothing_however_often() {
         job = after(&job, Event::Lease { worker: ANNE, lasts: LASTS }, attempt);
         job = after(&job, Event::Release { attempt: Attempt(attempt) }, attempt);
     }
-    assert_eq!(job.state, JobState::Queued { not_before: Timestamp(99) });
+    assert_eq!(job.state, JobState::Queued { not_before: READY });
 }
 
 #[test]
