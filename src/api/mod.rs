@@ -45,6 +45,8 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/outcomes", post(routes::finish))
         .route("/v1/sweeps", post(routes::submit))
         .route("/v1/sweeps/{sweep}/results", get(routes::results))
+        .route("/v1/sweeps/{sweep}/request", get(routes::request))
+        .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
         .route("/v1/sweeps/{sweep}/retry", post(routes::retry))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)

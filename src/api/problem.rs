@@ -28,9 +28,11 @@ impl ApiError {
         match self {
             ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
             ApiError::NoSuchRoute
-            | ApiError::Coordinator(CoordinatorError::NoSuchSweep(_) | CoordinatorError::NoSuchWorker(_)) => {
-                StatusCode::NOT_FOUND
-            }
+            | ApiError::Coordinator(
+                CoordinatorError::NoSuchSweep(_)
+                | CoordinatorError::NoSuchTrial { .. }
+                | CoordinatorError::NoSuchWorker(_),
+            ) => StatusCode::NOT_FOUND,
             ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Body(rejection) => rejection.status(),
             ApiError::Id(_) => StatusCode::BAD_REQUEST,
@@ -50,6 +52,7 @@ impl ApiError {
             ApiError::Body(_) => "bad_body",
             ApiError::Id(_) => "bad_id",
             ApiError::Coordinator(CoordinatorError::NoSuchSweep(_)) => "no_such_sweep",
+            ApiError::Coordinator(CoordinatorError::NoSuchTrial { .. }) => "no_such_trial",
             ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",

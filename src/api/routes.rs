@@ -8,7 +8,7 @@ use crate::coordinator::Coordinator;
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest,
     RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, WriteResponse,
+    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 
@@ -70,6 +70,21 @@ pub(super) async fn results(
     Path(sweep): Path<String>,
 ) -> Answer<ResultsResponse> {
     Ok(Json(coordinator.results(parse_id(sweep)?).await?))
+}
+
+pub(super) async fn request(
+    State(coordinator): State<Coordinator>,
+    Path(sweep): Path<String>,
+) -> Answer<SubmitRequest> {
+    Ok(Json(coordinator.request(parse_id(sweep)?).await?))
+}
+
+pub(super) async fn history(
+    State(coordinator): State<Coordinator>,
+    Path((sweep, trial)): Path<(String, String)>,
+) -> Answer<TrialHistory> {
+    let trial = trial.parse().map_err(|_| ApiError::Id(trial))?;
+    Ok(Json(coordinator.history(parse_id(sweep)?, trial).await?))
 }
 
 pub(super) async fn retry(

@@ -7,9 +7,9 @@ use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::Client;
 use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
-use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitResponse};
+use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory};
 use crate::store::Store;
-use crate::vocabulary::SweepId;
+use crate::vocabulary::{SweepId, TrialNumber};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,6 +85,21 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
             Access::Remote(remote) => Ok(remote.client.results(sweep).await?),
+        }
+    }
+
+    pub(super) async fn history(&self, sweep: SweepId, trial: TrialNumber) -> Result<TrialHistory, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.history(sweep, trial).await?),
+            Access::Remote(remote) => Ok(remote.client.history(sweep, trial).await?),
+        }
+    }
+
+    /// What was submitted as this sweep.
+    pub(super) async fn request(&self, sweep: SweepId) -> Result<SubmitRequest, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.request(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.request(sweep).await?),
         }
     }
 

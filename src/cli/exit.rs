@@ -70,6 +70,7 @@ impl From<CoordinatorError> for CliError {
             CoordinatorError::Prepare(error) => error.into(),
             CoordinatorError::Report(_)
             | CoordinatorError::NoSuchSweep(_)
+            | CoordinatorError::NoSuchTrial { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
         }

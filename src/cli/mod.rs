@@ -4,6 +4,7 @@
 //! or opens the local table; `host.rs` is a coordinator inside this process, `worker_process.rs` its worker.
 
 mod access;
+mod audit;
 mod data;
 mod exit;
 mod expand;
@@ -50,6 +51,7 @@ enum Command {
     Status(status::Args),
     Results(results::Args),
     Retry(retry::Args),
+    Audit(audit::Args),
     Worker(worker::Args),
     Data(data::Args),
     Metrics(metrics::Args),
@@ -70,6 +72,7 @@ pub struct Environment {
 }
 
 /// What every subcommand gets beside its arguments.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) coordinator: Option<String>,
@@ -99,6 +102,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
         Command::Retry(args) => retry::run(&args, &context).await,
+        Command::Audit(args) => audit::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),

@@ -19,9 +19,9 @@ use serde::de::DeserializeOwned;
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, Problem,
     RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, WriteResponse,
+    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
-use crate::vocabulary::SweepId;
+use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A coordinator that doesn't take the connection within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -110,6 +110,22 @@ impl Client {
     /// `GET /v1/sweeps/{sweep}/results`
     pub async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, ClientError> {
         self.get(&format!("v1/sweeps/{sweep}/results")).await
+    }
+
+    /// `GET /v1/sweeps/{sweep}/trials/{trial}`
+    ///
+    /// # Errors
+    /// Like all methods above.
+    pub async fn history(&self, sweep: SweepId, trial: TrialNumber) -> Result<TrialHistory, ClientError> {
+        self.get(&format!("v1/sweeps/{sweep}/trials/{trial}")).await
+    }
+
+    /// `GET /v1/sweeps/{sweep}/request`
+    ///
+    /// # Errors
+    /// Like all methods above.
+    pub async fn request(&self, sweep: SweepId) -> Result<SubmitRequest, ClientError> {
+        self.get(&format!("v1/sweeps/{sweep}/request")).await
     }
 
     /// `POST /v1/sweeps/{sweep}/retry`

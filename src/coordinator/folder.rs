@@ -52,6 +52,14 @@ impl StateFolder {
         if let Some(found) = StateFolder::find(directory) {
             return Ok(found);
         }
+        StateFolder::create(directory)
+    }
+
+    /// A state folder in `directory` itself, whatever lies above it.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create(directory: &Path) -> Result<StateFolder, FolderError> {
         let path = directory.join(NAME);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

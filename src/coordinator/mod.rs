@@ -29,10 +29,10 @@ use tokio::sync::Notify;
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, OutcomesRequest, RegisterRequest,
     RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
-    WriteResponse,
+    TrialHistory, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, Store, StoreError, Written};
-use crate::vocabulary::{SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -84,6 +84,8 @@ pub enum CoordinatorError {
     Report(#[from] ReportError),
     #[error("there is no sweep {0}")]
     NoSuchSweep(SweepId),
+    #[error("sweep {sweep} has no trial {trial} that has succeeded")]
+    NoSuchTrial { sweep: SweepId, trial: TrialNumber },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -305,6 +307,29 @@ impl Coordinator {
             swept: row.swept,
             trials: trials.into_iter().map(wire::trial).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What was submitted as a sweep, as far as its trials depend on it.
+    ///
+    /// # Errors
+    /// When there is no such sweep, or the table can't be read.
+    pub async fn request(&self, sweep: SweepId) -> Result<SubmitRequest, CoordinatorError> {
+        let row = store::find_request(&mut self.store.reader().await?, sweep).await?;
+        row.ok_or(CoordinatorError::NoSuchSweep(sweep)).and_then(|row| Ok(wire::request(sweep, row)?))
+    }
+
+    /// How a trial was trained that has succeeded.
+    ///
+    /// # Errors
+    /// When there is no such trial, or the table can't be read.
+    pub async fn history(
+        &self,
+        sweep: SweepId,
+        trial: TrialNumber,
+    ) -> Result<TrialHistory, CoordinatorError> {
+        let row = store::find_history(&mut self.store.reader().await?, sweep, trial).await?;
+        let row = row.ok_or(CoordinatorError::NoSuchTrial { sweep, trial })?;
+        Ok(wire::history(trial, row)?)
     }
 
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {

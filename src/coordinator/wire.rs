@@ -5,14 +5,15 @@ use std::time::Duration;
 use super::CoordinatorError;
 use crate::protocol::http::{
     AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
-    RunningJob, SweepState, SweepStatus, TrialCounts, TrialResult, TrialState, Work, WorkerStatus,
+    RunningJob, Sharing, SubmitRequest, SweepState, SweepStatus, TrialCounts, TrialHistory, TrialResult,
+    TrialState, Work, WorkerStatus,
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Ended, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow,
-    StoreError, SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Ended, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RequestRow,
+    RunningJobRow, StoreError, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{ParseCheckpointHashError, Timestamp};
+use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -121,6 +122,30 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
             message: failure.message,
             log_tail: failure.log_tail,
         }),
+    })
+}
+
+/// The name stands in for the file's, from which it may have been taken.
+pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
+    Ok(SubmitRequest {
+        spec: row.spec,
+        source_name: format!("{}.yaml", row.name),
+        overrides: serde_json::from_str(&row.overrides)
+            .map_err(|_| StoreError::Damaged(format!("sweep {sweep} has unreadable overrides")))?,
+        working_directory: row.working_directory,
+        sharing: Sharing::Prefixes,
+        only: None,
+    })
+}
+
+pub(super) fn history(trial: TrialNumber, row: HistoryRow) -> Result<TrialHistory, StoreError> {
+    let report = |(epoch, metrics)| EpochMetrics { epoch, metrics, checkpoint: None };
+    Ok(TrialHistory {
+        trial,
+        reports: row.reports.into_iter().map(report).collect(),
+        inherited_epochs: row.inherited_epochs,
+        record: serde_json::from_str(&row.record)
+            .map_err(|_| StoreError::Damaged(format!("trial {trial} has an unreadable record")))?,
     })
 }
 

@@ -396,6 +396,19 @@ pub struct ResultsResponse {
     pub trials: Vec<TrialResult>,
 }
 
+/// Answer to `GET /v1/sweeps/{sweep}/trials/{trial}`: how a trial that has succeeded was trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialHistory {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// Every report that counts, in the order of epochs, those of shared epochs too.
+    pub reports: Vec<EpochMetrics>,
+    /// Epochs that it shares with jobs before its last one.
+    pub inherited_epochs: u32,
+    /// How the numbers of its last job came about.
+    pub record: TrialRecord,
+}
+
 /// What is known of one trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialResult {

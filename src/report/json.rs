@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::audit::Audited;
 use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{Failure, ResultsResponse, StatusResponse, SubmitResponse, TrialResult};
 use crate::spec::Spec;
-use crate::vocabulary::{Metric, Metrics, Parameters, SweepId};
+use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
 
 const SCHEMA_VERSION: u32 = 1;
 
@@ -76,6 +77,43 @@ impl ExpandDocument {
             epochs_shared: extent.epochs_shared,
             live_checkpoints: extent.live_checkpoints as u64,
             expansion: expansion.collect(),
+        }
+    }
+}
+
+/// `sweep audit --json`
+#[derive(Debug, Serialize)]
+pub struct AuditDocument {
+    schema_version: u32,
+    sweep: SweepId,
+    /// Whether every trial came out the same.
+    same: bool,
+    trials: Vec<AuditedTrial>,
+}
+
+#[derive(Debug, Serialize)]
+struct AuditedTrial {
+    trial: TrialNumber,
+    inherited_epochs: u32,
+    /// The first difference in words; null where there is none.
+    difference: Option<String>,
+}
+
+impl AuditDocument {
+    #[must_use]
+    pub fn new(sweep: SweepId, audited: &[Audited]) -> AuditDocument {
+        AuditDocument {
+            schema_version: SCHEMA_VERSION,
+            sweep,
+            same: audited.iter().all(|audited| audited.difference.is_none()),
+            trials: audited
+                .iter()
+                .map(|audited| AuditedTrial {
+                    trial: audited.trial,
+                    inherited_epochs: audited.inherited_epochs,
+                    difference: audited.difference.as_ref().map(ToString::to_string),
+                })
+                .collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Pure: results in, text or serde types out.
 
+pub mod audit;
 mod configurations;
 mod grouped;
 pub mod json;

@@ -6,6 +6,7 @@
 //! Start with `transition.rs`: every change of a job's state, and every count that depends on it, happens there.
 
 mod checkpoints;
+mod history;
 mod leases;
 mod outcomes;
 mod read;
@@ -15,6 +16,7 @@ mod workers;
 mod writer;
 
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes};
+pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
 pub use outcomes::{Ended, NewOutcome, NewReport, Written};
 pub use read::{

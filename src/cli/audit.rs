@@ -1,0 +1,158 @@
+use super::access::Access;
+use super::follow::{Ended, Scope, Turn, follow, work_through};
+use super::spec_file::CheckedSpec;
+use super::worker_process::WorkerArgs;
+use super::{CliError, Context};
+use crate::coordinator::{LEASE, StateFolder};
+use crate::protocol::http::{Sharing, SubmitRequest, TrialHistory, TrialState};
+use crate::report::audit::{Audited, first_difference};
+use crate::report::json::AuditDocument;
+use crate::vocabulary::{StateHash, SweepId};
+
+/// Train some of a sweep's finished trials again, alone and from their first epoch, and compare every number.
+///
+/// Reports and final weights must be the same bit for bit; those of trials on a GPU that was not asked for the same bits
+/// (`deterministic: true`) within two points of accuracy. Exits 1 and names the first difference otherwise. Nothing that
+/// is stored changes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The sweep's id, as `sweep status` shows it.
+    sweep: SweepId,
+    /// How many trials, drawn at random.
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    trials: u32,
+    /// Draws the same trials again.
+    #[arg(long, value_name = "N")]
+    draw: Option<u64>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Show no progress.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let access = Access::open(context).await?;
+    let drawn = draw(&access, &args).await;
+    let (request, stored) = match drawn {
+        Ok(drawn) => drawn,
+        Err(error) => {
+            access.close().await;
+            return Err(error);
+        }
+    };
+    // The table is let go of before the work begins, so that others can use it meanwhile.
+    access.close().await;
+    let again = train_again(&request, &args, context).await?;
+    let audited: Vec<_> = stored
+        .iter()
+        .zip(&again)
+        .map(|(stored, again)| Audited {
+            trial: stored.trial,
+            inherited_epochs: stored.inherited_epochs,
+            difference: first_difference(stored, again),
+        })
+        .collect();
+    show(&args, &audited, &stored, context)
+}
+
+/// The trials to train again, and what the table holds of them.
+async fn draw(access: &Access, args: &Args) -> Result<(SubmitRequest, Vec<TrialHistory>), CliError> {
+    let results = access.results(args.sweep).await?;
+    let succeeded = results.trials.iter().filter(|trial| trial.state == TrialState::Succeeded);
+    let mut numbers: Vec<_> = succeeded.map(|trial| trial.trial).collect();
+    if numbers.is_empty() {
+        return Err(CliError::usage(format!("sweep {} has no finished trial to audit", args.sweep)));
+    }
+    let draw = args.draw.unwrap_or_else(|| u64::from(std::process::id()));
+    numbers.sort_by_cached_key(|number| StateHash::of(format!("audit {draw} {number}").as_bytes()));
+    numbers.truncate(usize::try_from(args.trials).unwrap_or(usize::MAX));
+    numbers.sort_unstable();
+    let mut stored = Vec::new();
+    for &number in &numbers {
+        stored.push(access.history(args.sweep, number).await?);
+    }
+    let request =
+        SubmitRequest { sharing: Sharing::Nothing, only: Some(numbers), ..access.request(args.sweep).await? };
+    Ok((request, stored))
+}
+
+/// Trains the trials in a state folder of their own, which goes when they are done.
+async fn train_again(
+    request: &SubmitRequest,
+    args: &Args,
+    context: &Context,
+) -> Result<Vec<TrialHistory>, CliError> {
+    let beside =
+        StateFolder::find(&context.environment.working_directory).map(|folder| folder.path().to_owned());
+    let place = match beside {
+        Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder),
+        None => tempfile::tempdir(),
+    };
+    let place = place.map_err(CliError::failed)?;
+    StateFolder::create(place.path()).map_err(CliError::failed)?;
+    let mut alone = context.clone();
+    alone.coordinator = None;
+    alone.environment.working_directory = place.path().to_owned();
+    let mut spec = CheckedSpec { request: request.clone(), prepared: None };
+    let mut again = Vec::new();
+    work_through(LEASE, &alone, async |session| {
+        let submitted = session.access().submit(&mut spec).await?;
+        if !args.quiet {
+            let trials = request.only.as_ref().map_or(0, Vec::len);
+            context.output.note(&format!("training {trials} trials of sweep {} again", args.sweep));
+        }
+        let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
+        match follow(session, &scope, &args.worker, args.quiet, &alone).await? {
+            Ended::Orphaned => return Ok(Turn::Orphaned),
+            Ended::Interrupted => {
+                context.output.note("stopped; nothing was compared");
+                return Ok(Turn::Over(Err(CliError::Unsuccessful)));
+            }
+            Ended::Drained => {}
+        }
+        let results = session.access().results(submitted.sweep).await?;
+        if let Some(failed) = results.trials.iter().find(|trial| trial.state != TrialState::Succeeded) {
+            let why =
+                failed.failure.as_ref().map_or_else(String::new, |failure| format!(": {}", failure.message));
+            let message = format!("trial {} can't be trained again{why}", failed.trial);
+            return Ok(Turn::Over(Err(CliError::failed(anyhow::anyhow!(message)))));
+        }
+        for number in request.only.iter().flatten() {
+            again.push(session.access().history(submitted.sweep, *number).await?);
+        }
+        Ok(Turn::Over(Ok(())))
+    })
+    .await?;
+    Ok(again)
+}
+
+fn show(
+    args: &Args,
+    audited: &[Audited],
+    stored: &[TrialHistory],
+    context: &Context,
+) -> Result<(), CliError> {
+    let differing = audited.iter().filter(|audited| audited.difference.is_some()).count();
+    if args.json {
+        context.output.json(&AuditDocument::new(args.sweep, audited))?;
+    } else {
+        for Audited { trial, inherited_epochs, difference } in audited {
+            let shared = match inherited_epochs {
+                0 => String::new(),
+                epochs => format!(" ({epochs} epochs of it were shared)"),
+            };
+            let verdict = difference.as_ref().map_or_else(|| "the same".to_owned(), ToString::to_string);
+            context.output.data(&format!("trial {trial}{shared}: {verdict}\n"))?;
+        }
+        let reports: usize = stored.iter().map(|history| history.reports.len()).sum();
+        context.output.note(&match differing {
+            0 => format!("{} trials, {reports} reports and the final weights: all the same", audited.len()),
+            some => format!("{some} of {} trials differ", audited.len()),
+        });
+    }
+    if differing == 0 { Ok(()) } else { Err(CliError::Unsuccessful) }
+}
