@@ -48,6 +48,7 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/sweeps/{sweep}/request", get(routes::request))
         .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
         .route("/v1/sweeps/{sweep}/retry", post(routes::retry))
+        .route("/v1/doctor", get(routes::examine))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
+    OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse,
+    StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 
@@ -96,6 +96,10 @@ pub(super) async fn retry(
 
 pub(super) async fn status(State(coordinator): State<Coordinator>) -> Answer<StatusResponse> {
     Ok(Json(coordinator.status().await?))
+}
+
+pub(super) async fn examine(State(coordinator): State<Coordinator>) -> Answer<DoctorResponse> {
+    Ok(Json(coordinator.examine().await?))
 }
 
 pub(super) async fn no_such_route() -> ApiError {

@@ -7,7 +7,9 @@ use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::Client;
 use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
-use crate::protocol::http::{ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory};
+use crate::protocol::http::{
+    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
+};
 use crate::store::Store;
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -92,6 +94,13 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.history(sweep, trial).await?),
             Access::Remote(remote) => Ok(remote.client.history(sweep, trial).await?),
+        }
+    }
+
+    pub(super) async fn examine(&self) -> Result<DoctorResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.examine().await?),
+            Access::Remote(remote) => Ok(remote.client.examine().await?),
         }
     }
 

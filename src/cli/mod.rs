@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod data;
+mod doctor;
 mod exit;
 mod expand;
 mod follow;
@@ -52,6 +53,7 @@ enum Command {
     Results(results::Args),
     Retry(retry::Args),
     Audit(audit::Args),
+    Doctor(doctor::Args),
     Worker(worker::Args),
     Data(data::Args),
     Metrics(metrics::Args),
@@ -103,6 +105,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Results(args) => results::run(&args, &context).await,
         Command::Retry(args) => retry::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
+        Command::Doctor(args) => doctor::run(&args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),

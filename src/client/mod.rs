@@ -17,9 +17,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, Problem,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
+    OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse,
+    RetryResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -118,6 +118,14 @@ impl Client {
     /// Like all methods above.
     pub async fn history(&self, sweep: SweepId, trial: TrialNumber) -> Result<TrialHistory, ClientError> {
         self.get(&format!("v1/sweeps/{sweep}/trials/{trial}")).await
+    }
+
+    /// `GET /v1/doctor`
+    ///
+    /// # Errors
+    /// Like all methods above.
+    pub async fn examine(&self) -> Result<DoctorResponse, ClientError> {
+        self.get("v1/doctor").await
     }
 
     /// `GET /v1/sweeps/{sweep}/request`

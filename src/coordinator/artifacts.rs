@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::{Coordinator, CoordinatorError};
+use crate::protocol::http::{DoctorResponse, Finding};
 use crate::store;
 use crate::vocabulary::{CheckpointHash, Timestamp, weights_file_name};
 
@@ -106,6 +107,35 @@ impl Coordinator {
     }
 
     /// Counts as named where the table can't be read: a file too many does no harm.
+    /// Looks at the whole table and at the files that it names.
+    ///
+    /// # Errors
+    /// When the table can't be read at all.
+    pub async fn examine(&self) -> Result<DoctorResponse, CoordinatorError> {
+        let mut reader = self.store.reader().await?;
+        let mut findings: Vec<_> = store::examine(&mut reader).await?.into_iter().map(damage).collect();
+        for (job, checkpoint) in store::list_checkpoints(&mut reader).await? {
+            let path = self.artifacts.path(&checkpoint.hash);
+            let size =
+                in_background(path.clone(), |path| path.metadata().ok().map(|found| found.len())).await;
+            if size != Some(checkpoint.size_bytes) {
+                let what = match size {
+                    None => format!("the checkpoint of job {job} is gone: `{}`", path.display()),
+                    Some(size) => {
+                        format!(
+                            "the checkpoint of job {job} has {size} bytes, not {}: `{}`",
+                            checkpoint.size_bytes,
+                            path.display()
+                        )
+                    }
+                };
+                let help = "restore it from a copy, or leave it: whoever goes on from it then trains those epochs again";
+                findings.push(Finding { what, help: help.to_owned() });
+            }
+        }
+        Ok(DoctorResponse { findings })
+    }
+
     async fn is_named(&self, hash: &CheckpointHash) -> bool {
         match self.store.reader().await {
             Ok(mut reader) => store::is_artifact_named(&mut reader, hash).await.unwrap_or(true),
@@ -139,6 +169,16 @@ impl Coordinator {
     async fn named_files(&self) -> Result<BTreeSet<String>, CoordinatorError> {
         let hashes = store::list_artifact_hashes(&mut self.store.reader().await?).await?;
         Ok(hashes.iter().map(|hash| weights_file_name(hash)).collect())
+    }
+}
+
+fn damage(found: store::Finding) -> Finding {
+    let store::Finding { what, rows } = found;
+    Finding {
+        what: if rows == 1 { what } else { format!("{what} ({rows} rows)") },
+        help: "copy .sweep/ away and stop all workers; `sqlite3 sweep.db .recover` saves what can be read of a damaged \
+               file. If the disk and its memory are sound, this is a fault of `sweep`: please report it with this line"
+            .to_owned(),
     }
 }
 

@@ -396,6 +396,22 @@ pub struct ResultsResponse {
     pub trials: Vec<TrialResult>,
 }
 
+/// Answer to `GET /v1/doctor`: what is wrong with the table and the files that it names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DoctorResponse {
+    /// Empty where all is well.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What, in a sentence.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
 /// Answer to `GET /v1/sweeps/{sweep}/trials/{trial}`: how a trial that has succeeded was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrialHistory {

@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::audit::Audited;
 use super::rank;
 use crate::plan::Plan;
-use crate::protocol::http::{Failure, ResultsResponse, StatusResponse, SubmitResponse, TrialResult};
+use crate::protocol::http::{
+    DoctorResponse, Failure, Finding, ResultsResponse, StatusResponse, SubmitResponse, TrialResult,
+};
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
 
@@ -115,6 +117,20 @@ impl AuditDocument {
                 })
                 .collect(),
         }
+    }
+}
+
+/// `sweep doctor --json`
+#[derive(Debug, Serialize)]
+pub struct DoctorDocument {
+    schema_version: u32,
+    /// Empty where all is well.
+    findings: Vec<Finding>,
+}
+
+impl From<DoctorResponse> for DoctorDocument {
+    fn from(response: DoctorResponse) -> DoctorDocument {
+        DoctorDocument { schema_version: SCHEMA_VERSION, findings: response.findings }
     }
 }
 

@@ -122,6 +122,32 @@ pub async fn list_artifact_hashes(reader: &mut Reader) -> Result<BTreeSet<String
     Ok(hashes.into_iter().collect())
 }
 
+/// Every checkpoint with the job that it belongs to.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn list_checkpoints(reader: &mut Reader) -> Result<Vec<(JobId, Checkpoint)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_checkpoints
+        SELECT job_id, hash, epoch AS \"epoch!\", step, size_bytes
+        FROM artifacts
+        WHERE kind = 'checkpoint'
+        ORDER BY job_id"
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let checkpoint = |row: (i64, String, i64, i64, i64)| {
+        let (job, hash, epoch, step, size_bytes) = row;
+        let hash = parse_hash(JobId(job), &hash)?;
+        let number = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+        let size_bytes = u64::try_from(size_bytes).unwrap_or(0);
+        Ok((JobId(job), Checkpoint { hash, epoch: number(epoch), step: number(step), size_bytes }))
+    };
+    rows.into_iter()
+        .map(|row| checkpoint((row.job_id, row.hash, row.epoch, row.step, row.size_bytes)))
+        .collect()
+}
+
 /// Whether the table names this file: two jobs in the same state have the same checkpoint.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! Start with `transition.rs`: every change of a job's state, and every count that depends on it, happens there.
 
 mod checkpoints;
+mod doctor;
 mod history;
 mod leases;
 mod outcomes;
@@ -15,7 +16,8 @@ mod transition;
 mod workers;
 mod writer;
 
-pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes};
+pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
+pub use doctor::{Finding, examine};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
 pub use outcomes::{Ended, NewOutcome, NewReport, Written};

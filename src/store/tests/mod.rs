@@ -1,6 +1,7 @@
 //! Every statement of the store against a real SQLite file.
 
 mod checkpoints;
+mod crash;
 mod interruptions;
 mod invariants;
 mod leases;
