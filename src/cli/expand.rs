@@ -15,8 +15,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let request = args.spec.into_request(context)?;
-    let spec = spec::parse(&request.source_name, &request.spec, &request.overrides)
-        .map_err(|error| CliError::Spec(Box::new(error)))?;
+    let find_base = |name: &str| request.base(name);
+    let as_written = |named: spec::Weights<'_>| Ok(named.as_str().to_owned());
+    let spec =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &as_written, &find_base)
+            .map_err(|error| CliError::Spec(Box::new(error)))?;
     if args.json {
         return context.output.json(&report::json::ExpandDocument::from(&spec));
     }

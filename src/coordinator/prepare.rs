@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
-use crate::protocol::http::{CommandWork, SubmitRequest, Work};
+use crate::protocol::http::{BaseSpec, CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
 use crate::store::{NewJob, NewSweep, NewTrial};
@@ -83,8 +83,10 @@ pub fn prepare(
     let directory = Path::new(&request.working_directory);
     let weights = Finder::new(directory, artifacts);
     let find = |named: Weights<'_>| weights.find(named);
-    let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
-        .map_err(Box::new)?;
+    let find_base = |name: &str| request.base(name);
+    let spec =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find, &find_base)
+            .map_err(Box::new)?;
     let mut dataset_checksums = BTreeMap::new();
     let mut manifests = BTreeMap::new();
     let mut evaluated = BTreeSet::new();
@@ -182,7 +184,7 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
 fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
     NewSweep {
         name: spec.name.clone(),
-        spec: request.spec.clone(),
+        spec: stored_spec(request),
         overrides: json(&request.overrides),
         working_directory: request.working_directory.clone(),
         expansion_hash: plan.hash.clone(),
@@ -200,6 +202,15 @@ fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
             })
             .collect(),
     }
+}
+
+/// The spec's text; with bases, which no text of a spec begins like, a JSON list of all texts, the spec's own first.
+fn stored_spec(request: &SubmitRequest) -> String {
+    if request.bases.is_empty() {
+        return request.spec.clone();
+    }
+    let own = BaseSpec { name: request.source_name.clone(), text: request.spec.clone() };
+    json(&std::iter::once(&own).chain(&request.bases).collect::<Vec<_>>())
 }
 
 fn job_row(job: &PlannedJob, spec: &Spec) -> NewJob {
@@ -284,6 +295,7 @@ mod tests {
             let request = SubmitRequest {
                 spec: spec.to_owned(),
                 source_name: "s.yaml".to_owned(),
+                bases: vec![],
                 overrides: vec![],
                 working_directory: self.0.path().display().to_string(),
             };

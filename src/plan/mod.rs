@@ -141,7 +141,7 @@ pub fn plan(spec: &Spec, around: &Surroundings) -> Result<Plan, PlanError> {
                     seed: trial.seed,
                     trial: trial.number,
                 };
-                whole_trial(identity::of_task(&task, &around.code), task, 1, spec.cpus)
+                whole_trial(identity::of_task(&task, &around.code), task, 1, spec.resources.cpus)
             }
         };
         let next = jobs.len();

@@ -62,7 +62,7 @@ impl From<&Spec> for ExpandDocument {
         ExpandDocument {
             schema_version: SCHEMA_VERSION,
             name: spec.name.clone(),
-            trials: spec.trial_count(),
+            trials: spec.count_trials(),
             expansion: expansion.collect(),
         }
     }
