@@ -1,10 +1,11 @@
 //! Arguments that name a spec, and the request that they amount to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{CliError, Context};
 use crate::coordinator::{Around, Prepared, StateFolder, prepare};
-use crate::protocol::http::{Sharing, SubmitRequest};
+use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
+use crate::spec;
 
 /// A spec and what is changed in it.
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,54 @@ impl SpecArgs {
                 _ => format!("can't read the spec `{source_name}`: {error}"),
             })
         })?;
+        let source_name = self.spec.display().to_string();
+        let bases = read_bases(&context.environment.working_directory, &source_name, &spec);
         Ok(SubmitRequest {
             spec,
-            source_name: self.spec.display().to_string(),
+            source_name,
+            bases,
             overrides: self.overrides,
             working_directory: context.environment.working_directory.display().to_string(),
             sharing: if self.no_share { Sharing::Nothing } else { Sharing::Prefixes },
             only: None,
         })
+    }
+}
+
+/// The specs that this one is based on, as far as they can be read. Parsing shows where one is missing, and refuses circles.
+fn read_bases(directory: &Path, source_name: &str, text: &str) -> Vec<BaseSpec> {
+    let mut bases: Vec<BaseSpec> = Vec::new();
+    let mut next = spec::base_of(source_name, text);
+    while let Some(name) = next
+        .take()
+        .filter(|name| bases.len() < spec::MOST_BASES && bases.iter().all(|base| base.name != *name))
+    {
+        let Ok(text) = std::fs::read_to_string(directory.join(&name)) else { break };
+        next = spec::base_of(&name, &text);
+        bases.push(BaseSpec { name, text });
+    }
+    bases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases_are_read_beside_the_spec_that_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("sweeps")).unwrap();
+        write("sweeps/a.yaml", "base: b.yaml");
+        write("sweeps/b.yaml", "base: ../c.yaml");
+        write("c.yaml", "base: gone.yaml");
+        let names = |text: &str| {
+            let bases = read_bases(folder.path(), "sweeps/x.yaml", text);
+            bases.into_iter().map(|base| base.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("base: a.yaml"), ["sweeps/a.yaml", "sweeps/b.yaml", "sweeps/../c.yaml"]);
+        assert_eq!(names("parameters:"), [""; 0]);
+        write("c.yaml", "base: sweeps/a.yaml");
+        assert!(names("base: a.yaml").len() <= spec::MOST_BASES);
     }
 }

@@ -9,14 +9,17 @@ use serde_json::Value;
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
-use crate::protocol::http::{self, CommandWork, SubmitRequest, Work};
+use crate::protocol::http::{self, BaseSpec, CommandStage, CommandWork, SubmitRequest, Work};
 use crate::protocol::trial::TrainRequest;
-use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
-use crate::store::{NewJob, NewSweep, NewTrial};
+use crate::spec::{self, CommandTemplate, Spec, SpecError, Trainer, Weights, render_command};
+use crate::store::{NewJob, NewSweep, NewTrial, RequestRow};
 use crate::vocabulary::TrialNumber;
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
 const LARGEST_CODE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The most things that commands can name of which it is asked whether they are files: what a sweep has more of are values.
+const MOST_NAMES: usize = 10_000;
 
 /// A spec that was found to be right, with its plan.
 #[derive(Debug)]
@@ -86,8 +89,10 @@ pub struct Around<'a> {
 pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, PrepareError> {
     let weights = Finder::new(Path::new(&request.working_directory), around.artifacts);
     let find = |named: Weights<'_>| weights.find(named);
-    let spec = spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find)
-        .map_err(Box::new)?;
+    let find_base = |name: &str| request.base(name);
+    let spec =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find, &find_base)
+            .map_err(Box::new)?;
     let (mut manifests, mut dataset_checksums) = (BTreeMap::new(), BTreeMap::new());
     let mut evaluated = BTreeSet::new();
     for used in plan::uses_of_datasets(&spec)? {
@@ -111,7 +116,11 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
 /// # Errors
 /// When the spec is wrong, or a file that a command names can't be read.
 pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
-    let spec = spec::parse(&request.source_name, &request.spec, &request.overrides).map_err(Box::new)?;
+    let as_written = |named: Weights<'_>| Ok(named.as_str().to_owned());
+    let find_base = |name: &str| request.base(name);
+    let spec =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &as_written, &find_base)
+            .map_err(Box::new)?;
     let uses = plan::uses_of_datasets(&spec)?.into_iter();
     let plan = plan_in(&spec, request, uses.map(|used| (used, String::new())).collect())?;
     Ok((spec, plan))
@@ -177,19 +186,22 @@ fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, Pr
     let Trainer::Command(command) = &spec.trainer else {
         return Ok(BTreeMap::new());
     };
-    let mut names = BTreeSet::new();
+    let template = CommandTemplate::parse(command)
+        .map_err(|source| PlanError::Command { trial: TrialNumber(1), source })?;
+    let (mut code, mut names) = (BTreeMap::new(), BTreeSet::new());
     for trial in spec.trials() {
-        let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
+        let rendered = template
+            .render(&trial.parameters, trial.seed, trial.number)
             .map_err(|source| PlanError::Command { trial: trial.number, source })?;
         if let Some(argument) = rendered.iter().find(|argument| argument.contains('\0')) {
             return Err(PrepareError::NulCharacter { trial: trial.number, argument: argument.clone() });
         }
-        names.extend(plan::files_named(&rendered).map(str::to_owned));
-    }
-    let mut code = BTreeMap::new();
-    for name in names {
-        if let Some(checksum) = checksum_of(&directory.join(&name))? {
-            code.insert(name, checksum);
+        for name in plan::files_named(&rendered) {
+            if names.len() < MOST_NAMES && !names.contains(name) {
+                names.insert(name.to_owned());
+                let checksum = checksum_of(&directory.join(name))?;
+                code.extend(checksum.map(|checksum| (name.to_owned(), checksum)));
+            }
         }
     }
     Ok(code)
@@ -212,7 +224,7 @@ fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
     let trials: Vec<_> = plan.trials.iter().filter_map(|planned| spec.trial(planned.number)).collect();
     NewSweep {
         name: spec.name.clone(),
-        spec: request.spec.clone(),
+        spec: stored_spec(request),
         overrides: json(&request.overrides),
         working_directory: request.working_directory.clone(),
         expansion_hash: plan.hash.clone(),
@@ -229,6 +241,27 @@ fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
                 job: planned.job as usize,
             })
             .collect(),
+    }
+}
+
+/// The spec's text; with bases, which no text of a spec begins like, a JSON list of all texts, the spec's own first.
+fn stored_spec(request: &SubmitRequest) -> String {
+    if request.bases.is_empty() {
+        return request.spec.clone();
+    }
+    let own = BaseSpec { name: request.source_name.clone(), text: request.spec.clone() };
+    json(&std::iter::once(&own).chain(&request.bases).collect::<Vec<_>>())
+}
+
+/// What [`stored_spec`] has stored: the spec's name, its text, and its bases. Where only the text is there, the sweep's name
+/// stands in for the file's, from which it may have been taken.
+pub(super) fn read_stored_spec(row: &RequestRow) -> (String, String, Vec<BaseSpec>) {
+    match serde_json::from_str::<Vec<BaseSpec>>(&row.spec) {
+        Ok(mut texts) if !texts.is_empty() => {
+            let own = texts.remove(0);
+            (own.name, own.text, texts)
+        }
+        _ => (format!("{}.yaml", row.name), row.spec.clone(), Vec::new()),
     }
 }
 
@@ -255,13 +288,18 @@ fn work_of(job: &PlannedJob<'_>, context: &plan::Context, trial: &spec::Trial) -
             last_epoch: job.last_epoch,
             resume: None,
         }),
-        plan::Context::Command { command, working_directory } => Work::Command(CommandWork {
+        plan::Context::Command { command, working_directory, is_staged } => Work::Command(CommandWork {
             command: render_command(command, &trial.parameters, trial.seed, trial.number).unwrap_or_default(),
             working_directory: working_directory.clone(),
             parameters: trial.parameters.clone(),
             seed: trial.seed,
             trial: trial.number,
-            stage: None,
+            stage: is_staged.then_some(CommandStage {
+                first_epoch: job.first_epoch,
+                last_epoch: job.last_epoch,
+                load: None,
+                must_save: true,
+            }),
         }),
     }
 }
@@ -315,6 +353,7 @@ mod tests {
             let request = SubmitRequest {
                 spec: spec.to_owned(),
                 source_name: "s.yaml".to_owned(),
+                bases: vec![],
                 overrides: vec![],
                 working_directory: self.0.path().display().to_string(),
                 sharing: Default::default(),

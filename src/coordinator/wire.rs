@@ -127,9 +127,11 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
 
 /// The name stands in for the file's, from which it may have been taken.
 pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
+    let (source_name, spec, bases) = super::prepare::read_stored_spec(&row);
     Ok(SubmitRequest {
-        spec: row.spec,
-        source_name: format!("{}.yaml", row.name),
+        spec,
+        source_name,
+        bases,
         overrides: serde_json::from_str(&row.overrides)
             .map_err(|_| StoreError::Damaged(format!("sweep {sweep} has unreadable overrides")))?,
         working_directory: row.working_directory,

@@ -11,9 +11,9 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::recipe::Recipe;
-use crate::spec::{RenderError, Spec, Trainer, Trial};
+use crate::spec::{Order, RenderError, Spec, Trainer, Trial};
 use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
-use stages::Path;
+use stages::Planner;
 use tree::Tree;
 
 /// The jobs that a spec's trials need.
@@ -26,7 +26,7 @@ pub struct Plan {
     places: Vec<u32>,
     /// What each stage is run with, by the first trial that goes through it.
     runs: Vec<Run>,
-    /// In the order of their numbers.
+    /// In the order in which they are to run, as far as what they share allows.
     pub trials: Vec<PlannedTrial>,
     /// What jobs have in common beside their trial's parameters.
     pub contexts: Vec<Context>,
@@ -64,10 +64,12 @@ pub enum Context {
     Resnet {
         dataset_checksum: String,
     },
-    /// Arguments are templates over the parameters.
     Command {
+        /// Arguments are templates over the parameters.
         command: Vec<String>,
         working_directory: String,
+        /// Whether the program is told which epochs to run, and where to load and to save.
+        is_staged: bool,
     },
 }
 
@@ -168,9 +170,10 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Plan, PlanError> {
     let (mut tree, mut contexts) = (Tree::default(), BTreeMap::new());
     let (mut runs, mut trials) = (Vec::new(), Vec::new());
+    let planner = Planner::new(spec, around)?;
     let is_chosen = |trial: &Trial| choice.only.is_none_or(|only| only.contains(&trial.number));
-    for (place, trial) in (0..).zip(spec.trials().filter(is_chosen)) {
-        let path = Path::of(spec, &trial, around)?;
+    for (place, trial) in (0..).zip(order::trials(spec).filter(is_chosen)) {
+        let path = planner.path(&trial)?;
         let apart = match choice.sharing {
             Sharing::Prefixes => None,
             Sharing::Nothing => Some(trial.number),
@@ -181,7 +184,10 @@ pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Pl
         runs.push(Run { context, cpus: path.cpus });
         trials.push(PlannedTrial { number: trial.number, job: stage });
     }
-    let order = tree.depth_first();
+    let order = match spec.order {
+        Order::Listed => tree.depth_first(),
+        Order::Shuffled | Order::Balanced => tree.by_trial(),
+    };
     let mut places = vec![0; order.len()];
     for (place, &stage) in (0..).zip(&order) {
         places[stage as usize] = place;
@@ -231,7 +237,10 @@ impl Plan {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&ranked);
         let ends: Vec<_> = self.jobs().map(|job| job.states.last().copied()).collect();
-        for trial in &self.trials {
+        // The order in which they run makes no other sweep of them.
+        let mut trials: Vec<_> = self.trials.iter().collect();
+        trials.sort_unstable_by_key(|trial| trial.number);
+        for trial in trials {
             hasher.update(&trial.number.0.to_le_bytes());
             let end = ends[trial.job as usize].expect("a stage has at least one epoch");
             hasher.update(end.as_bytes());

@@ -2,14 +2,15 @@
 //!
 //! Name, resources, retries and priority do not count; program version and git revision never do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Context, DatasetUse, PlanError, Surroundings, files_named, recipe_of};
 use crate::recipe::{self, Recipe};
-use crate::spec::{Spec, Trainer, Trial, render_command};
-use crate::vocabulary::{Parameters, StateHash, TrialNumber};
+use crate::spec::{CommandTemplate, Spec, Trainer, Trial};
+use crate::vocabulary::{StateHash, TrialNumber};
 
 /// What a trial goes through, and what runs it.
 #[derive(Debug)]
@@ -21,18 +22,39 @@ pub(super) struct Path {
     stretches: Vec<(u32, StateHash)>,
 }
 
-impl Path {
-    pub(super) fn of(spec: &Spec, trial: &Trial, around: &Surroundings) -> Result<Path, PlanError> {
-        match &spec.trainer {
-            Trainer::Resnet => Path::of_training(trial, around),
-            Trainer::Command(command) => Path::of_command(spec, command, trial, around),
+/// Finds the paths of a spec's trials.
+#[derive(Debug)]
+pub(super) struct Planner<'s> {
+    spec: &'s Spec,
+    around: &'s Surroundings,
+    command: Option<(&'s [String], CommandTemplate)>,
+}
+
+impl<'s> Planner<'s> {
+    pub(super) fn new(spec: &'s Spec, around: &'s Surroundings) -> Result<Planner<'s>, PlanError> {
+        let command = match &spec.trainer {
+            Trainer::Resnet => None,
+            Trainer::Command(command) => {
+                let template = CommandTemplate::parse(command)
+                    .map_err(|source| PlanError::Command { trial: TrialNumber(1), source })?;
+                Some((command.as_slice(), template))
+            }
+        };
+        Ok(Planner { spec, around, command })
+    }
+
+    pub(super) fn path(&self, trial: &Trial) -> Result<Path, PlanError> {
+        match &self.command {
+            None => self.path_of_training(trial),
+            Some((command, _)) if !self.spec.stages.is_empty() => self.path_in_stages(command, trial),
+            Some((command, template)) => self.path_of_command(command, template, trial),
         }
     }
 
-    fn of_training(trial: &Trial, around: &Surroundings) -> Result<Path, PlanError> {
+    fn path_of_training(&self, trial: &Trial) -> Result<Path, PlanError> {
         let recipe: Recipe = recipe_of(trial.number, &trial.parameters)?;
         let used = DatasetUse::of(&recipe);
-        let checksum = around.dataset_checksums.get(&used).ok_or_else(|| PlanError::Unprepared {
+        let checksum = self.around.dataset_checksums.get(&used).ok_or_else(|| PlanError::Unprepared {
             trial: trial.number,
             what: format!("dataset `{}` has no checksum", used.name),
         })?;
@@ -46,44 +68,76 @@ impl Path {
     }
 
     /// A program is told nothing of epochs: its trial is one, named by all that the program could look at.
-    fn of_command(
-        spec: &Spec,
+    fn path_of_command(
+        &self,
         command: &[String],
+        template: &CommandTemplate,
         trial: &Trial,
-        around: &Surroundings,
     ) -> Result<Path, PlanError> {
+        let rendered = template
+            .render(&trial.parameters, trial.seed, trial.number)
+            .map_err(|source| PlanError::Command { trial: trial.number, source })?;
+        let run = self.run(&rendered, trial.parameters.iter().collect(), trial.seed);
+        Ok(self.command_path(command, vec![(1, run)]))
+    }
+
+    /// A program that runs in stages. The command counts as it is written: what it is filled in with counts as a parameter, in
+    /// the stages in which that matters.
+    fn path_in_stages(&self, command: &[String], trial: &Trial) -> Result<Path, PlanError> {
+        let (mut stretches, mut before): (Vec<(u32, StateHash)>, _) = (Vec::new(), BTreeSet::new());
+        for stage in &self.spec.stages {
+            let last_epoch = stage.until.epoch(&trial.parameters).ok_or_else(|| PlanError::Unprepared {
+                trial: trial.number,
+                what: "a stage ends at no epoch".to_owned(),
+            })?;
+            match &stage.parameters {
+                Some(names) => before.extend(names.iter()),
+                None => before.extend(trial.parameters.keys()),
+            }
+            let matters = trial.parameters.iter().filter(|(name, _)| before.contains(name)).collect();
+            stretches.push((last_epoch, self.run(command, matters, trial.seed)));
+        }
+        Ok(self.command_path(command, stretches))
+    }
+
+    fn command_path(&self, command: &[String], stretches: Vec<(u32, StateHash)>) -> Path {
+        Path {
+            context: Context::Command {
+                command: command.to_vec(),
+                working_directory: self.around.working_directory.clone(),
+                is_staged: !self.spec.stages.is_empty(),
+            },
+            cpus: self.spec.resources.cpus,
+            initial: StateHash::of(b"command"),
+            stretches,
+        }
+    }
+
+    /// Names what a program runs with.
+    fn run(&self, command: &[String], parameters: BTreeMap<&String, &Value>, seed: u64) -> StateHash {
         #[derive(Serialize)]
         struct Run<'a> {
             command: &'a [String],
             working_directory: &'a str,
-            /// Checksums of the files that this trial's command names.
+            /// Checksums of the files that the command names.
             code: BTreeMap<&'a str, &'a str>,
             /// The program sees them all in `SWEEP_PARAMS`.
-            parameters: &'a Parameters,
+            parameters: BTreeMap<&'a String, &'a Value>,
             seed: u64,
         }
-        let rendered = render_command(command, &trial.parameters, trial.seed, trial.number)
-            .map_err(|source| PlanError::Command { trial: trial.number, source })?;
-        let named = files_named(&rendered);
+        let code = &self.around.code;
         let run = Run {
-            command: &rendered,
-            working_directory: &around.working_directory,
-            code: named.filter_map(|name| Some((name, around.code.get(name)?.as_str()))).collect(),
-            parameters: &trial.parameters,
-            seed: trial.seed,
+            command,
+            working_directory: &self.around.working_directory,
+            code: files_named(command).filter_map(|name| Some((name, code.get(name)?.as_str()))).collect(),
+            parameters,
+            seed,
         };
-        let run = serde_json::to_vec(&run).expect("maps have text keys and numbers are finite");
-        Ok(Path {
-            context: Context::Command {
-                command: command.to_vec(),
-                working_directory: around.working_directory.clone(),
-            },
-            cpus: spec.cpus,
-            initial: StateHash::of(b"command"),
-            stretches: vec![(1, StateHash::of(&run))],
-        })
+        StateHash::of(&serde_json::to_vec(&run).expect("maps have text keys and numbers are finite"))
     }
+}
 
+impl Path {
     /// The states after each epoch; those of a trial that stands `apart` are no other trial's.
     pub(super) fn states(&self, apart: Option<TrialNumber>) -> Vec<StateHash> {
         let mut state = self.initial;
@@ -182,6 +236,17 @@ mod tests {
         assert_eq!(shape.iter().filter(|job| job.0 == 5).count(), 2);
         assert_eq!(shape.iter().filter(|job| job.0 == 9).count(), 12);
         assert_eq!(plan.extent().epochs_shared, 4 + 2 * 4 + 12 * 4);
+    }
+
+    #[test]
+    fn a_program_that_declares_its_stages_shares_them() {
+        let text = "command: [run, '{{lr}}', '{{alpha}}']\nparameters: {lr: [1, 2], alpha: [3, 4, 5], epochs: [50, 60]}\n\
+                    stages: [{until: 30, parameters: [lr]}, {until: epochs}]";
+        let spec = spec::parse("s.yaml", text, &[]).unwrap();
+        let plan = plan(&spec, &Surroundings::default(), Choice::default()).unwrap();
+        let extent = plan.extent();
+        assert_eq!((plan.trials.len(), plan.jobs().count()), (12, 2 + 12));
+        assert_eq!(extent.epochs_shared, 2 * 30 + 6 * 20 + 6 * 30);
     }
 
     #[test]

@@ -243,6 +243,9 @@ pub struct SubmitRequest {
     pub spec: String,
     /// The spec file's name, for messages.
     pub source_name: String,
+    /// The specs that it is based on, directly and in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<BaseSpec>,
     /// Overrides as typed, `name=value`.
     pub overrides: Vec<String>,
     /// Where command trials run.
@@ -264,6 +267,23 @@ pub enum Sharing {
     Prefixes,
     /// Every trial is trained by itself, from its first epoch, whatever is there already.
     Nothing,
+}
+
+impl SubmitRequest {
+    /// The text of the base of this name.
+    #[must_use]
+    pub fn base(&self, name: &str) -> Option<String> {
+        self.bases.iter().find(|base| base.name == name).map(|base| base.text.clone())
+    }
+}
+
+/// A spec that another one is based on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaseSpec {
+    /// Its path, as it follows from the spec's and what that says.
+    pub name: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// Answer to [`SubmitRequest`].

@@ -1,12 +1,18 @@
-//! Command specs: arguments in which `{{name}}` stands for a parameter. Whatever a value holds, an argument stays one
-//! argument: nothing is split and no shell sees it.
+//! Command specs: arguments in which `{{name}}` stands for a parameter, and W&B's macros. Whatever a value holds, an
+//! argument stays one argument: nothing is split and no shell sees it.
 
-use handlebars::template::{HelperTemplate, Parameter, TemplateElement};
-use handlebars::{Handlebars, Path, PathSeg, Template, no_escape};
-use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
-use super::axes::{Draft, check_distinct};
+use serde_json::Value;
+
+use super::axes::{Draft, Values};
+use super::check::wrong_draw;
+use super::conditions::link;
 use super::error::{Findings, SpecProblem};
+use super::groups::Drafts;
+use super::macros::{self, DEFAULT_COMMAND};
+use super::space::Search;
+use super::template::Argument;
 use super::tree::Entry;
 use crate::recipe::schema::nearest;
 use crate::vocabulary::{Parameters, TrialNumber};
@@ -19,98 +25,98 @@ const BUILT_IN: &[&str] = &["seed", "trial"];
 pub enum RenderError {
     #[error("argument `{argument}` is not a template: {reason}")]
     Syntax { argument: String, reason: String },
-    #[error("argument `{argument}` can't be filled in")]
-    Fill { argument: String, source: handlebars::RenderError },
+    #[error("argument `{argument}` can't be filled in: there is no `{name}`")]
+    Fill { argument: String, name: String },
 }
 
-/// The program and arguments of one trial.
+/// A command that was parsed once, for trials in any number.
+#[derive(Debug, Clone)]
+pub struct CommandTemplate(Vec<(String, Item)>);
+
+#[derive(Debug, Clone)]
+enum Item {
+    One(Argument),
+    /// W&B's macro for all parameters.
+    Parameters,
+}
+
+impl CommandTemplate {
+    /// # Errors
+    /// The first argument that is no template. [`super::parse`] has refused it.
+    pub fn parse(command: &[String]) -> Result<CommandTemplate, RenderError> {
+        let item = |text: &String| {
+            if macros::is_of_parameters(text) {
+                return Ok((text.clone(), Item::Parameters));
+            }
+            let parsed = Argument::parse(text);
+            let argument = parsed.map_err(|reason| RenderError::Syntax { argument: text.clone(), reason })?;
+            Ok((text.clone(), Item::One(argument)))
+        };
+        command.iter().map(item).collect::<Result<_, _>>().map(CommandTemplate)
+    }
+
+    /// The program and arguments of one trial.
+    ///
+    /// # Errors
+    /// The first argument that names something unknown: a parameter that doesn't exist in this configuration, unless it
+    /// only stands in a condition. [`super::parse`] has refused what is unknown in all of them.
+    pub fn render(
+        &self,
+        parameters: &Parameters,
+        seed: u64,
+        trial: TrialNumber,
+    ) -> Result<Vec<String>, RenderError> {
+        let (seed, trial) = (Value::from(seed), Value::from(trial.0));
+        let value = |name: &str| {
+            parameters.get(name).or(match name {
+                "seed" => Some(&seed),
+                "trial" => Some(&trial),
+                _ => None,
+            })
+        };
+        let mut rendered = Vec::with_capacity(self.0.len());
+        for (text, item) in &self.0 {
+            match item {
+                Item::Parameters => rendered.extend(macros::expand(text, parameters)),
+                Item::One(argument) => {
+                    let filled = argument.fill(&value);
+                    let filled = filled.map_err(|name| RenderError::Fill { argument: text.clone(), name })?;
+                    if !(filled.is_empty() && argument.is_optional()) {
+                        rendered.push(filled);
+                    }
+                }
+            }
+        }
+        Ok(rendered)
+    }
+}
+
+/// The program and arguments of one trial; for many trials, [`CommandTemplate`] parses once.
 ///
 /// # Errors
-/// The first argument that is no template or that names something unknown. [`super::parse`] has refused both.
+/// The first argument that is no template or that names something unknown.
 pub fn render_command(
     command: &[String],
     parameters: &Parameters,
     seed: u64,
     trial: TrialNumber,
 ) -> Result<Vec<String>, RenderError> {
-    let mut values = Map::new();
-    values.insert("seed".to_owned(), seed.into());
-    values.insert("trial".to_owned(), trial.0.into());
-    values.extend(parameters.clone());
-    let values = Value::Object(values);
-    command.iter().map(|argument| render_argument(argument, &values)).collect()
+    CommandTemplate::parse(command)?.render(parameters, seed, trial)
 }
 
-fn render_argument(argument: &str, values: &Value) -> Result<String, RenderError> {
-    let Some(compiled) = compile(argument)? else { return Ok(argument.to_owned()) };
-    let mut handlebars = Handlebars::new();
-    handlebars.set_strict_mode(true);
-    handlebars.register_escape_fn(no_escape);
-    handlebars.register_template("argument", compiled.template);
-    handlebars
-        .render("argument", values)
-        .map_err(|source| RenderError::Fill { argument: argument.to_owned(), source })
-}
-
-/// A template and the names in it.
-struct Compiled {
-    template: Template,
-    names: Vec<String>,
-}
-
-/// The argument as a template; `None` where there is nothing to fill in, so that no character has a second meaning.
-fn compile(argument: &str) -> Result<Option<Compiled>, RenderError> {
-    if !argument.contains("{{") {
-        return Ok(None);
-    }
-    let syntax = |reason: String| RenderError::Syntax { argument: argument.to_owned(), reason };
-    let mut template = Template::compile(argument).map_err(|error| syntax(error.reason().to_string()))?;
-    let mut names = Vec::new();
-    let is_simple = bind_names(&mut template, &mut names);
-    let reason = "only `{{name}}`, `{{#if name}}` and `{{#unless name}}` can be used";
-    is_simple.then_some(Some(Compiled { template, names })).ok_or_else(|| syntax(reason.to_owned()))
-}
-
-/// Collects the names in a template and turns each into the name of one value; `false` where the template uses more
-/// of the language than names and conditions.
-fn bind_names(template: &mut Template, names: &mut Vec<String>) -> bool {
-    template.elements.iter_mut().all(|element| match element {
-        TemplateElement::RawString(_) | TemplateElement::Comment(_) => true,
-        TemplateElement::Expression(expression) | TemplateElement::HtmlExpression(expression) => {
-            expression.params.is_empty()
-                && expression.hash.is_empty()
-                && bind_name(&mut expression.name, names)
+/// The written command: a list of texts, numbers as they are written; W&B's macros that are the same in every trial are
+/// filled in. What is no text is a finding and left out. Without a `command`, W&B's for the `program`.
+pub(super) fn read(command: Option<&Entry>, program: Option<&Entry>, findings: &mut Findings) -> Vec<String> {
+    let program = program.and_then(|entry| {
+        let text = entry.node.scalar().map(|scalar| scalar.text.as_str()).filter(|text| !text.is_empty());
+        if text.is_none() {
+            findings.push(SpecProblem::new(&entry.node.span, "`program` must be the name of a file"));
         }
-        TemplateElement::HelperBlock(block) => bind_condition(block, names),
-        _ => false,
-    })
-}
-
-fn bind_condition(block: &mut HelperTemplate, names: &mut Vec<String>) -> bool {
-    let is_condition = matches!(&block.name, Parameter::Name(name) if name == "if" || name == "unless");
-    let [condition] = block.params.as_mut_slice() else { return false };
-    is_condition
-        && block.hash.is_empty()
-        && bind_name(condition, names)
-        && block.template.as_mut().is_none_or(|template| bind_names(template, names))
-        && block.inverse.as_mut().is_none_or(|template| bind_names(template, names))
-}
-
-/// Handlebars would take `optimizer.lr` for a value inside a value and `log` for a function. Here both are names of
-/// parameters, so the path gets the whole name as its only part, and a spelling that no function has.
-fn bind_name(parameter: &mut Parameter, names: &mut Vec<String>) -> bool {
-    let name = match parameter {
-        Parameter::Name(name) | Parameter::Path(Path::Relative((_, name))) => name.clone(),
-        _ => return false,
+        text
+    });
+    let Some(entry) = command else {
+        return DEFAULT_COMMAND.iter().filter_map(|item| macros::settle(item, program).ok()).collect();
     };
-    let spelling = format!("./{name}");
-    *parameter = Parameter::Path(Path::Relative((vec![PathSeg::Named(name.clone())], spelling)));
-    names.push(name);
-    true
-}
-
-/// The written command: a list of texts, numbers as they are written. What is no text is a finding and left out.
-pub(super) fn read(entry: &Entry, findings: &mut Findings) -> Vec<String> {
     let items = entry.node.list().filter(|items| !items.is_empty());
     let Some(items) = items else {
         findings.push(
@@ -119,57 +125,105 @@ pub(super) fn read(entry: &Entry, findings: &mut Findings) -> Vec<String> {
         );
         return Vec::new();
     };
-    let mut command = Vec::new();
+    let mut read = Vec::new();
     for item in items {
         // The operating system ends an argument at a zero byte.
-        match item.scalar().filter(|scalar| !scalar.text.contains('\0')) {
-            Some(scalar) => command.push(scalar.text.clone()),
-            None => findings.push(SpecProblem::new(&item.span, "an argument must be a text")),
+        let Some(scalar) = item.scalar().filter(|scalar| !scalar.text.contains('\0')) else {
+            findings.push(SpecProblem::new(&item.span, "an argument must be a text"));
+            continue;
+        };
+        match macros::settle(&scalar.text, program) {
+            Ok(argument) => read.push(argument),
+            Err(wrong) => findings.push(SpecProblem::new(&item.span, wrong.message).help(wrong.help)),
         }
     }
-    command
+    if items.first().and_then(|item| item.scalar()).is_some_and(|first| macros::is_of_parameters(&first.text))
+    {
+        let problem = SpecProblem::new(&items[0].span, "a command must begin with the program to run");
+        findings.push(problem.help("write it before the parameters"));
+    }
+    read
 }
 
 /// Checks names and values of the parameters, and that every name in the command is one of them.
-pub(super) fn check(command: &Entry, parameters: &[Entry], axes: &[Draft<'_>], findings: &mut Findings) {
-    for axis in axes {
-        check_axis(axis, findings);
+pub(super) fn check(
+    command: Option<&Entry>,
+    mut drafts: Drafts,
+    search: Option<Search>,
+    findings: &mut Findings,
+) -> Drafts {
+    for axis in &drafts.axes {
+        check_axis(axis, search, findings);
     }
-    let known: Vec<_> =
-        parameters.iter().map(|entry| entry.key.as_str()).chain(BUILT_IN.iter().copied()).collect();
-    for item in command.node.list().unwrap_or_default() {
+    let written: BTreeSet<String> = drafts.names.iter().cloned().collect();
+    link(&mut drafts, findings);
+    let items = command.and_then(|entry| entry.node.list()).unwrap_or_default();
+    for item in items {
         let argument = item.scalar().map_or("", |scalar| scalar.text.as_str());
-        match compile(argument) {
-            Ok(compiled) => {
-                let names = compiled.map(|compiled| compiled.names).unwrap_or_default();
-                for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
-                    let near = nearest(name, known.iter().copied());
-                    let near = near.map(|near| format!("did you mean `{{{{{near}}}}}`?"));
-                    findings.push(
-                        SpecProblem::new(&item.span, format!("`{{{{{name}}}}}` is not a parameter"))
-                            .help(format!("add `{name}` under `parameters`"))
-                            .help_if(near),
+        match Argument::parse(argument) {
+            Ok(parsed) => {
+                for name in parsed.names() {
+                    findings.extend(
+                        unknown_name(name, &written)
+                            .map(|(message, help)| SpecProblem::new(&item.span, message).help(help)),
                     );
                 }
             }
-            Err(error) => findings.push(SpecProblem::new(&item.span, error.to_string())),
+            Err(reason) => {
+                let message = format!("argument `{argument}` is not a template: {reason}");
+                findings.push(SpecProblem::new(&item.span, message));
+            }
+        }
+    }
+    drafts
+}
+
+/// Refuses arguments that name parameters which don't exist in every trial.
+pub(super) fn check_absent(command: Option<&Entry>, absent: &BTreeSet<String>, findings: &mut Findings) {
+    for item in command.and_then(|entry| entry.node.list()).unwrap_or_default() {
+        let Some(Ok(argument)) = item.scalar().map(|scalar| Argument::parse(&scalar.text)) else { continue };
+        if let Some(name) = argument.required_names().into_iter().find(|name| absent.contains(*name)) {
+            findings.push(
+                SpecProblem::new(&item.span, format!("`{{{{{name}}}}}` does not exist in every trial")).help(format!(
+                    "write `{{{{#if {name}}}}}--{name}={{{{{name}}}}}{{{{/if}}}}`, which is left out where it comes out empty, \
+                     or `${{args}}` for all parameters that exist"
+                )),
+            );
         }
     }
 }
 
-fn check_axis(axis: &Draft<'_>, findings: &mut Findings) {
-    if !is_name(axis.name) {
-        let message = format!("`{}` can't be the name of a parameter", axis.name);
-        let help = "a name has letters, digits, `_`, `.` and `-`, and begins with a letter or `_`";
-        findings.push(SpecProblem::new(axis.name_span, message).help(help));
+fn unknown_name(name: &str, written: &BTreeSet<String>) -> Option<(String, String)> {
+    if written.contains(name) || BUILT_IN.contains(&name) {
+        return None;
     }
-    for (value, span) in &axis.values {
-        if value.is_array() {
-            let message = format!("a value of `{}` must be a number, a text, `true` or `false`", axis.name);
-            findings.push(SpecProblem::new(span, message));
+    let known: Vec<&str> = written.iter().map(String::as_str).chain(BUILT_IN.iter().copied()).collect();
+    let help = match nearest(name, known) {
+        Some(near) => format!("did you mean `{{{{{near}}}}}`?"),
+        None => format!("add `{name}` under `parameters`"),
+    };
+    Some((format!("`{{{{{name}}}}}` is not a parameter"), help))
+}
+
+fn check_axis(axis: &Draft, search: Option<Search>, findings: &mut Findings) {
+    for column in &axis.columns {
+        let name = &column.name;
+        if !is_name(name) {
+            let message = format!("`{name}` can't be the name of a parameter");
+            let help = "a name has letters, digits, `_`, `.` and `-`, and begins with a letter or `_`";
+            findings.push(SpecProblem::new(&column.name_span, message).help(help));
+        }
+        if let Values::Drawn(distribution, span) = &column.values {
+            findings.extend(wrong_draw(name, distribution, span, search, |_| true));
+        }
+        for (value, span) in column.listed() {
+            if value.is_array() {
+                let message = format!("a value of `{name}` must be a number, a text, `true` or `false`");
+                findings.push(SpecProblem::new(span, message));
+            }
         }
     }
-    check_distinct(axis, findings);
+    axis.check_distinct(findings);
 }
 
 pub(super) fn is_name(text: &str) -> bool {
@@ -219,6 +273,16 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_that_comes_out_empty_is_no_argument() {
+        let command =
+            ["run", "{{#if fast}}--fast{{/if}}", "{{#if r}}--r={{r}}{{/if}}", "x{{#if r}}y{{/if}}", "{{e}}"];
+        assert_eq!(
+            render(&command, json!({"fast": false, "e": ""})),
+            Ok(["run", "x", ""].map(str::to_owned).to_vec())
+        );
+    }
+
+    #[test]
     fn an_argument_without_braces_is_left_alone() {
         let plain = "\\d+ {x} }} \\n <b>";
         assert_eq!(render(&[plain], json!({})), Ok(vec![plain.to_owned()]));
@@ -236,5 +300,21 @@ mod tests {
     #[test]
     fn a_name_without_a_value_is_an_error_and_not_an_empty_text() {
         assert!(render(&["{{lr}}"], json!({})).is_err());
+    }
+
+    #[test]
+    fn macros_stand_for_all_parameters_as_wandb_writes_them() {
+        let parameters = json!({"lr": 0.1, "deep": true, "wide": false, "name": "a b"});
+        let rendered = |item: &str| render(&["run", item], parameters.clone()).unwrap()[1..].to_vec();
+        assert_eq!(rendered("${args}"), ["--deep=True", "--lr=0.1", "--name=a b", "--wide=False"]);
+        assert_eq!(rendered("${args_no_hyphens}"), ["deep=True", "lr=0.1", "name=a b", "wide=False"]);
+        assert_eq!(rendered("${args_no_boolean_flags}"), ["--deep", "--lr=0.1", "--name=a b"]);
+        assert_eq!(rendered("${args_json}"), [r#"{"deep":true,"lr":0.1,"name":"a b","wide":false}"#]);
+        assert_eq!(rendered("--x=${args}"), ["--x=${args}"]);
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_macro_is_a_value() {
+        assert_eq!(render(&["{{x}}"], json!({"x": "${args}"})), Ok(vec!["${args}".to_owned()]));
     }
 }

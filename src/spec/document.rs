@@ -1,97 +1,136 @@
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::axes::{Draft, read_axes};
+use super::axes::Reader;
+use super::base::{FindBase, inherit};
+use super::check::{self, space_of};
 use super::error::{Findings, SpecError, SpecProblem};
-use super::expansion::{MOST_TRIALS, Spec, Trainer};
-use super::keys::{known_entries, read_integer, read_map, read_seeds};
+use super::expansion::{Spec, Trainer};
+use super::extent::check_extent;
+use super::groups::{Drafts, Sections, read_sections};
+use super::keys::{known_entries, read_integer, read_seeds, read_word};
+use super::metric::read_metric;
+use super::search::read_search;
+use super::settings::{KEEPS, Keep, ORDERS, Order, Resources, SEED_ORDERS, SeedOrder, read_resources};
 use super::source::{Source, Span};
-use super::tree::{Entry, Node};
+use super::space::{Search, Space};
+use super::stages::{Stage, read_stages};
+use super::tree::Entry;
 use super::weights::FindWeights;
-use super::{check, command, overrides, yaml};
-use crate::recipe::metrics::find_metric;
-use crate::vocabulary::{Goal, Metric};
+use super::{command, overrides, yaml};
+use crate::recipe::schema::{self, Parameter};
+use crate::vocabulary::Metric;
 
 /// Keys of a spec.
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
+    "base",
     "name",
     "description",
     "trainer",
     "command",
     "search",
-    "method",
+    "count",
+    "search_seed",
     "metric",
     "seeds",
     "parameters",
+    "zip",
+    "when",
+    "exclude",
     "retries",
+    "priority",
     "resources",
+    "order",
+    "seed_order",
+    "keep",
+    "stages",
 ];
-/// Keys that later versions read.
-const LATER_KEYS: &[&str] =
-    &["base", "count", "exclude", "keep", "order", "priority", "program", "stages", "when", "zip"];
-const LATER_SEARCHES: &[&str] = &["random", "bayes"];
-const LATER_RESOURCES: &[&str] = &["gpus", "memory", "time"];
+/// Keys of W&B's sweep files beside these. The last three say where W&B keeps its results, and nothing here.
+pub(super) const WANDB_KEYS: &[&str] =
+    &["method", "program", "run_cap", "early_terminate", "project", "entity"];
+/// A finished sweep may be run once more with a higher number.
+const MOST_RETRIES: i64 = 100;
 
 /// Most characters of a sweep's name: it stands in tables and in file names.
 const MOST_NAME_LENGTH: usize = 100;
 
 /// The spec in `text`, with `overrides` (`name=value,value`) put in. `source_name` is the path that errors name.
-/// Weights that it names are left as they are written.
+/// Weights that it names are left as they are written; it has no base.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(source_name: &str, text: &str, overrides: &[String]) -> Result<Spec, SpecError> {
-    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()))
+    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()), &|_| None)
 }
 
-/// The same, with each name of weights replaced by what `find_weights` gives for it.
+/// The same, with each name of weights replaced by what `find_weights` gives for it, and bases read by `find_base`.
 ///
 /// # Errors
-/// Everything that is wrong with it, weights that are not found included.
+/// Everything that is wrong with it, weights and bases that are not found included.
 pub fn parse_finding(
     source_name: &str,
     text: &str,
     overrides: &[String],
     find_weights: &FindWeights<'_>,
+    find_base: &FindBase<'_>,
 ) -> Result<Spec, SpecError> {
     let mut findings = Findings::default();
-    let spec = read(source_name, text, overrides, find_weights, &mut findings);
+    let source = Source::file(0, source_name, text.strip_prefix('\u{feff}').unwrap_or(text));
+    let entries = read(&source, overrides, find_base, &mut findings);
+    let spec = entries.and_then(|entries| {
+        let document = Document::new(&source, &entries, &mut findings);
+        document.spec(source_name, find_weights, &mut findings)
+    });
     findings.conclude(spec)
 }
 
+/// The document's entries, with those of its bases and the overrides put in.
 fn read(
-    source_name: &str,
-    text: &str,
+    source: &Arc<Source>,
     overrides: &[String],
-    find_weights: &FindWeights<'_>,
+    find_base: &FindBase<'_>,
     findings: &mut Findings,
-) -> Option<Spec> {
-    let source = Source::file(source_name, text.strip_prefix('\u{feff}').unwrap_or(text));
-    let root = yaml::read(&source, source.text(), findings)?;
+) -> Option<Vec<Entry>> {
+    let root = yaml::read(source, source.text(), findings)?;
     let Some(entries) = root.map() else {
         let problem = SpecProblem::new(&root.span, "a spec must be a map of keys");
         findings.push(problem.help("begin with `parameters:`, or with `command:` to run a program"));
         return None;
     };
-    let mut entries = entries.to_vec();
+    let found_before = findings.len();
+    let mut entries = inherit(source, entries.to_vec(), find_base, findings);
+    // Without its base a spec lacks much, about which nothing needs to be said.
+    if findings.len() > found_before && root.map()?.iter().any(|entry| entry.key == "base") {
+        let is_whole =
+            entries.iter().any(|entry| ["trainer", "command", "parameters"].contains(&entry.key.as_str()));
+        if !is_whole {
+            return None;
+        }
+    }
     overrides::apply(&mut entries, overrides, findings);
-    let document = Document::new(&source, &entries, findings);
-    document.spec(source_name, find_weights, findings)
+    Some(entries)
 }
 
 /// The known keys of a spec.
-struct Document<'n> {
+pub(super) struct Document<'n> {
     source: &'n Arc<Source>,
     entries: BTreeMap<&'n str, &'n Entry>,
 }
 
 impl<'n> Document<'n> {
     fn new(source: &'n Arc<Source>, entries: &'n [Entry], findings: &mut Findings) -> Document<'n> {
-        let known = known_entries(entries, KEYS, LATER_KEYS, findings);
+        let known = known_entries(entries, &[KEYS, WANDB_KEYS].concat(), findings);
         let entries = known.into_iter().map(|entry| (entry.key.as_str(), entry)).collect();
         Document { source, entries }
+    }
+
+    pub(super) fn source(&self) -> &'n Arc<Source> {
+        self.source
+    }
+
+    pub(super) fn find(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.get(key).copied()
     }
 
     fn spec(
@@ -103,37 +142,78 @@ impl<'n> Document<'n> {
         let name = self.name(source_name, findings);
         let description = self.text("description", findings);
         let trainer = self.trainer(findings);
-        self.search(findings);
-        let metric = self.metric(trainer.as_ref(), findings);
+        let search = read_search(self, findings);
+        let metric = read_metric(self, trainer.as_ref(), findings);
         let seeds = self.seeds(findings);
-        let retries = self.integer("retries", 0..=100, 1, findings);
-        let cpus = self.cpus(trainer.as_ref(), findings);
+        let retries = self.integer("retries", 0..=MOST_RETRIES, findings).unwrap_or(1);
+        let priority = self.integer("priority", -1000..=1000, findings).unwrap_or(0);
+        let resources = self.resources(trainer.as_ref(), findings);
+        let order = self.word("order", ORDERS, [Order::Listed, Order::Shuffled, Order::Balanced], findings);
+        let seed_order =
+            self.word("seed_order", SEED_ORDERS, [SeedOrder::Interleaved, SeedOrder::Last], findings);
+        let keep = self.word("keep", KEEPS, [Keep::Last, Keep::None], findings);
+        self.refuse_early_end(findings);
         let parameters = self.parameters(findings);
-        let axes = match trainer.as_ref()? {
-            Trainer::Resnet => {
-                let found_before = findings.len();
-                let axes = check::resnet_axes(parameters, find_weights, findings);
-                if let (Some(metric), true) = (&metric, findings.len() == found_before) {
-                    let place = self.entries.get("metric").map(|entry| &entry.node.span);
-                    findings.extend(place.and_then(|place| check::unreported_metric(metric, place, &axes)));
-                }
-                axes
-            }
-            Trainer::Command(_) => {
-                let axes = read_axes(parameters, |_| false, findings);
-                command::check(self.entries.get("command")?, parameters, &axes, findings);
-                axes
-            }
+        let (drafts, space) =
+            self.space(trainer.as_ref()?, parameters, search, metric.as_ref(), find_weights, findings);
+        let stages = self.stages(trainer.as_ref(), &space, findings);
+        let spec = Spec {
+            name,
+            description,
+            trainer: trainer?,
+            metric,
+            seeds,
+            space,
+            retries: u32::try_from(retries).ok()?,
+            priority: i32::try_from(priority).ok()?,
+            resources,
+            order,
+            seed_order,
+            keep,
+            stages,
         };
-        let axes: Vec<_> = axes.into_iter().map(Draft::into_axis).collect();
-        let spec = Spec { name, description, trainer: trainer?, metric, seeds, axes, retries, cpus };
-        self.check_count(&spec, findings);
+        if findings.len() == 0 {
+            check_extent(self, &spec, &drafts, findings);
+        }
         Some(spec)
+    }
+
+    /// The parameters and what is said about them together.
+    fn space(
+        &self,
+        trainer: &Trainer,
+        parameters: &[Entry],
+        search: Option<Search>,
+        metric: Option<&Metric>,
+        find_weights: &FindWeights<'_>,
+        findings: &mut Findings,
+    ) -> (Drafts, Space) {
+        let sections = Sections {
+            parameters,
+            zip: self.find("zip"),
+            when: self.find("when"),
+            exclude: self.find("exclude"),
+        };
+        let is_resnet = *trainer == Trainer::Resnet;
+        let is_list = |name: &str| is_resnet && schema::find(name).is_some_and(Parameter::is_list);
+        let found_before = findings.len();
+        let drafts = read_sections(sections, Reader { is_list: &is_list, search }, findings);
+        let drafts = match trainer {
+            Trainer::Resnet => check::resnet(drafts, search, find_weights, findings),
+            Trainer::Command(_) => command::check(self.find("command"), drafts, search, findings),
+        };
+        let space = space_of(&drafts, search.unwrap_or(Search::Grid));
+        if let (true, Some(metric), Some(entry)) = (is_resnet, metric, self.find("metric"))
+            && findings.len() == found_before
+        {
+            findings.extend(check::unreported_metric(metric, &entry.node.span, &space));
+        }
+        (drafts, space)
     }
 
     fn name(&self, source_name: &str, findings: &mut Findings) -> String {
         let written = self.text("name", findings);
-        if let (Some(name), Some(entry)) = (&written, self.entries.get("name")) {
+        if let (Some(name), Some(entry)) = (&written, self.find("name")) {
             let length = name.chars().count();
             if length == 0 || length > MOST_NAME_LENGTH || name.chars().any(char::is_control) {
                 let message = format!("a name has 1 to {MOST_NAME_LENGTH} characters, all printable");
@@ -146,8 +226,11 @@ impl<'n> Document<'n> {
 
     /// What runs the trials; `None` after a finding that leaves it open.
     fn trainer(&self, findings: &mut Findings) -> Option<Trainer> {
-        match (self.entries.get("trainer"), self.entries.get("command")) {
-            (None, None) if self.entries.contains_key("parameters") => Some(Trainer::Resnet),
+        let (command, program) = (self.find("command"), self.find("program"));
+        match (self.find("trainer"), command.or(program)) {
+            (None, None) if ["parameters", "zip", "when"].iter().any(|key| self.find(key).is_some()) => {
+                Some(Trainer::Resnet)
+            }
             (None, None) => {
                 findings.push(
                     SpecProblem::new(&Span::new(self.source, 0, 0), "the spec says nothing to run")
@@ -156,10 +239,11 @@ impl<'n> Document<'n> {
                 None
             }
             (Some(trainer), None) => read_trainer(trainer, findings),
-            (None, Some(command)) => Some(Trainer::Command(command::read(command, findings))),
-            (Some(trainer), Some(command)) => {
+            (None, Some(_)) => Some(Trainer::Command(command::read(command, program, findings))),
+            (Some(trainer), Some(other)) => {
+                let message = format!("`trainer` and `{}` exclude each other", other.key);
                 findings.push(
-                    SpecProblem::new(&command.key_span, "`trainer` and `command` exclude each other")
+                    SpecProblem::new(&other.key_span, message)
                         .and_at(&trainer.key_span, "the other one")
                         .help("remove one of them"),
                 );
@@ -168,78 +252,40 @@ impl<'n> Document<'n> {
         }
     }
 
-    /// `search: grid`, for which W&B writes `method: grid`.
-    fn search(&self, findings: &mut Findings) {
-        for key in ["search", "method"] {
-            let Some(entry) = self.entries.get(key) else { continue };
-            let problem = |message: String| SpecProblem::new(&entry.node.span, message);
-            match entry.node.text() {
-                Some("grid") => {}
-                Some(word) if LATER_SEARCHES.contains(&word) => findings.push(
-                    problem(format!("`{key}: {word}` is not available in this version"))
-                        .help("available: `grid`"),
-                ),
-                _ if key == "method" => findings.push(
-                    problem("`method` at this level names the search".to_owned())
-                        .help("write the method to train with under `parameters`"),
-                ),
-                _ => findings.push(problem("`search` must be `grid`".to_owned())),
-            }
-        }
-    }
-
-    fn metric(&self, trainer: Option<&Trainer>, findings: &mut Findings) -> Option<Metric> {
-        let Some(entry) = self.entries.get("metric") else {
-            let top1 = Metric { name: "top1".to_owned(), goal: Goal::Maximize };
-            return (trainer == Some(&Trainer::Resnet)).then_some(top1);
-        };
-        let parts = read_map(entry, &["name", "goal"], &[], findings)?;
-        let part = |key| parts.iter().find(|part: &&&Entry| part.key == key).map(|part| &part.node);
-        let name = part("name").and_then(Node::text).filter(|name| !name.is_empty());
-        if let (Some(Trainer::Resnet), Some(name), Some(node)) = (trainer, name, part("name")) {
-            // Which way is better is said below; of an unknown metric nobody knows.
-            check::known_metric(name, &node.span).map_err(|problem| findings.push(problem)).ok()?;
-        }
-        let goal = match (part("goal"), part("goal").and_then(Node::text)) {
-            (_, Some("maximize")) => Some(Goal::Maximize),
-            (_, Some("minimize")) => Some(Goal::Minimize),
-            (None, _) if trainer == Some(&Trainer::Resnet) => {
-                name.and_then(find_metric).and_then(|metric| metric.better)
-            }
-            _ => None,
-        };
-        if name.is_none() || goal.is_none() {
-            findings.push(
-                SpecProblem::new(&entry.key_span, "`metric` must have a `name` and a `goal`")
-                    .help("write `metric: {name: top1, goal: maximize}`; the other goal is `minimize`"),
-            );
-        }
-        Some(Metric { name: name?.to_owned(), goal: goal? })
-    }
-
     fn seeds(&self, findings: &mut Findings) -> Vec<u64> {
-        let Some(entry) = self.entries.get("seeds") else { return vec![0] };
+        let Some(entry) = self.find("seeds") else { return vec![0] };
         read_seeds(&entry.node).unwrap_or_else(|problem| {
             findings.push(problem);
             vec![0]
         })
     }
 
-    fn cpus(&self, trainer: Option<&Trainer>, findings: &mut Findings) -> u32 {
-        let Some(entry) = self.entries.get("resources") else { return 1 };
-        let parts = read_map(entry, &["cpus"], LATER_RESOURCES, findings).unwrap_or_default();
-        let Some(cpus) = parts.first() else { return 1 };
+    fn resources(&self, trainer: Option<&Trainer>, findings: &mut Findings) -> Resources {
+        let is_built_in = trainer == Some(&Trainer::Resnet);
+        self.find("resources").map(|entry| read_resources(entry, is_built_in, findings)).unwrap_or_default()
+    }
+
+    fn stages(&self, trainer: Option<&Trainer>, space: &Space, findings: &mut Findings) -> Vec<Stage> {
+        let Some(entry) = self.find("stages") else { return Vec::new() };
         if trainer == Some(&Trainer::Resnet) {
-            findings.push(
-                SpecProblem::new(&cpus.key_span, "`cpus` has no effect on the built-in trainer")
-                    .help("write the parameter `threads`"),
-            );
+            let problem = SpecProblem::new(&entry.key_span, "`stages` has no effect on the built-in trainer");
+            findings.push(problem.help("remove it: which epochs trials can share is known"));
+            return Vec::new();
         }
-        read_integer(cpus, 1..=1024, findings).unwrap_or(1)
+        // Names are looked for among the parameters that are right.
+        if findings.len() > 0 { Vec::new() } else { read_stages(entry, space, findings) }
+    }
+
+    /// W&B's key for ending trials early.
+    fn refuse_early_end(&self, findings: &mut Findings) {
+        if let Some(entry) = self.find("early_terminate") {
+            let message = "`early_terminate` is not available: every trial runs to its end";
+            findings.push(SpecProblem::new(&entry.key_span, message).help("remove it"));
+        }
     }
 
     fn parameters(&self, findings: &mut Findings) -> &'n [Entry] {
-        let Some(entry) = self.entries.get("parameters") else { return &[] };
+        let Some(entry) = self.find("parameters") else { return &[] };
         let is_empty = entry.node.scalar().is_some_and(|scalar| scalar.value.is_null());
         entry.node.map().unwrap_or_else(|| {
             if !is_empty {
@@ -252,7 +298,7 @@ impl<'n> Document<'n> {
     }
 
     fn text(&self, key: &str, findings: &mut Findings) -> Option<String> {
-        let entry = self.entries.get(key)?;
+        let entry = self.find(key)?;
         // A name such as 2024 means the text of it.
         let scalar = entry.node.scalar().filter(|scalar| !scalar.value.is_null());
         if scalar.is_none() {
@@ -261,21 +307,25 @@ impl<'n> Document<'n> {
         scalar.map(|scalar| scalar.text.clone())
     }
 
-    fn integer(&self, key: &str, range: RangeInclusive<u32>, default: u32, findings: &mut Findings) -> u32 {
-        self.entries.get(key).and_then(|entry| read_integer(entry, range, findings)).unwrap_or(default)
+    fn integer(
+        &self,
+        key: &str,
+        range: std::ops::RangeInclusive<i64>,
+        findings: &mut Findings,
+    ) -> Option<i64> {
+        read_integer(self.find(key)?, range, findings)
     }
 
-    fn check_count(&self, spec: &Spec, findings: &mut Findings) {
-        let count = spec.trial_count();
-        if count > MOST_TRIALS {
-            let place = self.entries.get("parameters").or_else(|| self.entries.get("seeds"));
-            let span = place.map_or_else(|| Span::new(self.source, 0, 0), |entry| entry.key_span.clone());
-            let count = if count == u64::MAX { "more than 10^19".to_owned() } else { count.to_string() };
-            findings.push(
-                SpecProblem::new(&span, format!("the spec has {count} trials, more than {MOST_TRIALS}"))
-                    .help("split it into several specs, or sweep fewer values"),
-            );
-        }
+    /// The meaning of the word behind `key`, or the first one's.
+    fn word<T: Copy, const N: usize>(
+        &self,
+        key: &str,
+        words: &[&str],
+        meanings: [T; N],
+        findings: &mut Findings,
+    ) -> T {
+        let place = self.find(key).and_then(|entry| read_word(entry, words, findings));
+        meanings[place.unwrap_or(0)]
     }
 }
 
@@ -295,7 +345,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::vocabulary::TrialNumber;
+    use crate::vocabulary::{Goal, TrialNumber};
 
     fn spec(text: &str) -> Spec {
         parse("sweeps/mskall.yaml", text, &[]).unwrap()
@@ -305,7 +355,10 @@ mod tests {
     fn what_is_left_out_has_a_default() {
         let spec = spec("parameters:\n");
         assert_eq!((spec.name.as_str(), spec.description), ("mskall", None));
-        assert_eq!((spec.trainer, spec.seeds, spec.retries, spec.cpus), (Trainer::Resnet, vec![0], 1, 1));
+        assert_eq!(
+            (spec.trainer, spec.seeds, spec.retries, spec.resources.cpus),
+            (Trainer::Resnet, vec![0], 1, 1)
+        );
         assert_eq!(spec.metric, Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }));
         assert_eq!(parse("a.yaml", "command: [run]", &[]).unwrap().metric, None);
     }
@@ -320,7 +373,7 @@ mod tests {
         assert_eq!((spec.name.as_str(), spec.description.as_deref()), ("2024", Some("one")));
         assert_eq!(spec.trainer, Trainer::Command(["sleep", "1", "{{x}}"].map(str::to_owned).to_vec()));
         assert_eq!(spec.metric, Some(Metric { name: "loss".to_owned(), goal: Goal::Minimize }));
-        assert_eq!((spec.seeds, spec.retries, spec.cpus), (vec![7, 3], 0, 4));
+        assert_eq!((spec.seeds, spec.retries, spec.resources.cpus), (vec![7, 3], 0, 4));
     }
 
     #[test]
@@ -341,7 +394,7 @@ mod tests {
     #[test]
     fn an_anchor_stands_for_its_value() {
         let spec = spec("command: [run]\nparameters: {a: &values [1, 2], b: *values}");
-        assert_eq!(spec.axes[1].values, [json!(1), json!(2)]);
+        assert_eq!(spec.space.axes[1].rows(), [[json!(1)], [json!(2)]]);
     }
 
     #[test]

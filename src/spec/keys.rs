@@ -13,7 +13,6 @@ use crate::recipe::schema::{self, nearest};
 pub(super) fn read_map<'n>(
     entry: &'n Entry,
     known: &[&str],
-    later: &[&str],
     findings: &mut Findings,
 ) -> Option<Vec<&'n Entry>> {
     let Some(entries) = entry.node.map() else {
@@ -21,19 +20,18 @@ pub(super) fn read_map<'n>(
         findings.push(SpecProblem::new(&entry.key_span, message));
         return None;
     };
-    Some(known_entries(entries, known, later, findings))
+    Some(known_entries(entries, known, findings))
 }
 
 /// Those of the entries whose keys are known; each other one is a finding.
 pub(super) fn known_entries<'n>(
     entries: &'n [Entry],
     known: &[&str],
-    later: &[&str],
     findings: &mut Findings,
 ) -> Vec<&'n Entry> {
     let mut found = Vec::new();
     for entry in entries {
-        match check_key(&entry.key, known, later, &entry.key_span) {
+        match check_key(&entry.key, known, &entry.key_span) {
             Ok(()) => found.push(entry),
             Err(problem) => findings.push(problem),
         }
@@ -41,12 +39,9 @@ pub(super) fn known_entries<'n>(
     found
 }
 
-fn check_key(key: &str, known: &[&str], later: &[&str], span: &Span) -> Result<(), SpecProblem> {
+fn check_key(key: &str, known: &[&str], span: &Span) -> Result<(), SpecProblem> {
     if known.contains(&key) {
         return Ok(());
-    }
-    if later.contains(&key) {
-        return Err(SpecProblem::new(span, format!("`{key}` is not available in this version")));
     }
     let problem = SpecProblem::new(span, format!("unknown key `{key}`"));
     Err(if schema::find(key).is_some() {
@@ -60,18 +55,29 @@ fn check_key(key: &str, known: &[&str], later: &[&str], span: &Span) -> Result<(
 
 pub(super) fn read_integer(
     entry: &Entry,
-    range: RangeInclusive<u32>,
+    range: RangeInclusive<i64>,
     findings: &mut Findings,
-) -> Option<u32> {
-    let number =
-        entry.node.value().and_then(|value| value.as_u64()).and_then(|number| u32::try_from(number).ok());
-    let number = number.filter(|number| range.contains(number));
+) -> Option<i64> {
+    let number = entry.node.value().and_then(|value| value.as_i64()).filter(|number| range.contains(number));
     if number.is_none() {
         let message =
             format!("`{}` must be a whole number from {} to {}", entry.key, range.start(), range.end());
         findings.push(SpecProblem::new(&entry.node.span, message));
     }
     number
+}
+
+/// One of a few words, by its place among them.
+pub(super) fn read_word(entry: &Entry, words: &[&str], findings: &mut Findings) -> Option<usize> {
+    let written = entry.node.text();
+    let place = words.iter().position(|word| Some(*word) == written);
+    if place.is_none() {
+        let near = written.and_then(|written| nearest(written, words.iter().copied()));
+        let near = near.map(|near| format!("did you mean `{near}`?"));
+        let message = format!("`{}` must be one of {}", entry.key, quoted(words));
+        findings.push(SpecProblem::new(&entry.node.span, message).help_if(near));
+    }
+    place
 }
 
 /// `n` means 0 … n − 1.
@@ -104,6 +110,6 @@ pub(super) fn read_seeds(node: &Node) -> Result<Vec<u64>, SpecProblem> {
     Ok(seeds)
 }
 
-fn quoted(names: &[&str]) -> String {
+pub(super) fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -1,22 +1,42 @@
-//! A spec: YAML text and overrides → [`Spec`], the validated sweep, and its trials.
+//! A spec: YAML text and overrides → [`Spec`], the validated sweep, and its trials. `docs/SPEC.md` describes the language.
 //!
-//! [`parse`] reads the text into a tree that knows its lines (`yaml`, `tree`), puts the overrides into that tree
-//! (`overrides`), reads the keys (`document`, `keys`) and the axes (`axes`), and checks the parameters over all combinations
-//! (`check`, for the built-in trainer by `recipe::schema`; `command`, for programs). All problems are found in
-//! one go and point at their place ([`SpecError`]). `expansion` numbers the trials.
+//! [`parse`] reads the text into a tree that knows its lines (`yaml`, `tree`), puts bases and overrides into that tree
+//! (`base`, `overrides`), reads the keys (`document`, `keys`, `search`, `metric`, `settings`, `stages`) and the parameters (`groups`,
+//! `axes`, `forms`, `conditions`), and checks them, for the built-in trainer by `recipe::schema` one by one (`check`) and over
+//! all combinations (`together`), for programs against the command (`command`); then the whole (`extent`, `census`). All problems are found in one go and
+//! point at their place ([`SpecError`]). `space` and `expansion` number the trials.
 //!
-//! Pure: whoever calls has read the file. A [`Spec`] that exists needs no further checks.
+//! Pure: whoever calls has read the files. A [`Spec`] that exists needs no further checks.
 
 mod axes;
+mod base;
+mod census;
 mod check;
 mod command;
+mod conditions;
+mod decimal;
+mod distribution;
 mod document;
+mod draws;
 mod error;
 mod expansion;
+mod extent;
+mod forms;
+mod groups;
 mod keys;
+mod macros;
+mod metric;
+mod override_values;
 mod overrides;
+mod place;
 mod scalar;
+mod search;
+mod settings;
 mod source;
+mod space;
+mod stages;
+mod template;
+mod together;
 mod tree;
 mod weights;
 mod yaml;
@@ -24,10 +44,17 @@ mod yaml;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod wrong_spaces;
+#[cfg(test)]
 mod wrong_specs;
 
-pub use command::{RenderError, render_command};
+pub use base::{FindBase, MOST_BASES, base_of};
+pub use command::{CommandTemplate, RenderError, render_command};
+pub use distribution::{Distribution, Shape};
 pub use document::{parse, parse_finding};
 pub use error::{Colour, SpecError, SpecProblem};
-pub use expansion::{Axis, MOST_TRIALS, Spec, Trainer, Trial};
+pub use expansion::{MOST_TRIALS, Spec, Trainer, Trial};
+pub use settings::{Keep, Order, Resources, SeedOrder};
+pub use space::{Axis, Choices, Condition, Search, Space};
+pub use stages::{Stage, Until};
 pub use weights::{FindWeights, MissingWeights, Weights};

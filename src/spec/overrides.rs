@@ -1,17 +1,39 @@
-//! `mask_ratio=0.9,0.5 seeds=5`: overrides as Hydra writes them, put into the tree before it is read.
-
-use std::sync::Arc;
+//! `mask_ratio=0.9,0.5 seeds=5 ~momentum`: overrides as Hydra writes them, put into the tree before it is read.
 
 use super::command::is_name;
 use super::error::{Findings, SpecProblem};
+use super::override_values::{no_value, read_values};
+use super::place::{Change, change_parameter, replace_or_append};
 use super::source::{Source, Span};
 use super::tree::{Entry, Node, Shape};
-use super::yaml;
 
 /// Keys of the document that an override reaches by name; every other name is a parameter.
-const DOCUMENT_KEYS: &[&str] = &["name", "description", "seeds", "retries"];
+const DOCUMENT_KEYS: &[&str] = &[
+    "name",
+    "description",
+    "search",
+    "count",
+    "search_seed",
+    "seeds",
+    "retries",
+    "priority",
+    "order",
+    "seed_order",
+    "keep",
+];
+/// Sections of the document that an override can only take away.
+const SECTIONS: &[&str] = &["metric", "zip", "when", "exclude", "resources", "stages"];
 /// Keys of maps in the document that an override reaches as `map.key`.
-const NESTED_KEYS: &[(&str, &str)] = &[("metric", "name"), ("metric", "goal"), ("resources", "cpus")];
+const NESTED_KEYS: &[(&str, &str)] = &[
+    ("metric", "name"),
+    ("metric", "goal"),
+    ("resources", "gpus"),
+    ("resources", "cpus"),
+    ("resources", "memory"),
+    ("resources", "time"),
+];
+/// What W&B calls a key of the document; overriding that key overrides it too.
+const WANDB_WORDS: &[(&str, &str)] = &[("search", "method"), ("count", "run_cap")];
 /// Reaches a parameter that shares its name with a key of the document.
 const PARAMETERS: &str = "parameters";
 
@@ -19,85 +41,76 @@ const PARAMETERS: &str = "parameters";
 pub(super) fn apply(document: &mut Vec<Entry>, overrides: &[String], findings: &mut Findings) {
     let mut given: Vec<(Target, Span)> = Vec::new();
     for (index, text) in overrides.iter().enumerate() {
-        let entry = match read_override(index, text) {
-            Ok(entry) => entry,
+        let read = match read_override(index, text) {
+            Ok(read) => read,
             Err(problems) => {
                 findings.extend(problems);
                 continue;
             }
         };
-        let target = target_of(&entry.key);
+        let target = target_of(&read.key, read.verb);
         let earlier = given.iter().find(|(earlier, _)| *earlier == target);
         if let Some((_, span)) = earlier {
             findings.push(
-                SpecProblem::new(&entry.key_span, format!("`{}` is overridden twice", entry.key))
+                SpecProblem::new(&read.key_span, format!("`{}` is overridden twice", read.key))
                     .and_at(span, "first here")
                     .help("write several values as `name=value,value`"),
             );
             continue;
         }
-        given.push((target.clone(), entry.key_span.clone()));
-        place(document, target, entry);
+        given.push((target.clone(), read.key_span.clone()));
+        findings.extend(place(document, target, read).err());
     }
 }
 
-fn read_override(index: usize, text: &str) -> Result<Entry, Vec<SpecProblem>> {
+/// What an override does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    /// `a=1`, also `++a=1`: whether there is an `a` or not.
+    Set,
+    /// `+a=1`: there is none yet.
+    Add,
+    /// `~a`
+    Remove,
+}
+
+/// One override; the node of a removal is the whole of it.
+struct Override {
+    verb: Verb,
+    key: String,
+    key_span: Span,
+    node: Node,
+}
+
+fn read_override(index: usize, text: &str) -> Result<Override, Vec<SpecProblem>> {
     let source = Source::command_line(index, text);
-    let Some((key, value)) = text.split_once('=').filter(|(key, _)| is_name(key)) else {
-        let whole = Span::new(&source, 0, text.len());
-        let problem = SpecProblem::new(&whole, format!("`{text}` is not an override"));
-        return Err(vec![problem.help("write `name=value` or `name=value,value`")]);
+    let whole = Span::new(&source, 0, text.len());
+    let not_one =
+        |help: &str| vec![SpecProblem::new(&whole, format!("`{text}` is not an override")).help(help)];
+    let (verb, bare) = match text.as_bytes() {
+        [b'~', ..] => (Verb::Remove, &text[1..]),
+        [b'+', b'+', ..] => (Verb::Set, &text[2..]),
+        [b'+', ..] => (Verb::Add, &text[1..]),
+        _ => (Verb::Set, text),
+    };
+    let mark = text.len() - bare.len();
+    if verb == Verb::Remove {
+        if !is_name(bare) {
+            return Err(not_one("write `~name` to take a parameter away"));
+        }
+        let node = Node { span: whole.clone(), shape: Shape::Map(vec![]) };
+        return Ok(Override { verb, key: bare.to_owned(), key_span: whole, node });
+    }
+    let Some((key, value)) = bare.split_once('=').filter(|(key, _)| is_name(key)) else {
+        return Err(not_one("write `name=value` or `name=value,value`"));
     };
     if value.trim().is_empty() {
-        let whole = Span::new(&source, 0, text.len());
-        return Err(vec![SpecProblem::new(&whole, format!("`{text}` gives no value"))]);
+        return Err(no_value(&whole));
     }
-    let node = read_values(&source, key.len())?;
-    let end = text.trim_end().len();
-    if text[..end].ends_with(',') {
-        let comma = Span::new(&source, end - 1, end);
-        return Err(vec![SpecProblem::new(&comma, "no value behind the comma").help("remove it")]);
-    }
-    let key_span = Span::new(&source, 0, key.len());
-    let span = Span::new(&source, key.len() + 1, text.len());
-    let node = match node.shape {
-        Shape::List(mut items) if items.len() == 1 => items.remove(0),
-        shape => Node { span, shape },
-    };
-    Ok(Entry { key: key.to_owned(), key_span, node })
-}
-
-/// The values behind `name=` as a list in brackets, so that YAML itself knows which commas separate them.
-fn read_values(source: &Arc<Source>, name_length: usize) -> Result<Node, Vec<SpecProblem>> {
-    let (_, value) = source.text().split_at(name_length + 1);
-    // Spaces in the place of the name keep every position as it is in the override.
-    let list = |end: &str| format!("{}[{value}{end}", " ".repeat(name_length));
-    let mut findings = Findings::default();
-    let node = yaml::read(source, &list("]"), &mut findings);
-    // With the bracket on a line of its own a comment can't hide it, and one inside the value can't take its place.
-    let is_whole = yaml::read(source, &list("\n]"), &mut Findings::default()).is_some();
-    match node {
-        Some(_) if findings.len() > 0 => Err(findings.into_problems()),
-        Some(node) if is_whole => Ok(node),
-        Some(_) => {
-            let values = Span::new(source, name_length + 1, source.text().len());
-            let problem = SpecProblem::new(&values, "the brackets don't match");
-            Err(vec![problem.help("quote a text that has brackets in it")])
-        }
-        None if is_whole || value.starts_with('#') => {
-            Err(comment(source).map_or_else(|| findings.into_problems(), |problem| vec![problem]))
-        }
-        None => Err(findings.into_problems()),
-    }
-}
-
-/// Where YAML takes the rest of an override for a comment, nobody meant one.
-fn comment(source: &Arc<Source>) -> Option<SpecProblem> {
-    let text = source.text();
-    let begins = |at: usize| text[..at].ends_with([' ', '\t', '=', ',']);
-    let (at, _) = text.match_indices('#').find(|(at, _)| begins(*at))?;
-    let problem = SpecProblem::new(&Span::new(source, at, text.len()), "`#` begins a comment here");
-    Some(problem.help("quote a text that has ` #` in it, twice because of the shell: `\"name='issue #5'\"`"))
+    let value_start = mark + key.len() + 1;
+    let node = read_values(&source, value_start)?;
+    let key_span = Span::new(&source, mark, mark + key.len());
+    Ok(Override { verb, key: key.to_owned(), key_span, node })
 }
 
 /// Where an override goes.
@@ -107,48 +120,93 @@ enum Target {
     Document(String),
     /// The key in this map of the document.
     Map(&'static str, String),
+    Parameter(String),
 }
 
-fn target_of(key: &str) -> Target {
-    if DOCUMENT_KEYS.contains(&key) {
+fn target_of(key: &str, verb: Verb) -> Target {
+    if DOCUMENT_KEYS.contains(&key) || verb == Verb::Remove && SECTIONS.contains(&key) {
         return Target::Document(key.to_owned());
     }
     let nested = NESTED_KEYS.iter().find(|(map, inner)| key == format!("{map}.{inner}"));
     match (nested, key.strip_prefix("parameters.")) {
         (Some((map, inner)), _) => Target::Map(map, (*inner).to_owned()),
-        (None, Some(name)) => Target::Map(PARAMETERS, name.to_owned()),
-        (None, None) => Target::Map(PARAMETERS, key.to_owned()),
+        (None, Some(name)) => Target::Parameter(name.to_owned()),
+        (None, None) => Target::Parameter(key.to_owned()),
     }
 }
 
-fn place(document: &mut Vec<Entry>, target: Target, entry: Entry) {
+fn place(document: &mut Vec<Entry>, target: Target, read: Override) -> Result<(), SpecProblem> {
+    let Override { verb, key, key_span, node } = read;
+    let missing = SpecProblem::new(&key_span, format!("there is no `{key}` that could be taken away"));
+    let present = SpecProblem::new(&key_span, format!("`{key}` is there already"))
+        .help(format!("write `{key}=…` to change it, without the `+`"));
     match target {
-        Target::Document(_) => replace_or_append(document, entry),
-        Target::Map(map, key) => place_in_map(document, map, Entry { key, ..entry }),
+        Target::Document(key) => {
+            for (_, word) in WANDB_WORDS.iter().filter(|(ours, _)| *ours == key) {
+                document.retain(|entry| entry.key != *word);
+            }
+            change_map(document, Entry { key, key_span, node }, verb, missing, present)
+        }
+        Target::Map(map, key) => {
+            let Some(entries) = map_in(document, map, &key_span) else { return Ok(()) };
+            change_map(entries, Entry { key, key_span, node }, verb, missing, present)
+        }
+        Target::Parameter(key) => {
+            let entry = Entry { key, key_span, node };
+            match verb {
+                Verb::Remove => {
+                    change_parameter(document, &entry.key, &Change::Remove).then_some(()).ok_or(missing)
+                }
+                // Nothing is added in the place of something.
+                Verb::Add if change_parameter(&mut document.clone(), &entry.key, &Change::Remove) => {
+                    Err(present)
+                }
+                _ => {
+                    if !change_parameter(document, &entry.key, &Change::Set(&entry))
+                        && let Some(entries) = map_in(document, PARAMETERS, &entry.key_span)
+                    {
+                        entries.push(entry);
+                    }
+                    Ok(())
+                }
+            }
+        }
     }
 }
 
-fn place_in_map(document: &mut Vec<Entry>, map: &str, entry: Entry) {
-    let Some(existing) = document.iter_mut().find(|existing| existing.key == map) else {
-        let span = entry.key_span.clone();
-        let node = Node { span: span.clone(), shape: Shape::Map(vec![entry]) };
-        return document.push(Entry { key: map.to_owned(), key_span: span, node });
-    };
+fn change_map(
+    entries: &mut Vec<Entry>,
+    entry: Entry,
+    verb: Verb,
+    missing: SpecProblem,
+    present: SpecProblem,
+) -> Result<(), SpecProblem> {
+    let existing = entries.iter().position(|existing| existing.key == entry.key);
+    match (verb, existing) {
+        (Verb::Remove, None) => return Err(missing),
+        (Verb::Remove, Some(at)) => {
+            entries.remove(at);
+        }
+        (Verb::Add, Some(_)) => return Err(present),
+        (Verb::Add | Verb::Set, _) => replace_or_append(entries, entry),
+    }
+    Ok(())
+}
+
+/// The entries of this map of the document, which is made if there is none; `None` where something else than a map was
+/// written, of which reading the document says so.
+fn map_in<'d>(document: &'d mut Vec<Entry>, map: &str, span: &Span) -> Option<&'d mut Vec<Entry>> {
+    let at = document.iter().position(|existing| existing.key == map).unwrap_or_else(|| {
+        let node = Node { span: span.clone(), shape: Shape::Map(vec![]) };
+        document.push(Entry { key: map.to_owned(), key_span: span.clone(), node });
+        document.len() - 1
+    });
+    let node = &mut document[at].node;
     // `parameters:` with nothing behind it is an empty map, here as where the document is read.
-    if existing.node.scalar().is_some_and(|scalar| scalar.value.is_null()) {
-        existing.node.shape = Shape::Map(Vec::new());
+    if node.scalar().is_some_and(|scalar| scalar.value.is_null()) {
+        node.shape = Shape::Map(Vec::new());
     }
-    // Where something else than a map was written, reading the document says so.
-    if let Shape::Map(entries) = &mut existing.node.shape {
-        replace_or_append(entries, entry);
-    }
-}
-
-fn replace_or_append(entries: &mut Vec<Entry>, entry: Entry) {
-    match entries.iter_mut().find(|existing| existing.key == entry.key) {
-        Some(existing) => *existing = entry,
-        None => entries.push(entry),
-    }
+    node.map_mut()
 }
 
 #[cfg(test)]
@@ -160,7 +218,7 @@ mod tests {
     #[test]
     fn an_override_under_empty_parameters_is_not_lost() {
         let spec = parse("s.yaml", "command: [run]\nparameters:\n", &["lr=1,2".to_owned()]).unwrap();
-        assert_eq!(spec.trial_count(), 2);
+        assert_eq!(spec.number_count(), 2);
     }
 
     fn with(overrides: &[&str]) -> Spec {
@@ -170,7 +228,9 @@ mod tests {
     }
 
     fn axes(spec: &Spec) -> Vec<(&str, Value)> {
-        spec.axes.iter().map(|axis| (axis.name.as_str(), json!(axis.values))).collect()
+        let first = |row: &Vec<Value>| row[0].clone();
+        let values = |axis: &super::super::Axis| axis.rows().iter().map(first).collect::<Vec<_>>();
+        spec.space.axes.iter().map(|axis| (axis.names[0].as_str(), json!(values(axis)))).collect()
     }
 
     #[test]
@@ -197,7 +257,10 @@ mod tests {
             "resources.cpus=2",
             "method=kd",
         ]);
-        assert_eq!((spec.name.as_str(), spec.retries, spec.cpus, spec.seeds.len()), ("other", 0, 2, 3));
+        assert_eq!(
+            (spec.name.as_str(), spec.retries, spec.resources.cpus, spec.seeds.len()),
+            ("other", 0, 2, 3)
+        );
         assert_eq!(spec.metric.as_ref().unwrap().name, "loss");
         assert_eq!(axes(&spec)[2..], [("name", json!(["me"])), ("method", json!(["kd"]))]);
     }
@@ -211,5 +274,59 @@ mod tests {
     #[test]
     fn a_value_may_hold_an_equals_sign() {
         assert_eq!(axes(&with(&["tag=--x=1"]))[1], ("tag", json!(["--x=1"])));
+    }
+
+    #[test]
+    fn a_range_leaves_its_end_out_and_a_choice_lists() {
+        let spec = with(&["lr=range(0,5)", "tag=choice(x, 'y,z')", "n=range(1,2,0.25)", "m=range(3)"]);
+        let expected = [
+            ("lr", json!([0, 1, 2, 3, 4])),
+            ("tag", json!(["x", "y,z"])),
+            ("n", json!([1.0, 1.25, 1.5, 1.75])),
+            ("m", json!([0, 1, 2])),
+        ];
+        assert_eq!(axes(&spec), expected);
+        assert_eq!(axes(&with(&["tag=f(x)"]))[1], ("tag", json!(["f(x)"])));
+    }
+
+    #[test]
+    fn a_tilde_takes_away_and_a_plus_adds() {
+        assert_eq!(axes(&with(&["~lr"])), [("tag", json!(["x"]))]);
+        assert_eq!(
+            axes(&with(&["+n=1", "++lr=3"]))[..],
+            [("lr", json!([3])), ("tag", json!(["x"])), ("n", json!([1]))]
+        );
+        assert_eq!(with(&["seeds=2"]).seeds, with(&["+seeds=2"]).seeds);
+    }
+
+    #[test]
+    fn a_search_is_overridden_with_its_words_in_wandbs_files() {
+        let overrides =
+            ["search=random", "count=7", "search_seed=3", "priority=-5", "order=balanced", "seed_order=last"];
+        let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        let spec =
+            parse("s.yaml", "program: a.py\nmethod: grid\nparameters: {a: [1, 2]}", &overrides).unwrap();
+        assert_eq!((spec.number_count(), spec.priority), (7, -5));
+        assert_eq!(
+            (spec.order, spec.seed_order),
+            (super::super::Order::Balanced, super::super::SeedOrder::Last)
+        );
+    }
+
+    #[test]
+    fn parameters_are_overridden_where_they_are_written() {
+        let text = "command: [run]\nparameters: {t: [a, b], opt: {parameters: {lr: 1}}}\nzip: [{x: [1, 2], y: [3, 4]}]\n\
+                    when: [{if: {t: a}, parameters: {r: 1}}, {if: {t: b}, parameters: {r: 2}}]";
+        let spec = |overrides: &[&str]| {
+            let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
+            parse("s.yaml", text, &overrides).unwrap()
+        };
+        let names = |spec: &Spec| spec.space.axes.iter().map(|axis| axis.names.join("+")).collect::<Vec<_>>();
+        assert_eq!(names(&spec(&["opt.lr=1,2", "r=5,6", "x=7,8"])), ["t", "opt.lr", "x+y", "r", "r"]);
+        assert_eq!(spec(&["r=5,6"]).count_trials(), 8);
+        // One value moves no longer.
+        assert_eq!(names(&spec(&["x=7"])), ["t", "opt.lr", "x", "y", "r", "r"]);
+        assert_eq!(names(&spec(&["~zip", "~when"])), ["t", "opt.lr"]);
+        assert_eq!(names(&spec(&["~x", "~opt.lr"])), ["t", "y", "r", "r"]);
     }
 }

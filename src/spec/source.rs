@@ -6,10 +6,13 @@ use miette::{NamedSource, SourceSpan};
 /// Name of the source that an override is; its text is the override itself.
 const COMMAND_LINE: &str = "command line";
 
-/// A text that problems point into: the spec file or one override.
+/// Where overrides begin among the sources: behind every file.
+const OVERRIDES: usize = 1000;
+
+/// A text that problems point into: the spec file, one that it is based on, or one override.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// Its place among all sources: the file first, then the overrides as they were given.
+    /// Its place among all sources: the file first, then its bases, then the overrides as they were given.
     pub(super) order: usize,
     pub(super) named: NamedSource<String>,
 }
@@ -23,16 +26,21 @@ pub(super) struct Span {
 }
 
 impl Source {
-    pub(super) fn file(name: &str, text: &str) -> Arc<Source> {
-        Arc::new(Source { order: 0, named: NamedSource::new(name, text.to_owned()) })
+    /// `order` counts from 0 for the spec itself.
+    pub(super) fn file(order: usize, name: &str, text: &str) -> Arc<Source> {
+        Arc::new(Source { order, named: NamedSource::new(name, text.to_owned()) })
     }
 
     pub(super) fn command_line(index: usize, text: &str) -> Arc<Source> {
-        Arc::new(Source { order: index + 1, named: NamedSource::new(COMMAND_LINE, text.to_owned()) })
+        Arc::new(Source { order: OVERRIDES + index, named: NamedSource::new(COMMAND_LINE, text.to_owned()) })
     }
 
     pub(super) fn text(&self) -> &str {
         self.named.inner()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.named.name()
     }
 }
 

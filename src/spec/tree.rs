@@ -46,6 +46,14 @@ impl Node {
         if let Shape::Map(entries) = &self.shape { Some(entries) } else { None }
     }
 
+    pub(super) fn list_mut(&mut self) -> Option<&mut Vec<Node>> {
+        if let Shape::List(items) = &mut self.shape { Some(items) } else { None }
+    }
+
+    pub(super) fn map_mut(&mut self) -> Option<&mut Vec<Entry>> {
+        if let Shape::Map(entries) = &mut self.shape { Some(entries) } else { None }
+    }
+
     /// Its value where it is text.
     pub(super) fn text(&self) -> Option<&str> {
         self.scalar()?.value.as_str()

@@ -5,7 +5,7 @@ use miette::{Diagnostic, LabeledSpan};
 
 use super::{Colour, parse};
 
-fn refusal(text: &str, overrides: &[&str]) -> String {
+pub(super) fn refusal(text: &str, overrides: &[&str]) -> String {
     let overrides: Vec<_> = overrides.iter().map(|text| (*text).to_owned()).collect();
     match parse("sweeps/kd.yaml", text, &overrides) {
         Ok(spec) => panic!("accepted: {spec:?}"),
@@ -133,8 +133,26 @@ fn seed_in_parameters() {
 #[test]
 fn not_available() {
     assert_snapshot!(refusal(
-        "search: random\nzip: []\nresources: {time: 3h}\nparameters:\n  lr: {min: 0, max: 1}\n",
+        "method: bayes\nproject: p\nentity: e\nearly_terminate: {type: hyperband}\nprogram: train.py\n\
+         metric: {name: loss, target: 0.1}\ncommand: [\"${env}\", \"${args_json_file}\", \"${envvar:HOME}\", \"${arg}\"]\n\
+         parameters:\n  lr: {min: 0, max: 1}\n",
         &[]
+    ));
+}
+
+#[test]
+fn wrong_settings() {
+    assert_snapshot!(refusal(
+        "command: [run]\npriority: 2000\norder: balenced\nseed_order: first\nkeep: all\nresources: {gpus: -1, memory: 8, time: 3, disk: 5}\n",
+        &["resources.cpus=0"]
+    ));
+}
+
+#[test]
+fn overrides_of_what_is_not_there() {
+    assert_snapshot!(refusal(
+        MASK,
+        &["~lr", "+mask_mode=a", "~", "~momentum=1", "+", "~seeds", "+lr=0.1", "lr=0.2"]
     ));
 }
 

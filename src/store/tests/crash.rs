@@ -26,8 +26,12 @@ impl Heard {
     fn note(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match *words.as_slice() {
-            ["leased", job, attempt] => drop(self.leased.insert(job.parse().unwrap(), attempt.parse().unwrap())),
-            ["reported", job, value] => drop(self.reported.insert(job.parse().unwrap(), value.parse().unwrap())),
+            ["leased", job, attempt] => {
+                self.leased.insert(job.parse().unwrap(), attempt.parse().unwrap());
+            }
+            ["reported", job, value] => {
+                self.reported.insert(job.parse().unwrap(), value.parse().unwrap());
+            }
             ["completed", job] => self.completed.push(job.parse().unwrap()),
             // The kill may come in the middle of a line, and the test runner talks too.
             _ => {}
@@ -106,7 +110,11 @@ async fn a_crash_at_any_moment_loses_nothing_that_was_acknowledged() {
         let before = heard.leased.get(&leased.lease.job).copied().unwrap_or(Attempt(0));
         assert!(leased.lease.attempt > before, "attempt {before} of job {} was forgotten", leased.lease.job);
     }
-    assert!(heard.completed.len() > CRASHES as usize, "{} jobs are too few to say anything", heard.completed.len());
+    assert!(
+        heard.completed.len() > CRASHES as usize,
+        "{} jobs are too few to say anything",
+        heard.completed.len()
+    );
     check_invariants(&store).await;
 }
 

@@ -1,0 +1,56 @@
+//! Looks at a space as a whole: how many trials there are, and what never holds.
+
+use super::census::{Census, census};
+use super::command::check_absent;
+use super::document::Document;
+use super::error::{Findings, SpecProblem};
+use super::expansion::{MOST_TRIALS, Spec};
+use super::groups::Drafts;
+use super::source::Span;
+use super::space::Search;
+
+/// Looks at how many trials there are, and at conditions that never hold.
+pub(super) fn check_extent(document: &Document<'_>, spec: &Spec, drafts: &Drafts, findings: &mut Findings) {
+    let place = ["parameters", "zip", "when", "seeds"].iter().find_map(|key| document.find(key));
+    let span = place.map_or_else(|| Span::new(document.source(), 0, 0), |entry| entry.key_span.clone());
+    let is_numbered = spec.number_count() <= i64::MAX.unsigned_abs();
+    let Some(census) = census(&spec.space).filter(|_| is_numbered) else {
+        let message = "the spec has more combinations than can be numbered or looked at";
+        findings.push(SpecProblem::new(&span, message).help("split it into several specs"));
+        return;
+    };
+    let count = census.configurations.saturating_mul(spec.seeds.len() as u64);
+    if count > MOST_TRIALS {
+        findings.push(
+            SpecProblem::new(&span, format!("the spec has {count} trials, more than {MOST_TRIALS}"))
+                .help("split it into several specs, or sweep fewer values"),
+        );
+    }
+    // What a random search draws is known, but no mistake of the spec.
+    if spec.space.search == Search::Grid {
+        report_idle(drafts, &census, findings);
+    }
+    check_absent(document.find("command"), &census.absent, findings);
+    if let (0, Some(entry)) = (count, document.find("exclude")) {
+        findings.push(SpecProblem::new(&entry.key_span, "`exclude` leaves no trial"));
+    }
+}
+
+/// Conditions and exclusions that have no effect.
+fn report_idle(drafts: &Drafts, census: &Census, findings: &mut Findings) {
+    let mut idle: Vec<&Span> = Vec::new();
+    for (axis, exists) in drafts.axes.iter().zip(&census.exists) {
+        if let (false, Some(span)) = (exists, &axis.when_span)
+            && !idle.contains(&span)
+        {
+            // Axes under one `if` share it.
+            idle.push(span);
+            findings
+                .push(SpecProblem::new(span, "this `if` never holds").help("change it, or remove the item"));
+        }
+    }
+    for (exclusion, _) in drafts.exclude.iter().zip(&census.excludes).filter(|(_, excludes)| !**excludes) {
+        let problem = SpecProblem::new(&exclusion.span, "this leaves nothing out: no trial is like that");
+        findings.push(problem.help("change it, or remove it"));
+    }
+}
