@@ -13,10 +13,12 @@ mod follow;
 mod host;
 mod metrics;
 mod output;
+mod params;
 mod progress;
 mod results;
 mod retry;
 mod run;
+mod schema;
 mod spec_file;
 mod status;
 mod submit;
@@ -57,6 +59,8 @@ enum Command {
     Worker(worker::Args),
     Data(data::Args),
     Metrics(metrics::Args),
+    Params(params::Args),
+    Schema(schema::Args),
 }
 
 /// What `main` read from the environment, once.
@@ -109,6 +113,8 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
+        Command::Params(args) => params::run(&args, &context),
+        Command::Schema(args) => schema::run(&args, &context),
     };
     match outcome {
         Ok(()) => ExitStatus::Success,

@@ -4,7 +4,8 @@
 //! (`base`, `overrides`), reads the keys (`document`, `keys`, `search`, `metric`, `settings`, `stages`) and the parameters (`groups`,
 //! `axes`, `forms`, `conditions`), and checks them, for the built-in trainer by `recipe::schema` one by one (`check`) and over
 //! all combinations (`together`), for programs against the command (`command`); then the whole (`extent`, `census`). All problems are found in one go and
-//! point at their place ([`SpecError`]). `space` and `expansion` number the trials.
+//! point at their place ([`SpecError`]). `space` and `expansion` number the trials;
+//! `json_schema` tells editors what can be written.
 //!
 //! Pure: whoever calls has read the files. A [`Spec`] that exists needs no further checks.
 
@@ -23,6 +24,7 @@ mod expansion;
 mod extent;
 mod forms;
 mod groups;
+mod json_schema;
 mod keys;
 mod macros;
 mod metric;
@@ -54,6 +56,7 @@ pub use distribution::{Distribution, Shape};
 pub use document::{parse, parse_finding};
 pub use error::{Colour, SpecError, SpecProblem};
 pub use expansion::{MOST_TRIALS, Spec, Trainer, Trial};
+pub use json_schema::json_schema;
 pub use settings::{Keep, Order, Resources, SeedOrder};
 pub use space::{Axis, Choices, Condition, Search, Space};
 pub use stages::{Stage, Until};
