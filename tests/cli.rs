@@ -58,7 +58,7 @@ fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
         ("twice", "parameters: {method: ce, width: 8, width: 16}", "width"),
         ("yaml", "parameters: [", "broken.yaml"),
         ("dataset", "parameters: {method: ce, dataset: nowhere}", "sweep data import nowhere"),
-        ("later", "parameters: {method: ce}\nzip: []", "not available"),
+        ("zip", "parameters: {method: ce}\nzip: []", "at least one item"),
         ("missing", "parameters: {method: kd, teacher: ema}", "add `ema_ratio`"),
         (
             "weights",

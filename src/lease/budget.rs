@@ -60,7 +60,7 @@ fn spread(backoff: Duration, now: Timestamp) -> Duration {
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let share = (bits ^ (bits >> 31)) >> 40;
     let half = u64::try_from(backoff.as_millis() / 2).unwrap_or(u64::MAX);
-    backoff + Duration::from_millis(half * share >> 24)
+    backoff + Duration::from_millis((half * share) >> 24)
 }
 
 #[cfg(test)]
