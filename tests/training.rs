@@ -82,6 +82,53 @@ fn a_trial_goes_on_from_its_checkpoint_after_an_interruption_and_after_a_crash()
     }
 }
 
+/// Milestones, then the method, then the method's parameters: a trunk of one epoch, two branches, and four ends on each.
+const TREE: &str = "\
+name: tree
+parameters: {dataset: cifar10-sample, width: 1, epochs: 4, eval_every: 2, lr_steps: [[1], [2]], method: kd, method_start: 1,
+  method_every: 2, loss_weight: [1, 0.5], teacher: [frozen, ema]}
+when: [{if: {teacher: ema}, parameters: {ema_ratio: [0.3]}}]
+";
+
+#[test]
+fn every_trial_of_a_tree_has_the_bits_of_one_that_was_trained_alone() {
+    let shared = project_with_sample();
+    shared.write("tree.yaml", TREE);
+    let plan = shared.sweep(&["expand", "tree.yaml", "--json"]).json();
+    assert_eq!((&plan["trials"], &plan["jobs"]), (&8.into(), &(1 + 2 + 8).into()));
+    assert_eq!((&plan["epochs_unshared"], &plan["epochs_shared"]), (&32.into(), &(1 + 2 + 16).into()));
+    shared.sweep(&["run", "tree.yaml", "--cpu-slots", "2"]).exits_with(0);
+    // Only the trials' last checkpoints stay: what a job left for others went with the last of them.
+    assert_eq!(checkpoints(&shared), 8);
+
+    let apart = shared.beside();
+    apart.write("tree.yaml", TREE);
+    apart.sweep(&["run", "tree.yaml", "--cpu-slots", "2", "--no-share"]).exits_with(0);
+    assert_eq!(stable(&apart.results("1")), stable(&shared.results("1")));
+
+    // Every report and the final weights, bit for bit.
+    let audit = shared.sweep(&["audit", "1", "--trials", "8", "--json"]).json();
+    assert_eq!(audit["same"], true, "{audit}");
+    assert!(audit["trials"].as_array().unwrap().iter().all(|trial| trial["inherited_epochs"] == 2), "{audit}");
+}
+
+#[test]
+fn a_later_sweep_joins_what_was_trained_before() {
+    let project = project_with_sample();
+    let spec = "parameters: {dataset: cifar10-sample, width: 1, epochs: 3, eval_every: 3, lr_steps: []}\n";
+    project.write("first.yaml", spec);
+    project.sweep(&["run", "first.yaml"]).exits_with(0);
+    project.write("more.yaml", spec);
+    // One epoch more, after a last epoch that is evaluated in both; and the same trial once more.
+    let overrides = ["epochs=3,4"];
+    let submitted = project.sweep(&[&["submit", "more.yaml", "--json"], &overrides[..]].concat()).json();
+    assert_eq!(submitted["trials_reused"], 1, "{submitted}");
+    assert_eq!(submitted["epochs_to_run"], 1, "{submitted}");
+    project.sweep(&["worker", "--until-drained"]).exits_with(0);
+    let audit = project.sweep(&["audit", "2", "--json"]).json();
+    assert_eq!(audit["same"], true, "{audit}");
+}
+
 /// Files of checkpoints that are there and complete.
 fn checkpoints(project: &Project) -> usize {
     let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();
