@@ -157,7 +157,7 @@ impl<'n> Document<'n> {
         let (drafts, space) =
             self.space(trainer.as_ref()?, parameters, search, metric.as_ref(), find_weights, findings);
         let stages = self.stages(trainer.as_ref(), &space, findings);
-        let spec = Spec {
+        let mut spec = Spec {
             name,
             description,
             trainer: trainer?,
@@ -173,7 +173,7 @@ impl<'n> Document<'n> {
             stages,
         };
         if findings.len() == 0 {
-            check_extent(self, &spec, &drafts, findings);
+            check_extent(self, &mut spec, &drafts, findings);
         }
         Some(spec)
     }
