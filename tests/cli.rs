@@ -50,6 +50,24 @@ fn documents_of_submit_status_and_results_keep_their_form() {
 }
 
 #[test]
+fn a_spec_may_be_based_on_another_one() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project
+        .write("more.yaml", "base: quick.yaml\nseeds: 1\nparameters: {x: [1, 2], y: 7}\nexclude: [{x: 2}]\n");
+    let expanded = project.sweep(&["expand", "more.yaml", "--json"]).json();
+    assert_eq!((&expanded["name"], &expanded["trials"]), (&"more".into(), &1.into()));
+    assert_eq!(expanded["expansion"][0]["parameters"], serde_json::json!({"x": 1, "y": 7}));
+    project.sweep(&["submit", "more.yaml"]).exits_with(0);
+    project.write("quick.yaml", "command: [echo, \"{{z}}\"]\n");
+    let refused = project.sweep(&["submit", "more.yaml"]).exits_with(2);
+    assert!(refused.stderr().contains("quick.yaml:1:17"), "{}", refused.stderr());
+    project.write("more.yaml", "base: gone.yaml\nparameters: {x: 1}\n");
+    let refused = project.sweep(&["submit", "more.yaml"]).exits_with(2);
+    assert!(refused.stderr().contains("more.yaml:1:7"), "{}", refused.stderr());
+}
+
+#[test]
 fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
     let cases = [
         ("unknown", "parameters: {method: ce, widht: 8}", "did you mean `width`"),

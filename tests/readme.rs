@@ -49,6 +49,18 @@ fn the_examples_of_methods_are_right() {
 }
 
 #[test]
+fn the_spec_in_the_description_of_the_language_is_right() {
+    let text = include_str!("../docs/SPEC.md");
+    let study = text.split("```yaml\n# study.yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let project = Project::new();
+    project.write("study.yaml", study);
+    project.write("common.yaml", "parameters: {dataset: cifar10, epochs: 50}\n");
+    let expanded = project.sweep(&["expand", "study.yaml", "--json"]).json();
+    // Three ratios, three pairs of modes, two weights, two starts; ema has two ratios of its own.
+    assert_eq!(expanded["trials"], 3 * 3 * 2 * 2 * (1 + 2) * 3);
+}
+
+#[test]
 fn the_wrong_spec_gets_the_error_that_the_readme_shows() {
     let project = Project::new();
     project.write("masks.yaml", &block("# masks.yaml"));

@@ -42,14 +42,9 @@ fn unknown(name: &str) -> CliError {
 
 fn table(parameters: &[&Parameter]) -> String {
     let mut table = new_table();
-    table.set_header(["parameter", "default", "where", "meaning"].map(Cell::new));
+    table.set_header(["parameter", "default", "meaning"].map(Cell::new));
     for parameter in parameters {
-        table.add_row([
-            parameter.name,
-            &default(parameter),
-            &conditions(parameter).unwrap_or_default(),
-            parameter.doc,
-        ]);
+        table.add_row([parameter.name, &default(parameter), parameter.doc]);
     }
     lines_of(&table)
 }

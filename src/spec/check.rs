@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::axes::{Column, Draft, Values};
 use super::conditions::{Match, link};
 use super::distribution::Distribution;
@@ -27,7 +29,7 @@ pub(super) fn resnet(
         .into_iter()
         .filter_map(|axis| canonical_axis(axis, search, find_weights, findings))
         .collect();
-    canonical_conditions(&mut drafts, findings);
+    canonical_conditions(&mut drafts, find_weights, findings);
     let in_doubt = link(&mut drafts, findings);
     let suspects: BTreeSet<&str> = in_doubt.iter().map(|name| meant(name)).collect();
     if let Some(search) = search {
@@ -118,14 +120,9 @@ fn canonical_column(
         }
         Values::Listed(values) => {
             for (value, span) in values {
-                match schema::check_value(parameter, value) {
-                    Ok(canonical) => match with_hashes(parameter, canonical, find_weights) {
-                        Ok(found) => *value = found,
-                        Err(missing) => {
-                            findings.push(SpecProblem::new(span, missing.message).help(missing.help))
-                        }
-                    },
-                    Err(problem) => findings.push(at(span, &problem)),
+                match canonical_value(parameter, value, span, find_weights) {
+                    Ok(canonical) => *value = canonical,
+                    Err(problem) => findings.push(problem),
                 }
             }
         }
@@ -163,7 +160,7 @@ pub(super) fn wrong_draw(
     distribution: &Distribution,
     span: &Span,
     search: Option<Search>,
-    is_right: impl Fn(&serde_json::Value) -> bool,
+    is_right: impl Fn(&Value) -> bool,
 ) -> Option<SpecProblem> {
     let Some(Search::Random { count, seed }) = search.filter(|_| distribution.ends().is_none()) else {
         return None;
@@ -181,27 +178,39 @@ pub(super) fn wrong_draw(
 }
 
 /// Conditions are compared with canonical values.
-fn canonical_conditions(drafts: &mut Drafts, findings: &mut Findings) {
+fn canonical_conditions(drafts: &mut Drafts, find_weights: &FindWeights<'_>, findings: &mut Findings) {
     // Axes under one `if` have a copy of its conditions each.
     let mut reported: Vec<Span> = Vec::new();
     let conditions = drafts.axes.iter_mut().flat_map(|axis| &mut axis.when);
     let excluded = drafts.exclude.iter_mut().flat_map(|exclusion| &mut exclusion.matches);
     for condition in conditions.chain(excluded) {
         let Some(parameter) = schema::find(&condition.name) else { continue };
-        condition.values.retain_mut(|(value, span)| match schema::check_value(parameter, value) {
-            Ok(canonical) => {
-                *value = canonical;
-                true
-            }
-            Err(problem) => {
-                if !reported.contains(span) {
-                    findings.push(at(span, &problem));
-                    reported.push(span.clone());
+        condition.values.retain_mut(|(value, span)| {
+            let problem = match canonical_value(parameter, value, span, find_weights) {
+                Ok(canonical) => {
+                    *value = canonical;
+                    return true;
                 }
-                false
+                Err(problem) => problem,
+            };
+            if !reported.contains(span) {
+                findings.push(problem);
+                reported.push(span.clone());
             }
+            false
         });
     }
+}
+
+fn canonical_value(
+    parameter: &Parameter,
+    value: &Value,
+    span: &Span,
+    find_weights: &FindWeights<'_>,
+) -> Result<Value, SpecProblem> {
+    let canonical = schema::check_value(parameter, value).map_err(|problem| at(span, &problem))?;
+    with_hashes(parameter, canonical, find_weights)
+        .map_err(|missing| SpecProblem::new(span, missing.message).help(missing.help))
 }
 
 pub(super) fn at(span: &Span, problem: &Problem) -> SpecProblem {

@@ -28,6 +28,14 @@ impl Match {
         Condition { parameter: self.name.clone(), any_of }
     }
 
+    /// Whether a parameter that it names is written elsewhere, in an override or another file. Then nobody can be blamed that
+    /// it holds no longer.
+    pub(super) fn is_overridden(&self, axes: &[Draft]) -> bool {
+        let mut columns =
+            axes.iter().flat_map(|axis| &axis.columns).filter(|column| column.name == self.name);
+        columns.any(|column| !column.name_span.is_beside(&self.name_span))
+    }
+
     fn excludes(&self, other: &Match) -> bool {
         let meets = |value: &Value| other.values.iter().any(|(one, _)| is_same(one, value));
         self.name == other.name && !self.values.iter().any(|(value, _)| meets(value))
@@ -170,6 +178,9 @@ fn wrong_condition(
     }
     let columns: Vec<&Column> =
         earlier.iter().flat_map(|at| &axes[*at].columns).filter(|column| column.name == *name).collect();
+    if condition.is_overridden(axes) {
+        return None;
+    }
     let (_, span) = values.iter().find(|(value, _)| !columns.iter().any(|column| can_be(column, value)))?;
     let is_drawn = columns.iter().any(|column| matches!(column.values, Values::Drawn(..)));
     let problem = SpecProblem::new(span, format!("`{name}` is never `{}`", span.text()));

@@ -32,11 +32,12 @@ impl Decimal {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
-        let places = i64::try_from(fraction.len()).ok()? - exponent;
+        let places = i64::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
         let number = match u32::try_from(places) {
             Ok(places) => Decimal { mantissa, places, is_whole },
             Err(_) => {
-                let zeros = u32::try_from(-places).ok().filter(|zeros| *zeros <= MOST_DIGITS)?;
+                let zeros =
+                    u32::try_from(places.unsigned_abs()).ok().filter(|zeros| *zeros <= MOST_DIGITS)?;
                 Decimal { mantissa: mantissa.checked_mul(10_i128.pow(zeros))?, places: 0, is_whole }
             }
         };
@@ -115,7 +116,7 @@ pub(super) fn range(
     let aligned =
         |number: Decimal| number.with_places(places).map(|number| number.mantissa).ok_or(NoRange::TooLong);
     let (first, last, step) = (aligned(start)?, aligned(stop)?, aligned(step)?);
-    let distance = (last - first) * step.signum();
+    let distance = last.checked_sub(first).ok_or(NoRange::TooLong)? * step.signum();
     let mut steps = distance.div_euclid(step.abs());
     if end == Stop::Excluded && distance.rem_euclid(step.abs()) == 0 {
         steps -= 1;
@@ -169,6 +170,9 @@ mod tests {
         assert_eq!(values("0", "1", "0.0001", Stop::Included), Err(NoRange::TooLong));
         assert_eq!(values("1e25", "2", "-1e-25", Stop::Included), Err(NoRange::TooLong));
         assert_eq!(Decimal::parse("1e-300"), None);
-        assert_eq!(Decimal::parse("x"), None);
+        assert_eq!(values("-1e29", "1e29", "1e-9", Stop::Included), Err(NoRange::TooLong));
+        for wrong in ["x", "1e-9223372036854775808", "1e9223372036854775807", "1e31"] {
+            assert_eq!(Decimal::parse(wrong), None, "{wrong}");
+        }
     }
 }

@@ -157,7 +157,7 @@ impl<'n> Document<'n> {
         let (drafts, space) =
             self.space(trainer.as_ref()?, parameters, search, metric.as_ref(), find_weights, findings);
         let stages = self.stages(trainer.as_ref(), &space, findings);
-        let spec = Spec {
+        let mut spec = Spec {
             name,
             description,
             trainer: trainer?,
@@ -173,7 +173,7 @@ impl<'n> Document<'n> {
             stages,
         };
         if findings.len() == 0 {
-            check_extent(self, &spec, &drafts, findings);
+            check_extent(self, &mut spec, &drafts, findings);
         }
         Some(spec)
     }
@@ -414,5 +414,38 @@ mod tests {
         let modes = spec(&format!("parameters: {{{mask}, mask_mode: [s, d], inv_mode: none}}"));
         let inverses: Vec<_> = modes.trials().map(|t| t.parameters.get("inv_mode").cloned()).collect();
         assert_eq!(inverses, [Some(json!("none")), None]);
+    }
+
+    #[test]
+    fn a_sweep_file_of_wandb_loads() {
+        let spec = spec(
+            "program: train.py\nmethod: grid\nproject: p\nentity: e\nmetric: {name: val_loss}\nparameters:\n  lr: {values: [0.1, \
+             0.2]}\n  epochs: {value: 5}\n  opt: {parameters: {m: {min: 1, max: 3}}}\n",
+        );
+        let command = ["/usr/bin/env", "python", "train.py", "${args}"].map(str::to_owned).to_vec();
+        assert_eq!(spec.trainer, Trainer::Command(command));
+        assert_eq!(spec.metric, Some(Metric { name: "val_loss".to_owned(), goal: Goal::Minimize }));
+        assert_eq!(spec.count_trials(), 6);
+        let written = "program: a.py\nmethod: random\nrun_cap: 5\ncommand: [\"${env}\", python3, \"${program}\", -b, \
+                       \"${args_no_hyphens}\"]\nparameters: {lr: {distribution: normal}}";
+        let random = parse("s.yaml", written, &[]).unwrap();
+        let command =
+            ["/usr/bin/env", "python3", "a.py", "-b", "${args_no_hyphens}"].map(str::to_owned).to_vec();
+        assert_eq!((random.trainer.clone(), random.count_trials()), (Trainer::Command(command), 5));
+    }
+
+    #[test]
+    fn what_says_how_trials_run_is_read() {
+        let spec = spec(
+            "command: [run]\npriority: -7\norder: shuffled\nseed_order: last\nkeep: none\nresources: {gpus: 2, memory: 8G, time: \
+             3h30m}\nparameters: {lr: [1, 2], epochs: [5, 6]}\nstages: [{until: 2, parameters: [lr]}, {until: epochs}]\n",
+        );
+        assert_eq!((spec.priority, spec.order, spec.seed_order), (-7, Order::Shuffled, SeedOrder::Last));
+        let time = Some(std::time::Duration::from_secs(12_600));
+        assert_eq!(spec.resources, Resources { gpus: Some(2), cpus: 1, memory_bytes: Some(8 << 30), time });
+        assert_eq!(spec.keep, Keep::None);
+        let until = |stage: &Stage| stage.until.epoch(&spec.trial(TrialNumber(2)).unwrap().parameters);
+        assert_eq!(spec.stages.iter().map(until).collect::<Vec<_>>(), [Some(2), Some(6)]);
+        assert_eq!(spec.stages[0].parameters, Some(vec!["lr".to_owned()]));
     }
 }

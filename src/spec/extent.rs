@@ -9,8 +9,14 @@ use super::groups::Drafts;
 use super::source::Span;
 use super::space::Search;
 
-/// Looks at how many trials there are, and at conditions that never hold.
-pub(super) fn check_extent(document: &Document<'_>, spec: &Spec, drafts: &Drafts, findings: &mut Findings) {
+/// Looks at how many trials there are, and at conditions that never hold. What an override or another file has left without
+/// effect in a grid is taken out of the space.
+pub(super) fn check_extent(
+    document: &Document<'_>,
+    spec: &mut Spec,
+    drafts: &Drafts,
+    findings: &mut Findings,
+) {
     let place = ["parameters", "zip", "when", "seeds"].iter().find_map(|key| document.find(key));
     let span = place.map_or_else(|| Span::new(document.source(), 0, 0), |entry| entry.key_span.clone());
     let is_numbered = spec.number_count() <= i64::MAX.unsigned_abs();
@@ -29,6 +35,10 @@ pub(super) fn check_extent(document: &Document<'_>, spec: &Spec, drafts: &Drafts
     // What a random search draws is known, but no mistake of the spec.
     if spec.space.search == Search::Grid {
         report_idle(drafts, &census, findings);
+        let mut exists = census.exists.iter();
+        spec.space.axes.retain(|_| exists.next() == Some(&true));
+        let mut excludes = census.excludes.iter();
+        spec.space.exclude.retain(|_| excludes.next() == Some(&true));
     }
     check_absent(document.find("command"), &census.absent, findings);
     if let (0, Some(entry)) = (count, document.find("exclude")) {
@@ -42,6 +52,7 @@ fn report_idle(drafts: &Drafts, census: &Census, findings: &mut Findings) {
     for (axis, exists) in drafts.axes.iter().zip(&census.exists) {
         if let (false, Some(span)) = (exists, &axis.when_span)
             && !idle.contains(&span)
+            && !axis.when.iter().any(|condition| condition.is_overridden(&drafts.axes))
         {
             // Axes under one `if` share it.
             idle.push(span);
@@ -50,6 +61,9 @@ fn report_idle(drafts: &Drafts, census: &Census, findings: &mut Findings) {
         }
     }
     for (exclusion, _) in drafts.exclude.iter().zip(&census.excludes).filter(|(_, excludes)| !**excludes) {
+        if exclusion.matches.iter().any(|condition| condition.is_overridden(&drafts.axes)) {
+            continue;
+        }
         let problem = SpecProblem::new(&exclusion.span, "this leaves nothing out: no trial is like that");
         findings.push(problem.help("change it, or remove it"));
     }

@@ -314,6 +314,16 @@ mod tests {
     }
 
     #[test]
+    fn what_an_override_leaves_without_effect_is_no_mistake() {
+        let text = "command: [run]\nparameters: {t: [a, b], x: [1, 2]}\nwhen: [{if: {t: b}, parameters: {r: [1, 2]}}]\nexclude: [{t: b, x: \
+                    1}]";
+        let spec = parse("s.yaml", text, &["t=a".to_owned()]).unwrap();
+        assert_eq!((spec.number_count(), spec.swept()), (2, vec!["x"]));
+        assert!(spec.space.exclude.is_empty());
+        assert!(parse("s.yaml", &text.replace("[a, b]", "a"), &[]).is_err());
+    }
+
+    #[test]
     fn parameters_are_overridden_where_they_are_written() {
         let text = "command: [run]\nparameters: {t: [a, b], opt: {parameters: {lr: 1}}}\nzip: [{x: [1, 2], y: [3, 4]}]\n\
                     when: [{if: {t: a}, parameters: {r: 1}}, {if: {t: b}, parameters: {r: 2}}]";

@@ -54,6 +54,11 @@ impl Span {
         Span { source: Arc::clone(source), start, end }
     }
 
+    /// Whether both stand in the same file or override.
+    pub(super) fn is_beside(&self, other: &Span) -> bool {
+        Arc::ptr_eq(&self.source, &other.source)
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.source.text()[self.start..self.end]
     }

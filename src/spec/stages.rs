@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::error::{Findings, SpecProblem};
 use super::keys::read_map;
 use super::source::Span;
-use super::space::Space;
+use super::space::{Axis, Choices, Space};
 use super::tree::{Entry, Node};
 use crate::vocabulary::Parameters;
 
@@ -123,7 +123,7 @@ fn read_until(node: &Node, space: &Space) -> Result<Until, SpecProblem> {
                 .is_some()
         };
         let are_epochs = match &axis.choices {
-            super::space::Choices::Drawn(distribution) => {
+            Choices::Drawn(distribution) => {
                 distribution.is_whole()
                     && distribution
                         .ends()
@@ -172,9 +172,10 @@ fn not_ascending(entry: &Entry, stages: &[Stage], space: &Space) -> Option<SpecP
             named.insert(name);
         }
     }
-    let moves =
-        space.axes.iter().map(|axis| axis.names.iter().any(|name| named.contains(name.as_str()))).collect();
-    for combination in space.combinations(moves) {
+    named.extend(space.exclude.iter().flatten().map(|condition| condition.parameter.as_str()));
+    let moves = |axis: &Axis| axis.names.iter().any(|name| named.contains(name.as_str()));
+    let combinations = space.combinations(space.axes.iter().map(moves).collect());
+    for combination in combinations.filter(|one| !space.is_excluded(&one.parameters)) {
         let ends: Vec<_> = stages.iter().map(|stage| stage.until.epoch(&combination.parameters)).collect();
         let Some(at) = ends.windows(2).position(|pair| pair[0] >= pair[1]) else { continue };
         let end = |at: usize| ends[at].unwrap_or_default();
