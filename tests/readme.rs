@@ -34,6 +34,15 @@ fn the_spec_example_is_right_and_has_as_many_trials_as_the_readme_says() {
 }
 
 #[test]
+fn the_stage_tree_is_drawn_as_the_readme_shows_it() {
+    let project = Project::new();
+    project.write("milestones.yaml", &block("# milestones.yaml"));
+    let drawn = project.sweep(&["expand", "milestones.yaml", "--tree"]).exits_with(0);
+    assert_eq!(drawn.stdout(), block("$ sweep expand milestones.yaml --tree"));
+    assert!(drawn.stderr().contains("400 epochs one by one, 200 with shared beginnings"), "{}", drawn.stderr());
+}
+
+#[test]
 fn the_examples_of_methods_are_right() {
     let project = Project::new();
     for (name, trials) in [("kd-ema.yaml", 18), ("mask-head.yaml", 6), ("ensemble.yaml", 4)] {

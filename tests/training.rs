@@ -109,7 +109,10 @@ fn every_trial_of_a_tree_has_the_bits_of_one_that_was_trained_alone() {
     // Every report and the final weights, bit for bit.
     let audit = shared.sweep(&["audit", "1", "--trials", "8", "--json"]).json();
     assert_eq!(audit["same"], true, "{audit}");
-    assert!(audit["trials"].as_array().unwrap().iter().all(|trial| trial["inherited_epochs"] == 2), "{audit}");
+    assert!(
+        audit["trials"].as_array().unwrap().iter().all(|trial| trial["inherited_epochs"] == 2),
+        "{audit}"
+    );
 }
 
 #[test]

@@ -116,14 +116,20 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
 /// # Errors
 /// When the spec is wrong, or a file that a command names can't be read.
 pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
-    let as_written = |named: Weights<'_>| Ok(named.as_str().to_owned());
-    let find_base = |name: &str| request.base(name);
-    let spec =
-        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &as_written, &find_base)
-            .map_err(Box::new)?;
-    let uses = plan::uses_of_datasets(&spec)?.into_iter();
-    let plan = plan_in(&spec, request, uses.map(|used| (used, String::new())).collect())?;
-    Ok((spec, plan))
+    let parse = |find: &spec::FindWeights<'_>| {
+        let find_base = |name: &str| request.base(name);
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, find, &find_base)
+            .map_err(Box::new)
+    };
+    let as_written = parse(&|named| Ok(named.as_str().to_owned()))?;
+    // A plan needs hashes, and any will do that tell the files apart.
+    let named_by_path = parse(&|named| match named {
+        Weights::Hash(hash) => Ok(hash.to_owned()),
+        Weights::File(path) => Ok(blake3::hash(path.as_bytes()).to_hex().to_string()),
+    })?;
+    let uses = plan::uses_of_datasets(&named_by_path)?.into_iter();
+    let plan = plan_in(&named_by_path, request, uses.map(|used| (used, String::new())).collect())?;
+    Ok((as_written, plan))
 }
 
 fn plan_in(
