@@ -46,10 +46,10 @@ pub(super) const KEYS: &[&str] = &[
     "keep",
     "stages",
 ];
-/// Keys of W&B's sweep files beside these. The last three say where W&B keeps its results, and nothing here.
+/// Keys of W&B's sweep files beside these. The last two say where W&B keeps its results, and nothing here.
 pub(super) const WANDB_KEYS: &[&str] =
     &["method", "program", "run_cap", "early_terminate", "project", "entity"];
-/// A finished sweep may be run once more with a higher number.
+/// What fails more often than that will not succeed.
 const MOST_RETRIES: i64 = 100;
 
 /// Most characters of a sweep's name: it stands in tables and in file names.
