@@ -202,7 +202,66 @@ fn sorted(mut spec: Spec) -> Spec {
     spec
 }
 
+/// Lines of which documents can be put together, rightly or wrongly.
+const PIECES: &[&str] = &[
+    "command: [run, \"--r={{r}}\", \"${args}\"]",
+    "program: a.py",
+    "search: random",
+    "count: 7",
+    "seeds: 2",
+    "parameters: {a: [1, 2], r: {range: [0.1, 0.3, 0.1]}, opt: {parameters: {lr: {min: 0.5, max: 1}}}}",
+    "parameters: {method: [ce, kd, mask], lr: {distribution: normal}, epochs: {min: 1, max: 3}, lr_steps: [[1], [1, 2]]}",
+    "parameters: {method: kd, method_start: 1, method_every: 1, loss_weight: [1, 2], teacher: [frozen, ema]}",
+    "zip: [{a: [1, 2], b: [3, 4]}]",
+    "zip: [{loss_weight: [0, 1], temperature: [1, 1]}, {x: 1}]",
+    "when: [{if: {a: 1}, parameters: {r: [1, 2]}, when: [{if: {r: 2}, parameters: {s: 1}}]}]",
+    "when: [{if: {teacher: ema}, parameters: {ema_ratio: [0.1, 0.2]}}, {if: {method: ce}, parameters: {width: 8}}]",
+    "exclude: [{a: 2}, {teacher: [ema, frozen], loss_weight: 1}]",
+    "exclude: [{opt.lr: 0.5}, {}]",
+    "stages: [{until: 1, parameters: [a]}, {until: epochs}]",
+    "stages: [{until: a}, {until: 3, parameters: []}]",
+    "resources: {gpus: 1, cpus: 2, memory: 8G, time: 3h}",
+    "base: other.yaml",
+    "metric: {name: ema_top1}",
+    "order: balanced",
+];
+const OVERRIDES: &[&str] = &[
+    "a=5",
+    "~a",
+    "+b=1,2",
+    "r=range(0,3)",
+    "teacher=ema",
+    "search=grid",
+    "seeds=0",
+    "method=choice(ce,kd)",
+    "~zip",
+    "a.b=1",
+];
+
 proptest! {
+    #[test]
+    fn documents_of_any_pieces_are_read_or_refused(
+        pieces in prop::sample::subsequence(PIECES, 0..9),
+        given in prop::sample::subsequence(OVERRIDES, 0..3),
+        base in prop::sample::subsequence(PIECES, 0..5),
+    ) {
+        let overrides: Vec<_> = given.into_iter().map(str::to_owned).collect();
+        let as_written = |named: super::Weights<'_>| Ok(named.as_str().to_owned());
+        let find_base = |_: &str| Some(base.join("\n"));
+        let read = super::parse_finding("s.yaml", &pieces.join("\n"), &overrides, &as_written, &find_base);
+        if let Ok(spec) = read {
+            prop_assert_eq!(spec.trials().count() as u64, spec.count_trials());
+            for trial in spec.trials() {
+                prop_assert_eq!(spec.trial(trial.number), Some(trial.clone()));
+                let number = spec.number_of(&trial).unwrap();
+                prop_assert_eq!(spec.trial(number).map(|one| one.parameters), Some(trial.parameters.clone()));
+                if let Trainer::Command(command) = &spec.trainer {
+                    prop_assert!(super::render_command(command, &trial.parameters, trial.seed, trial.number).is_ok());
+                }
+            }
+        }
+    }
+
     #[test]
     fn trials_are_those_of_nested_loops(spec in spec()) {
         let expected = nested_loops(&spec);
@@ -246,8 +305,10 @@ proptest! {
     }
 
     #[test]
-    fn draws_of_one_axis_do_not_move_with_another(spec in plain_spec(), seed in 0..9_u64) {
-        prop_assume!(!spec.space.axes.is_empty());
+    fn draws_of_one_axis_do_not_move_with_another(
+        spec in plain_spec().prop_filter("an axis", |spec| !spec.space.axes.is_empty()),
+        seed in 0..9_u64,
+    ) {
         let random = |axes: &[Axis]| {
             let search = Search::Random { count: 20, seed };
             let exclude = vec![];
