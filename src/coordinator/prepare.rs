@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::context::{Context, Form};
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Plan, PlanError, PlannedJob, Surroundings, Task};
-use crate::protocol::http::{CommandWork, SubmitRequest, Work};
-use crate::protocol::trial::TrainRequest;
+use crate::protocol::http::SubmitRequest;
 use crate::spec::{self, Spec, SpecError, Trainer, Weights, render_command};
-use crate::store::{NewJob, NewSweep, NewTrial};
+use crate::store::{Keep, NewJob, NewSweep, NewTrial, TrialSource};
 use crate::vocabulary::TrialNumber;
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
@@ -180,6 +181,12 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
 }
 
 fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
+    let mut contexts = Vec::new();
+    let mut jobs: Vec<NewJob> = plan.jobs.iter().map(|job| job_row(job, spec, &mut contexts)).collect();
+    for (index, trial) in plan.trials.iter().enumerate().rev() {
+        // Backwards, so that the first trial that ends in a job is the one with whose parameters it is run.
+        jobs[trial.job].trial = narrow(index);
+    }
     NewSweep {
         name: spec.name.clone(),
         spec: request.spec.clone(),
@@ -188,50 +195,85 @@ fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
         expansion_hash: plan.hash.clone(),
         metric: spec.metric.clone(),
         swept: json(&spec.swept()),
-        jobs: plan.jobs.iter().map(|job| job_row(job, spec)).collect(),
-        trials: plan
-            .trials
+        priority: 0,
+        retries: spec.retries,
+        keep: Keep::Last,
+        contexts: contexts.iter().map(json).collect(),
+        jobs,
+        inner_states: vec![],
+        requirements: plan
+            .jobs
             .iter()
-            .map(|trial| NewTrial {
-                number: trial.number,
-                parameters: json(&trial.parameters),
-                seed: trial.seed,
-                job: trial.job,
+            .enumerate()
+            .flat_map(|(index, job)| {
+                job.requires.iter().map(move |required| (narrow(index), narrow(*required)))
             })
             .collect(),
+        trial_ends: plan.trials.iter().map(|trial| narrow(trial.job)).collect(),
+        trials: Arc::new(SpecTrials {
+            spec: spec.clone(),
+            numbers: plan.trials.iter().map(|trial| trial.number).collect(),
+        }),
     }
 }
 
-fn job_row(job: &PlannedJob, spec: &Spec) -> NewJob {
+fn job_row(job: &PlannedJob, spec: &Spec, contexts: &mut Vec<Context>) -> NewJob {
+    let context = context_of(job, spec);
+    let place = contexts.iter().position(|known| *known == context).unwrap_or_else(|| {
+        contexts.push(context);
+        contexts.len() - 1
+    });
+    // The first half of a hash that was made to be cut.
+    let state = job.hash.as_str()[..32].parse().expect("a job's hash has 64 hexadecimal digits");
     NewJob {
-        hash: job.hash.to_string(),
-        work: json(&work_of(job)),
-        parent: job.parent,
-        requires: job.requires.clone(),
+        state,
+        parent: job.parent.map(narrow),
+        trial: 0,
+        context: u16::try_from(place).expect("a spec names a handful of datasets"),
+        cpus: u16::try_from(job.cpus).unwrap_or(u16::MAX),
         first_epoch: job.first_epoch,
         last_epoch: job.last_epoch,
-        cpus: job.cpus,
-        retries: spec.retries,
+        inner_from: 0,
     }
 }
 
-fn work_of(job: &PlannedJob) -> Work {
-    match &job.task {
-        Task::Resnet { parameters, seed, dataset_checksum } => Work::Resnet(TrainRequest {
-            parameters: parameters.clone(),
-            seed: *seed,
-            dataset_checksum: dataset_checksum.clone(),
-            first_epoch: job.first_epoch,
-            last_epoch: job.last_epoch,
-            resume: None,
-        }),
-        Task::Command { command, working_directory, parameters, seed, trial } => Work::Command(CommandWork {
-            command: command.clone(),
+fn context_of(job: &PlannedJob, spec: &Spec) -> Context {
+    match (&job.task, &spec.trainer) {
+        (Task::Resnet { dataset_checksum, .. }, _) => {
+            Context::Resnet { dataset_checksum: dataset_checksum.clone() }
+        }
+        (Task::Command { command, working_directory, .. }, trainer) => Context::Command {
             working_directory: working_directory.clone(),
-            parameters: parameters.clone(),
-            seed: *seed,
-            trial: *trial,
-        }),
+            command: match trainer {
+                Trainer::Command(template) => template.clone(),
+                Trainer::Resnet => command.clone(),
+            },
+            form: Form::Template,
+        },
+    }
+}
+
+/// Index of a job or a trial, of which a spec has ten millions at most.
+fn narrow(index: usize) -> u32 {
+    u32::try_from(index).expect("a spec has at most ten million trials")
+}
+
+/// Trials computed from the spec.
+#[derive(Debug)]
+struct SpecTrials {
+    spec: Spec,
+    numbers: Vec<TrialNumber>,
+}
+
+impl TrialSource for SpecTrials {
+    fn number(&self, index: usize) -> TrialNumber {
+        self.numbers[index]
+    }
+
+    fn trial(&self, index: usize) -> NewTrial {
+        let number = self.numbers[index];
+        let trial = self.spec.trial(number).expect("a planned trial is one of the spec's");
+        NewTrial { number, parameters: json(&trial.parameters), seed: trial.seed }
     }
 }
 

@@ -6,12 +6,14 @@ mod checkpoint;
 mod failure;
 mod ids;
 mod metric;
+mod state_hash;
 mod time;
 
 pub use checkpoint::{CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, weights_file_name};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};
+pub use state_hash::{ParseStateHashError, StateHash};
 pub use time::Timestamp;
 
 use std::collections::BTreeMap;
