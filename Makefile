@@ -65,9 +65,10 @@ bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `make b
 bench-train: build ## Time the trainer beside plain PyTorch, alternating (about ten minutes; ARGS=--quick: one)
 	@.venv/bin/python benches/train.py $(ARGS)
 
+# Python's SQLite may be too old to have `unhex`.
 sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 	@rm -rf .sqlx target/schema.db && mkdir -p .sqlx target
-	@$(PYTHON) -c 'import glob, sqlite3; db = sqlite3.connect("target/schema.db"); [db.executescript(open(f).read()) for f in sorted(glob.glob("migrations/*.sql"))]'
+	@$(PYTHON) -c 'import glob, sqlite3; db = sqlite3.connect("target/schema.db"); db.create_function("unhex", 1, bytes.fromhex); [db.executescript(open(f).read()) for f in sorted(glob.glob("migrations/*.sql"))]'
 	@touch src/lib.rs
 	@SQLX_OFFLINE_DIR="$(CURDIR)/.sqlx" DATABASE_URL="sqlite://$(CURDIR)/target/schema.db" cargo check --package sweep
 

@@ -39,7 +39,11 @@ fn the_stage_tree_is_drawn_as_the_readme_shows_it() {
     project.write("milestones.yaml", &block("# milestones.yaml"));
     let drawn = project.sweep(&["expand", "milestones.yaml", "--tree"]).exits_with(0);
     assert_eq!(drawn.stdout(), block("$ sweep expand milestones.yaml --tree"));
-    assert!(drawn.stderr().contains("400 epochs one by one, 200 with shared beginnings"), "{}", drawn.stderr());
+    assert!(
+        drawn.stderr().contains("400 epochs one by one, 200 with shared beginnings"),
+        "{}",
+        drawn.stderr()
+    );
 }
 
 #[test]

@@ -31,11 +31,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 
 /// One line about a sweep that was stored or found.
 pub(super) fn describe(submitted: &SubmitResponse) -> String {
-    let SubmitResponse { sweep, name, trials, jobs, jobs_reused, is_existing } = submitted;
+    let SubmitResponse { sweep, name, trials, trials_reused, jobs, is_existing, .. } = submitted;
     if *is_existing {
         return format!("sweep {sweep} `{name}` was there already: {trials} trials");
     }
     let reused =
-        if *jobs_reused > 0 { format!(", {jobs_reused} of them done before") } else { String::new() };
-    format!("sweep {sweep} `{name}`: {trials} trials, {jobs} jobs{reused}")
+        if *trials_reused > 0 { format!(", {trials_reused} of them done before") } else { String::new() };
+    format!("sweep {sweep} `{name}`: {trials} trials{reused}, {jobs} jobs")
 }

@@ -47,7 +47,7 @@ impl Artifacts {
     }
 
     /// Notes files that may be needed no longer; whether they are is looked up before they are deleted.
-    pub(super) fn note_unneeded(&self, hashes: Vec<CheckpointHash>) {
+    fn note_unneeded(&self, hashes: Vec<CheckpointHash>) {
         let mut unneeded = self.waiting();
         unneeded.extend(hashes);
         while unneeded.len() > MOST_WAITING {
@@ -91,6 +91,7 @@ impl Coordinator {
     }
 
     pub(super) async fn delete_unneeded(&self, recent: Recent) {
+        self.artifacts.note_unneeded(self.store.take_unneeded());
         let waiting: Vec<CheckpointHash> = self.artifacts.waiting().iter().cloned().collect();
         for hash in waiting {
             let path = self.artifacts.path(&hash);

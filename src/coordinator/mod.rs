@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod clock;
+mod context;
 mod folder;
 mod lock;
 mod prepare;
@@ -31,7 +32,7 @@ use crate::protocol::http::{
     RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
     TrialHistory, WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, Store, StoreError, Written};
+use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
 use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -128,17 +129,10 @@ impl Coordinator {
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         prepared.keep_weights(&self.settings.artifacts)?;
         let sweep = prepared.into_row();
-        let (name, trials, jobs) = (sweep.name.clone(), sweep.trials.len(), sweep.jobs.len());
+        let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
         self.changed.notify_waiters();
-        Ok(SubmitResponse {
-            sweep: submitted.sweep,
-            name,
-            trials: wire::count(trials),
-            jobs: wire::count(jobs),
-            jobs_reused: submitted.jobs_reused,
-            is_existing: submitted.is_existing,
-        })
+        Ok(wire::submitted(submitted, name, jobs))
     }
 
     /// Reopens a sweep's failed and cancelled jobs; says how many.
@@ -245,8 +239,8 @@ impl Coordinator {
     /// When one of them can't be meant, or the disk refuses; then none is stored.
     pub async fn report(&self, request: ReportsRequest) -> Result<WriteResponse, CoordinatorError> {
         let reports = request.reports.into_iter().map(wire::report).collect::<Result<_, _>>()?;
-        let written = self.store.report(reports, self.clock.now()).await?;
-        Ok(self.answer(written))
+        let refused = self.store.report(reports, self.clock.now()).await?;
+        Ok(answer(refused))
     }
 
     /// Ends attempts.
@@ -256,14 +250,9 @@ impl Coordinator {
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
         let outcomes =
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
-        let written = self.store.finish(outcomes, self.clock.now()).await?;
+        let refused = self.store.finish(outcomes, self.clock.now()).await?;
         self.changed.notify_waiters();
-        Ok(self.answer(written))
-    }
-
-    fn answer(&self, written: Written) -> WriteResponse {
-        self.artifacts.note_unneeded(written.unneeded);
-        WriteResponse { refused: written.refused.into_iter().map(Into::into).collect() }
+        Ok(answer(refused))
     }
 
     /// Notes that an agent has gone, and takes back what it still holds.
@@ -402,6 +391,10 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+fn answer(refused: Vec<RefusedLease>) -> WriteResponse {
+    WriteResponse { refused: refused.into_iter().map(Into::into).collect() }
 }
 
 /// Since when the coordinator has been listening without a gap.

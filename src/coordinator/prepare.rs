@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::context::Context;
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
-use crate::protocol::http::{self, BaseSpec, CommandStage, CommandWork, SubmitRequest, Work};
-use crate::protocol::trial::TrainRequest;
-use crate::spec::{self, CommandTemplate, Spec, SpecError, Trainer, Weights, render_command};
-use crate::store::{NewJob, NewSweep, NewTrial, RequestRow};
+use crate::protocol::http::{self, BaseSpec, SubmitRequest};
+use crate::spec::{self, CommandTemplate, Spec, SpecError, Trainer, Weights};
+use crate::store::{Keep, NewJob, NewSweep, NewTrial, RequestRow, TrialSource};
 use crate::vocabulary::TrialNumber;
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
@@ -26,7 +27,7 @@ const MOST_NAMES: usize = 10_000;
 pub struct Prepared {
     pub spec: Spec,
     pub plan: Plan,
-    row: NewSweep,
+    request: SubmitRequest,
     weights: Found,
 }
 
@@ -69,7 +70,7 @@ impl Prepared {
     }
 
     pub(super) fn into_row(self) -> NewSweep {
-        self.row
+        row_of(&self.request, self.spec, self.plan)
     }
 }
 
@@ -105,9 +106,8 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
     check_metric(&spec, evaluated)?;
     check_datasets(&spec, &manifests)?;
     let plan = plan_in(&spec, request, dataset_checksums)?;
-    let row = row_of(request, &spec, &plan);
     let weights = weights.into_found();
-    Ok(Prepared { spec, plan, row, weights })
+    Ok(Prepared { spec, plan, request: request.clone(), weights })
 }
 
 /// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
@@ -226,27 +226,67 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
     Ok(Some(blake3::hash(&bytes).to_hex().to_string()))
 }
 
-fn row_of(request: &SubmitRequest, spec: &Spec, plan: &Plan) -> NewSweep {
-    let trials: Vec<_> = plan.trials.iter().filter_map(|planned| spec.trial(planned.number)).collect();
+fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
+    let (mut jobs, mut inner_states) = (Vec::with_capacity(plan.jobs().len()), Vec::new());
+    for job in plan.jobs() {
+        jobs.push(job_row(&job, inner_states.len()));
+        inner_states.extend_from_slice(&job.states[..job.states.len() - 1]);
+    }
     NewSweep {
         name: spec.name.clone(),
         spec: stored_spec(request),
         overrides: json(&request.overrides),
         working_directory: request.working_directory.clone(),
-        expansion_hash: plan.hash.clone(),
         metric: spec.metric.clone(),
         swept: json(&spec.swept()),
-        jobs: plan.jobs().map(|job| job_row(&job, spec, plan, &trials)).collect(),
-        trials: trials
-            .iter()
-            .zip(&plan.trials)
-            .map(|(trial, planned)| NewTrial {
-                number: trial.number,
-                parameters: json(&trial.parameters),
-                seed: trial.seed,
-                job: planned.job as usize,
-            })
-            .collect(),
+        priority: spec.priority.into(),
+        retries: spec.retries,
+        keep: match spec.keep {
+            spec::Keep::Last => Keep::Last,
+            spec::Keep::None => Keep::None,
+        },
+        contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),
+        jobs,
+        inner_states,
+        requirements: Vec::new(),
+        trial_ends: plan.trials.iter().map(|trial| trial.job).collect(),
+        trials: Arc::new(SpecTrials {
+            numbers: plan.trials.iter().map(|trial| trial.number).collect(),
+            spec,
+        }),
+        expansion_hash: plan.hash,
+    }
+}
+
+fn job_row(job: &PlannedJob<'_>, inner_from: usize) -> NewJob {
+    NewJob {
+        state: *job.states.last().expect("a stage has at least one epoch"),
+        parent: job.parent,
+        trial: job.trial,
+        context: u16::try_from(job.context).expect("a spec names a handful of datasets"),
+        cpus: u16::try_from(job.cpus).unwrap_or(u16::MAX),
+        first_epoch: job.first_epoch,
+        last_epoch: job.last_epoch,
+        inner_from: u32::try_from(inner_from).expect("four billion states don't fit into memory"),
+    }
+}
+
+/// Trials computed from the spec.
+#[derive(Debug)]
+struct SpecTrials {
+    spec: Spec,
+    numbers: Vec<TrialNumber>,
+}
+
+impl TrialSource for SpecTrials {
+    fn number(&self, index: usize) -> TrialNumber {
+        self.numbers[index]
+    }
+
+    fn trial(&self, index: usize) -> NewTrial {
+        let number = self.numbers[index];
+        let trial = self.spec.trial(number).expect("a planned trial is one of the spec's");
+        NewTrial { number, parameters: json(&trial.parameters), seed: trial.seed }
     }
 }
 
@@ -268,45 +308,6 @@ pub(super) fn read_stored_spec(row: &RequestRow) -> (String, String, Vec<BaseSpe
             (own.name, own.text, texts)
         }
         _ => (format!("{}.yaml", row.name), row.spec.clone(), Vec::new()),
-    }
-}
-
-fn job_row(job: &PlannedJob<'_>, spec: &Spec, plan: &Plan, trials: &[spec::Trial]) -> NewJob {
-    NewJob {
-        hash: job.states.last().map(ToString::to_string).unwrap_or_default(),
-        work: json(&work_of(job, &plan.contexts[job.context as usize], &trials[job.trial as usize])),
-        parent: job.parent.map(|parent| parent as usize),
-        requires: Vec::new(),
-        first_epoch: job.first_epoch,
-        last_epoch: job.last_epoch,
-        cpus: job.cpus,
-        retries: spec.retries,
-    }
-}
-
-fn work_of(job: &PlannedJob<'_>, context: &plan::Context, trial: &spec::Trial) -> Work {
-    match context {
-        plan::Context::Resnet { dataset_checksum } => Work::Resnet(TrainRequest {
-            parameters: trial.parameters.clone(),
-            seed: trial.seed,
-            dataset_checksum: dataset_checksum.clone(),
-            first_epoch: job.first_epoch,
-            last_epoch: job.last_epoch,
-            resume: None,
-        }),
-        plan::Context::Command { command, working_directory, is_staged } => Work::Command(CommandWork {
-            command: render_command(command, &trial.parameters, trial.seed, trial.number).unwrap_or_default(),
-            working_directory: working_directory.clone(),
-            parameters: trial.parameters.clone(),
-            seed: trial.seed,
-            trial: trial.number,
-            stage: is_staged.then_some(CommandStage {
-                first_epoch: job.first_epoch,
-                last_epoch: job.last_epoch,
-                load: None,
-                must_save: true,
-            }),
-        }),
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::CoordinatorError;
+use super::{CoordinatorError, context};
 use crate::protocol::http::{
     AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
-    RunningJob, Sharing, SubmitRequest, SweepState, SweepStatus, TrialCounts, TrialHistory, TrialResult,
-    TrialState, Work, WorkerStatus,
+    RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts, TrialHistory,
+    TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Ended, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RequestRow,
-    RunningJobRow, StoreError, SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease,
+    RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -33,13 +33,7 @@ pub enum ReportError {
 }
 
 pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
-    let token = job.lease.into();
-    let mut work = serde_json::from_str(&job.work)
-        .map_err(|_| StoreError::Damaged(format!("job {} has unreadable work", job.lease.job)))?;
-    if let Work::Resnet(request) = &mut work {
-        request.resume = job.checkpoint.map(Into::into);
-    }
-    Ok(Lease { token, cpus: job.cpus, work })
+    Ok(Lease { token: job.lease.into(), cpus: job.cpus, work: context::work(job)? })
 }
 
 pub(super) fn report(report: Report) -> Result<(LeaseFor, NewReport), ReportError> {
@@ -117,11 +111,7 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
         parameters: serde_json::from_str(&row.parameters)
             .map_err(|_| damaged("has unreadable parameters"))?,
         metrics: row.metrics,
-        failure: row.failure.map(|failure| Failure {
-            reason: failure.reason,
-            message: failure.message,
-            log_tail: failure.log_tail,
-        }),
+        failure: row.failure.map(Into::into),
     })
 }
 
@@ -149,6 +139,33 @@ pub(super) fn history(trial: TrialNumber, row: HistoryRow) -> Result<TrialHistor
         record: serde_json::from_str(&row.record)
             .map_err(|_| StoreError::Damaged(format!("trial {trial} has an unreadable record")))?,
     })
+}
+
+impl From<FailureRow> for Failure {
+    fn from(row: FailureRow) -> Failure {
+        let FailureRow { reason, cause, message, log_tail } = row;
+        let message = match cause {
+            Some(cause) => format!("what it continues failed ({cause}): {message}"),
+            None => message,
+        };
+        Failure { reason, message, log_tail }
+    }
+}
+
+/// `jobs`: how many the plan has.
+pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> SubmitResponse {
+    SubmitResponse {
+        sweep: submitted.sweep,
+        name,
+        trials: submitted.trials,
+        trials_reused: submitted.trials_reused,
+        jobs: count(jobs),
+        jobs_new: submitted.jobs_new,
+        epochs_to_run: submitted.epochs_to_run,
+        epochs_unshared: submitted.epochs_unshared,
+        epochs_run_again: submitted.epochs_run_again,
+        is_existing: submitted.is_existing,
+    }
 }
 
 impl From<LeaseToken> for LeaseFor {

@@ -9,6 +9,9 @@ use crate::vocabulary::{Attempt, FailureReason, Timestamp, WorkerId};
 pub enum Event {
     /// Everything that it needs has succeeded.
     NeedsMet,
+    /// Something that it needs has not succeeded, or is to be made again: its own first part, or a parent whose checkpoint
+    /// is gone.
+    NeedOpened,
     /// Something that it needs failed for good.
     NeedFailed,
     Lease {
@@ -83,6 +86,7 @@ pub enum Refusal {
 pub fn step(job: &Job, event: &Event, now: Timestamp) -> Result<(Job, Vec<Effect>), Refusal> {
     match event {
         Event::NeedsMet => on_needs_met(job),
+        Event::NeedOpened => on_need_opened(job),
         Event::NeedFailed => on_need_failed(job),
         Event::Lease { worker, lasts } => on_lease(job, *worker, *lasts, now),
         Event::Heartbeat { attempt, lasts } => on_heartbeat(job, *attempt, *lasts, now),
@@ -103,6 +107,14 @@ fn on_needs_met(job: &Job) -> Step {
         JobState::Blocked => Ok((job.clone().with(JobState::Queued { not_before: READY }), vec![])),
         JobState::Queued { .. } | JobState::Leased { .. } | JobState::Succeeded => Ok((job.clone(), vec![])),
         JobState::Failed { .. } | JobState::Cancelled => Err(job.wrong_state("be queued")),
+    }
+}
+
+fn on_need_opened(job: &Job) -> Step {
+    match job.state {
+        JobState::Queued { .. } => Ok((job.clone().with(JobState::Blocked), vec![])),
+        JobState::Blocked | JobState::Failed { .. } | JobState::Cancelled => Ok((job.clone(), vec![])),
+        JobState::Leased { .. } | JobState::Succeeded => Err(job.wrong_state("wait for what it needs")),
     }
 }
 

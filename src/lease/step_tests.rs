@@ -125,6 +125,14 @@ fn a_blocked_job_fails_with_what_it_needs() {
     assert_eq!(effects, [Effect::FailDependents]);
 }
 
+#[test]
+fn only_a_job_that_nobody_has_begun_can_be_made_to_wait_again() {
+    let blocked = after(&queued(), Event::NeedOpened, 1);
+    assert_eq!(blocked.state, JobState::Blocked);
+    assert_eq!(after(&blocked, Event::NeedOpened, 2), blocked);
+    assert!(matches!(step(&leased(0), &Event::NeedOpened, Timestamp(1)), Err(Refusal::WrongState { .. })));
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let attempt = (1i64..6).prop_map(Attempt);
     let reason = prop_oneof![
@@ -135,6 +143,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         1 => Just(Event::NeedsMet),
+        1 => Just(Event::NeedOpened),
         1 => Just(Event::NeedFailed),
         6 => (1i64..3).prop_map(|worker| Event::Lease { worker: WorkerId(worker), lasts: LASTS }),
         3 => attempt.clone().prop_map(|attempt| Event::Heartbeat { attempt, lasts: LASTS }),

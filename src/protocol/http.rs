@@ -78,7 +78,7 @@ pub struct LeaseToken {
     pub attempt: Attempt,
 }
 
-/// What a job asks of a worker. It is stored with the job, so fields are only ever added, with a default.
+/// What a job asks of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "trainer", rename_all = "snake_case")]
 pub enum Work {
@@ -295,10 +295,18 @@ pub struct SubmitResponse {
     pub name: String,
     /// How many trials it has.
     pub trials: u64,
+    /// How many of these had their result before, from another sweep.
+    pub trials_reused: u64,
     /// How many jobs they need.
     pub jobs: u64,
-    /// How many of these had succeeded before, for another sweep.
-    pub jobs_reused: u64,
+    /// How many of these were not there.
+    pub jobs_new: u64,
+    /// Epochs that are still to be run for it, each once.
+    pub epochs_to_run: u64,
+    /// Epochs of all trials, were each run alone.
+    pub epochs_unshared: u64,
+    /// Of the epochs to run, those that were run before and left nothing to go on from.
+    pub epochs_run_again: u64,
     /// A sweep with the same expansion was there already, and this is it.
     pub is_existing: bool,
 }

@@ -20,8 +20,12 @@ pub struct SubmitDocument {
     sweep: SweepId,
     name: String,
     trials: u64,
+    trials_reused: u64,
     jobs: u64,
-    jobs_reused: u64,
+    jobs_new: u64,
+    epochs_to_run: u64,
+    epochs_unshared: u64,
+    epochs_run_again: u64,
     existing: bool,
 }
 
@@ -32,8 +36,12 @@ impl From<SubmitResponse> for SubmitDocument {
             sweep: response.sweep,
             name: response.name,
             trials: response.trials,
+            trials_reused: response.trials_reused,
             jobs: response.jobs,
-            jobs_reused: response.jobs_reused,
+            jobs_new: response.jobs_new,
+            epochs_to_run: response.epochs_to_run,
+            epochs_unshared: response.epochs_unshared,
+            epochs_run_again: response.epochs_run_again,
             existing: response.is_existing,
         }
     }

@@ -3,11 +3,13 @@
 //! The table only names files. What becomes of one that it no longer names is the coordinator's business, after the
 //! commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use super::leases::LeaseFor;
+use super::flush::rows;
+use super::load::id_list;
 use super::{Reader, StoreError};
 use crate::vocabulary::{CheckpointHash, JobId, Timestamp};
 
@@ -22,90 +24,100 @@ pub struct Checkpoint {
     pub size_bytes: u64,
 }
 
-/// Makes `checkpoint` the job's newest, in the place of the one before, whose hash is given back. The lease is known to
-/// be current.
-pub(super) async fn replace(
-    connection: &mut SqliteConnection,
-    lease: LeaseFor,
-    checkpoint: &Checkpoint,
-    now: Timestamp,
-) -> Result<Option<CheckpointHash>, StoreError> {
-    // A request that arrives twice may arrive late: what it brings must not displace what the same attempt brought
-    // since. Another attempt's checkpoint may well be ahead; where its file was lost, this attempt began anew.
-    let is_overtaken = sqlx::query_scalar!(
-        "-- is_checkpoint_overtaken
-        SELECT EXISTS (
-            SELECT 1 FROM artifacts
-            WHERE job_id = ? AND kind = 'checkpoint' AND attempt = ? AND (epoch, step) > (?, ?)
-        ) AS \"is_overtaken!: bool\"",
-        lease.job.0,
-        lease.attempt.0,
-        checkpoint.epoch,
-        checkpoint.step
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if is_overtaken {
-        return Ok(None);
-    }
-    let replaced = sqlx::query_scalar!(
-        "-- drop_checkpoint
-        DELETE FROM artifacts WHERE job_id = ? AND kind = 'checkpoint' RETURNING hash",
-        lease.job.0
-    )
-    .fetch_optional(&mut *connection)
-    .await?;
-    insert(connection, lease, checkpoint, now).await?;
-    let replaced = replaced.map(|hash| parse_hash(lease.job, &hash)).transpose()?;
-    Ok(replaced.filter(|hash| *hash != checkpoint.hash))
+/// A job's newest checkpoint as the table holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) checkpoint: Checkpoint,
+    /// Under which attempt it was reported; the first versions did not say.
+    pub(super) attempt: Option<i64>,
+    pub(super) created_at: Timestamp,
 }
 
-async fn insert(
+impl Held {
+    pub(super) fn is_ahead_of(&self, other: &Held) -> bool {
+        let place = |held: &Held| (held.checkpoint.epoch, held.checkpoint.step);
+        place(self) > place(other)
+    }
+}
+
+/// The newest checkpoints of these jobs.
+pub(super) async fn load(
     connection: &mut SqliteConnection,
-    lease: LeaseFor,
-    checkpoint: &Checkpoint,
-    now: Timestamp,
+    jobs: &BTreeSet<JobId>,
+) -> Result<BTreeMap<JobId, Held>, StoreError> {
+    if jobs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let jobs = id_list(jobs);
+    let rows = sqlx::query!(
+        "-- load_checkpoints
+        SELECT artifacts.job_id, artifacts.hash, artifacts.epoch AS \"epoch!\", artifacts.step, artifacts.attempt,
+               artifacts.size_bytes, artifacts.created_at
+        FROM json_each(?) AS job
+        CROSS JOIN artifacts ON artifacts.job_id = job.value AND artifacts.kind = 'checkpoint'",
+        jobs
+    )
+    .fetch_all(connection)
+    .await?;
+    let held = rows.into_iter().map(|row| {
+        let job = JobId(row.job_id);
+        let checkpoint = Checkpoint {
+            hash: parse_hash(job, &row.hash)?,
+            epoch: u32::try_from(row.epoch).unwrap_or(u32::MAX),
+            step: u32::try_from(row.step).unwrap_or(u32::MAX),
+            size_bytes: u64::try_from(row.size_bytes).unwrap_or(0),
+        };
+        Ok((job, Held { checkpoint, attempt: row.attempt, created_at: Timestamp(row.created_at) }))
+    });
+    held.collect()
+}
+
+/// Job, epoch, step, attempt, hash, size, moment.
+#[derive(Serialize)]
+struct SavedCheckpoint(i64, u32, u32, Option<i64>, String, i64, i64);
+
+/// Writes what has become of these jobs' checkpoints.
+pub(super) async fn save(
+    connection: &mut SqliteConnection,
+    changed: &BTreeSet<JobId>,
+    held: &BTreeMap<JobId, Held>,
 ) -> Result<(), StoreError> {
-    let hash = checkpoint.hash.to_string();
-    let size_bytes = i64::try_from(checkpoint.size_bytes).unwrap_or(i64::MAX);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let jobs = id_list(changed);
     sqlx::query!(
-        "-- insert_checkpoint
+        "-- drop_checkpoints
+        DELETE FROM artifacts WHERE kind = 'checkpoint' AND job_id IN (SELECT value FROM json_each(?))",
+        jobs
+    )
+    .execute(&mut *connection)
+    .await?;
+    let saved = changed.iter().filter_map(|job| held.get(job).map(|held| SavedCheckpoint::of(*job, held)));
+    let saved: Vec<SavedCheckpoint> = saved.collect();
+    if saved.is_empty() {
+        return Ok(());
+    }
+    let saved = rows(&saved)?;
+    sqlx::query!(
+        "-- insert_checkpoints
         INSERT INTO artifacts (job_id, kind, epoch, step, attempt, hash, size_bytes, created_at)
-        VALUES (?, 'checkpoint', ?, ?, ?, ?, ?, ?)",
-        lease.job.0,
-        checkpoint.epoch,
-        checkpoint.step,
-        lease.attempt.0,
-        hash,
-        size_bytes,
-        now.0
+        SELECT saved.value ->> 0, 'checkpoint', saved.value ->> 1, saved.value ->> 2, saved.value ->> 3,
+               saved.value ->> 4, saved.value ->> 5, saved.value ->> 6
+        FROM json_each(?) AS saved",
+        saved
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// The job's newest checkpoint.
-pub(super) async fn find(
-    connection: &mut SqliteConnection,
-    job: JobId,
-) -> Result<Option<Checkpoint>, StoreError> {
-    let row = sqlx::query!(
-        "-- find_checkpoint
-        SELECT hash, epoch AS \"epoch!\", step, size_bytes
-        FROM artifacts
-        WHERE job_id = ? AND kind = 'checkpoint'",
-        job.0
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(Checkpoint {
-        hash: parse_hash(job, &row.hash)?,
-        epoch: u32::try_from(row.epoch).unwrap_or(u32::MAX),
-        step: u32::try_from(row.step).unwrap_or(u32::MAX),
-        size_bytes: u64::try_from(row.size_bytes).unwrap_or(0),
-    }))
+impl SavedCheckpoint {
+    fn of(job: JobId, held: &Held) -> SavedCheckpoint {
+        let Checkpoint { hash, epoch, step, size_bytes } = &held.checkpoint;
+        let size_bytes = i64::try_from(*size_bytes).unwrap_or(i64::MAX);
+        SavedCheckpoint(job.0, *epoch, *step, held.attempt, hash.to_string(), size_bytes, held.created_at.0)
+    }
 }
 
 /// Hashes of all files that the table names, each once.

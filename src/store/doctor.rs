@@ -63,14 +63,71 @@ const INVARIANTS: &[(&str, &str)] = &[
            (SELECT outcome FROM attempts WHERE job_id = jobs.id AND outcome IS NOT NULL ORDER BY attempt DESC LIMIT 1)",
     ),
     (
-        "open needs are what counting would give, and only a job without any is queued, leased or succeeded",
-        "SELECT COUNT(*) FROM jobs WHERE open_needs <>
+        "a live job's open needs are what counting would give, and only a job without any is queued, leased or succeeded",
+        "SELECT COUNT(*) FROM jobs WHERE (state IN ('blocked', 'queued', 'leased') AND open_needs <>
            (SELECT COUNT(*) FROM jobs AS need WHERE need.state <> 'succeeded' AND
               (need.id = jobs.parent_id
-               OR need.id IN (SELECT required_id FROM job_requirements WHERE job_id = jobs.id)))
+               OR need.id IN (SELECT required_id FROM job_requirements WHERE job_id = jobs.id))))
            OR (open_needs > 0 AND state IN ('queued', 'leased', 'succeeded'))",
     ),
     ("a job with all it needs is not blocked", "SELECT COUNT(*) FROM jobs WHERE open_needs = 0 AND state = 'blocked'"),
+    (
+        "live dependents are what counting would give",
+        "SELECT COUNT(*) FROM jobs WHERE live_dependents <>
+           (SELECT COUNT(*) FROM jobs AS dependent WHERE dependent.state IN ('blocked', 'queued', 'leased') AND
+              (dependent.parent_id = jobs.id
+               OR dependent.id IN (SELECT job_id FROM job_requirements WHERE required_id = jobs.id)))",
+    ),
+    (
+        "a live job does not need one that was given up",
+        "SELECT COUNT(*) FROM jobs WHERE state IN ('blocked', 'queued', 'leased') AND EXISTS
+           (SELECT 1 FROM jobs AS need WHERE need.state IN ('failed', 'cancelled') AND
+              (need.id = jobs.parent_id
+               OR need.id IN (SELECT required_id FROM job_requirements WHERE job_id = jobs.id)))",
+    ),
+    (
+        "a job that succeeded has its checkpoint let go where nobody needs it",
+        "SELECT COUNT(*) FROM artifacts JOIN jobs ON jobs.id = artifacts.job_id
+         WHERE artifacts.kind = 'checkpoint' AND jobs.state = 'succeeded' AND jobs.is_kept = 0
+           AND jobs.live_dependents = 0",
+    ),
+    (
+        "a job begins where its parent ends",
+        "SELECT COUNT(*) FROM jobs LEFT JOIN jobs AS parent ON parent.id = jobs.parent_id
+         WHERE jobs.first_epoch <> COALESCE(parent.last_epoch, 0) + 1",
+    ),
+    (
+        "a state is the end of one current job at most, and within none of those that nobody has begun",
+        "SELECT COUNT(*) FROM jobs JOIN inner_states USING (hash) JOIN jobs AS other ON other.id = inner_states.job_id
+         WHERE jobs.is_current = 1 AND other.is_current = 1 AND other.attempt = 0
+           AND other.state IN ('blocked', 'queued')",
+    ),
+    (
+        "inner states lie within their job",
+        "SELECT COUNT(*) FROM inner_states JOIN jobs ON jobs.id = inner_states.job_id
+         WHERE inner_states.epoch NOT BETWEEN jobs.first_epoch AND jobs.last_epoch - 1",
+    ),
+    (
+        "a sweep waits for every unfinished job of another sweep that its trials end in or come from, as long as it is",
+        "WITH RECURSIVE needed (sweep_id, job_id) AS (
+             SELECT trials.sweep_id, trials.job_id FROM trials JOIN jobs ON jobs.id = trials.job_id
+             WHERE jobs.state IN ('blocked', 'queued', 'leased')
+             UNION SELECT needed.sweep_id, jobs.parent_id FROM needed JOIN jobs ON jobs.id = needed.job_id
+             WHERE jobs.parent_id IS NOT NULL)
+         SELECT (SELECT COUNT(*) FROM needed JOIN jobs ON jobs.id = needed.job_id
+                 WHERE jobs.sweep_id <> needed.sweep_id AND jobs.state IN ('blocked', 'queued', 'leased')
+                   AND NOT EXISTS (SELECT 1 FROM joins WHERE joins.sweep_id = needed.sweep_id
+                                     AND joins.job_id = needed.job_id))
+              + (SELECT COUNT(*) FROM joins JOIN jobs ON jobs.id = joins.job_id
+                 WHERE jobs.state NOT IN ('blocked', 'queued', 'leased')
+                    OR joins.is_ready <> (jobs.state = 'queued' AND jobs.waits_until IS NULL))",
+    ),
+    (
+        "a job is run with the parameters of a trial that there is",
+        "SELECT COUNT(*) FROM jobs LEFT JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
+         WHERE trials.number IS NULL",
+    ),
+    ("nothing refers to what is not there", "SELECT COUNT(*) FROM pragma_foreign_key_check"),
     (
         "reports were made under an attempt that there was",
         "SELECT COUNT(*) FROM reports LEFT JOIN attempts USING (job_id, attempt) WHERE attempts.job_id IS NULL",
@@ -84,7 +141,8 @@ const INVARIANTS: &[(&str, &str)] = &[
     ),
     (
         "an attempt takes over only epochs that an attempt before it was there for",
-        "SELECT COUNT(*) FROM attempts WHERE attempt = 1 AND resumed_epoch > 0",
+        "SELECT COUNT(*) FROM attempts JOIN jobs ON jobs.id = attempts.job_id
+         WHERE attempts.attempt = 1 AND resumed_epoch > jobs.first_epoch - 1",
     ),
     (
         "a job has one checkpoint at most, and it was reported under an attempt that there was",
@@ -97,9 +155,5 @@ const INVARIANTS: &[(&str, &str)] = &[
         "a leased job's progress does not lie before the checkpoint with which it began",
         "SELECT COUNT(*) FROM jobs JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
          WHERE jobs.state = 'leased' AND jobs.reported_epoch < attempts.resumed_epoch",
-    ),
-    (
-        "a sweep lists every job in which a trial ends",
-        "SELECT COUNT(*) FROM trials LEFT JOIN sweep_jobs USING (sweep_id, job_id) WHERE sweep_jobs.job_id IS NULL",
     ),
 ];

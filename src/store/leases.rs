@@ -1,15 +1,14 @@
 //! Granting, extending and ending leases.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
-
-use super::checkpoints::{self, Checkpoint};
-use super::transition::{self, Remains};
-use super::writer::Request;
+use super::checkpoints::Checkpoint;
+use super::unit::{Applied, Remains, Unit};
+use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::{Event, JobState, Refusal};
-use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -25,11 +24,21 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeasedJob {
     pub lease: LeaseFor,
-    /// `protocol::http::Work` as JSON.
-    pub work: String,
+    /// What all trials of its kind have in common, as it was submitted.
+    pub context: Arc<str>,
+    /// The trial with whose parameters (canonical JSON) and seed it is run.
+    pub trial: TrialNumber,
+    pub parameters: String,
+    pub seed: u64,
+    pub first_epoch: u32,
+    pub last_epoch: u32,
     pub cpus: u32,
     /// Where an earlier attempt had come to.
     pub checkpoint: Option<Checkpoint>,
+    /// The state that the job goes on from where no attempt has come to anything yet: its parent's last.
+    pub start: Option<Checkpoint>,
+    /// Whether jobs that are not done go on from its last state.
+    pub has_dependents: bool,
 }
 
 /// What a worker gets.
@@ -97,73 +106,49 @@ struct LeaseBatch {
 impl Request for LeaseBatch {
     type Answer = Leased;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Leased, StoreError> {
-        if !super::workers::is_known(connection, self.grant.worker).await? {
+    fn wants(&self) -> Wants {
+        let Grant { worker, sweep, most, .. } = self.grant;
+        Wants::Ready { worker, sweep, most, now: self.now }
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<Leased, StoreError> {
+        let Grant { worker, sweep, most, lasts } = self.grant;
+        if !unit.memory.workers.contains(&worker) {
             return Ok(Leased::NoSuchWorker);
         }
-        let event = Event::Lease { worker: self.grant.worker, lasts: self.grant.lasts };
+        let event = Event::Lease { worker, lasts };
         let mut leased = Vec::new();
-        for job in find_leasable(connection, &self.grant, self.now).await? {
-            let applied =
-                transition::apply(connection, job.id, &event, &Remains::default(), self.now).await?;
-            if let Some(Ok(next)) = applied
-                && let JobState::Leased { attempt, .. } = next.state
+        while leased.len() < usize::try_from(most).unwrap_or(usize::MAX) {
+            let Some(job) = unit.queue.next(worker, sweep, &unit.entries) else { break };
+            if let Some(Ok(JobState::Leased { attempt, .. })) =
+                unit.step(job, &event, &Remains::default(), self.now)
             {
-                leased.push(LeasedJob {
-                    lease: LeaseFor { job: job.id, attempt },
-                    work: job.work,
-                    cpus: job.cpus,
-                    checkpoint: checkpoints::find(connection, job.id).await?,
-                });
+                leased.push(describe(unit, LeaseFor { job, attempt })?);
             }
         }
         Ok(Leased::Jobs(leased))
     }
 }
 
-struct Leasable {
-    id: JobId,
-    work: String,
-    cpus: u32,
-}
-
-async fn find_leasable(
-    connection: &mut SqliteConnection,
-    grant: &Grant,
-    now: Timestamp,
-) -> Result<Vec<Leasable>, StoreError> {
-    let leasable =
-        |id, work, cpus| Leasable { id: JobId(id), work, cpus: u32::try_from(cpus).unwrap_or(u32::MAX) };
-    let Some(sweep) = grant.sweep else {
-        let rows = sqlx::query!(
-            "-- lease_batch
-            SELECT id AS \"id!\", work, cpus
-            FROM jobs
-            WHERE state = 'queued' AND not_before <= ?
-            ORDER BY priority DESC, id
-            LIMIT ?",
-            now.0,
-            grant.most
-        )
-        .fetch_all(connection)
-        .await?;
-        return Ok(rows.into_iter().map(|row| leasable(row.id, row.work, row.cpus)).collect());
-    };
-    let rows = sqlx::query!(
-        "-- lease_batch_of_sweep
-        SELECT jobs.id AS \"id!\", work, cpus
-        FROM jobs
-        WHERE state = 'queued' AND not_before <= ?
-          AND EXISTS (SELECT 1 FROM sweep_jobs WHERE job_id = jobs.id AND sweep_id = ?)
-        ORDER BY priority DESC, jobs.id
-        LIMIT ?",
-        now.0,
-        sweep.0,
-        grant.most
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| leasable(row.id, row.work, row.cpus)).collect())
+/// What a worker has to know of a job that it was given.
+fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
+    let damaged = |what: &str| StoreError::Damaged(format!("job {} {what}", lease.job));
+    let offer = unit.queue.take_offer(lease.job).ok_or_else(|| damaged("was leased unseen"))?;
+    let context = unit.memory.contexts.get(&offer.context).ok_or_else(|| damaged("has no context"))?.clone();
+    let checkpoint_of = |job| unit.checkpoints.get(&job).map(|held| held.checkpoint.clone());
+    Ok(LeasedJob {
+        lease,
+        context,
+        trial: offer.trial,
+        parameters: offer.parameters,
+        seed: offer.seed,
+        first_epoch: offer.first_epoch,
+        last_epoch: offer.last_epoch,
+        cpus: offer.cpus,
+        checkpoint: checkpoint_of(lease.job),
+        start: unit.entry(lease.job)?.parent.and_then(checkpoint_of),
+        has_dependents: unit.entry(lease.job)?.live_dependents > 0,
+    })
 }
 
 struct Heartbeat {
@@ -174,20 +159,16 @@ struct Heartbeat {
 impl Request for Heartbeat {
     type Answer = Vec<RefusedLease>;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<RefusedLease>, StoreError> {
-        sqlx::query!(
-            "-- worker_seen
-            UPDATE workers SET last_seen_at = ?, left_at = NULL WHERE id = ?",
-            self.now.0,
-            self.beat.worker.0
-        )
-        .execute(&mut *connection)
-        .await?;
+    fn wants(&self) -> Wants {
+        Wants::Jobs(self.beat.leases.iter().map(|lease| lease.job).collect())
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<Vec<RefusedLease>, StoreError> {
+        unit.writes.seen(self.beat.worker, self.now);
         let mut refused = Vec::new();
         for &lease in &self.beat.leases {
             let event = Event::Heartbeat { attempt: lease.attempt, lasts: self.beat.lasts };
-            let applied =
-                transition::apply(connection, lease.job, &event, &Remains::default(), self.now).await?;
+            let applied = unit.step(lease.job, &event, &Remains::default(), self.now);
             refused.extend(refusal(lease, applied));
         }
         Ok(refused)
@@ -195,7 +176,7 @@ impl Request for Heartbeat {
 }
 
 /// The refusal, if there was one, in the form in which the worker hears of it.
-pub(super) fn refusal(lease: LeaseFor, applied: Option<transition::Applied>) -> Option<RefusedLease> {
+pub(super) fn refusal(lease: LeaseFor, applied: Option<Applied>) -> Option<RefusedLease> {
     let message = match applied {
         Some(Ok(_)) => return None,
         Some(Err(refusal @ (Refusal::Stale { .. } | Refusal::TooEarly | Refusal::WrongState { .. }))) => {
@@ -214,22 +195,27 @@ struct Expire {
 impl Request for Expire {
     type Answer = u64;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
         let overdue = sqlx::query_scalar!(
             "-- list_overdue
             SELECT id AS \"id!\" FROM jobs WHERE state = 'leased' AND lease_deadline <= ?",
             self.now.0
         )
-        .fetch_all(&mut *connection)
+        .fetch_all(unit.connection())
         .await?;
+        let overdue: Vec<JobId> = overdue.into_iter().map(JobId).collect();
+        unit.load(overdue.clone()).await?;
         let mut expired = 0;
         for id in overdue {
-            let applied =
-                transition::apply(connection, JobId(id), &Event::Expire, &Remains::default(), self.now)
-                    .await?;
+            let applied = unit.step(id, &Event::Expire, &Remains::default(), self.now);
             expired += u64::from(matches!(applied, Some(Ok(_))));
         }
-        super::workers::mark_silent_left(connection, self.silent_since, self.now).await?;
+        unit.flush().await?;
+        super::workers::mark_silent_left(unit.connection(), self.silent_since, self.now).await?;
         Ok(expired)
     }
 }

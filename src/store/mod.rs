@@ -3,29 +3,41 @@
 //! The store applies, it doesn't decide: what an event does to a job is `lease::step`'s business. All writes go through
 //! one task ([`writer`]) that commits what has accumulated together; a call returns when its transaction has reached the
 //! disk. Readers have connections of their own and never wait for the writer.
-//! Start with `transition.rs`: every change of a job's state, and every count that depends on it, happens there.
+//! Start with `unit.rs`: every change of a job's state, and every count that depends on it, happens there. `submit/` is
+//! where a sweep's jobs meet those that are there already.
 
+mod cancel;
 mod checkpoints;
 mod doctor;
+mod flush;
 mod history;
 mod leases;
+mod load;
 mod outcomes;
+mod queue;
 mod read;
+mod reopen;
+mod settle;
 mod submit;
-mod transition;
+mod sweeps;
+mod trials;
+mod unit;
+mod unneeded;
 mod workers;
 mod writer;
 
+pub use cancel::Chosen;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
-pub use outcomes::{Ended, NewOutcome, NewReport, Written};
+pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
-    FailureRow, RunningJobRow, SweepCounts, SweepRow, TrialRow, WorkerRow, find_next_due, find_sweep,
-    is_anything_overdue, list_running, list_sweeps, list_trials, list_workers,
+    RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
+    list_running, list_sweeps, list_workers,
 };
-pub use submit::{NewJob, NewSweep, NewTrial, Submitted};
+pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
+pub use trials::{FailureRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};
@@ -35,12 +47,18 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
+use crate::vocabulary::CheckpointHash;
+use unneeded::Unneeded;
 use writer::Writer;
 
 /// Two are enough: whoever reads often (status, the dashboard) is served from small tables.
 const READERS: u32 = 2;
+
+/// Page caches: a million jobs' indexes nearly fit into the writer's, and both are small beside the program's limit.
+const WRITER_CACHE: &str = "-32768";
+const READER_CACHE: &str = "-4096";
 
 /// How long a reader waits for a lock that only a checkpoint of the WAL can hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +70,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 pub struct Store {
     writer: Writer,
     readers: SqlitePool,
+    unneeded: Unneeded,
 }
 
 /// What can go wrong between us and the disk.
@@ -93,22 +112,34 @@ impl Store {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged write has reached the disk: WAL alone would sync at checkpoints only.
             .synchronous(SqliteSynchronous::Full);
-        let mut connection = options.connect().await.map_err(open_error)?;
+        // A migration may make a table anew under its old name, to which others refer.
+        let mut migrating = options.clone().foreign_keys(false).connect().await.map_err(open_error)?;
         MIGRATIONS
-            .run(&mut connection)
+            .run(&mut migrating)
             .await
             .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Arc::new(source) })?;
+        migrating.close().await.map_err(open_error)?;
+        let options = options.create_if_missing(false).foreign_keys(true);
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let connection = writing.connect().await.map_err(open_error)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.create_if_missing(false).pragma("query_only", "on"))
+            .connect_with(options.pragma("query_only", "on").pragma("cache_size", READER_CACHE))
             .await
             .map_err(open_error)?;
-        Ok(Store { writer: Writer::start(connection), readers })
+        let unneeded = Unneeded::default();
+        Ok(Store { writer: Writer::start(connection, unneeded.clone()), readers, unneeded })
+    }
+
+    /// Checkpoints of which the table has let go since this was asked last: they gave way to newer ones, were refused, or
+    /// nobody goes on from them any more. The table may still name such a file for another job.
+    #[must_use]
+    pub fn take_unneeded(&self) -> Vec<CheckpointHash> {
+        self.unneeded.take()
     }
 
     /// Commits what is waiting and closes the file.

@@ -1,14 +1,12 @@
 //! What workers write about their jobs: reports and the ends of attempts. All of it is fenced by the lease.
 
-use sqlx::SqliteConnection;
-
-use super::checkpoints::{self, Checkpoint};
+use super::checkpoints::Checkpoint;
 use super::leases::{LeaseFor, RefusedLease, refusal};
-use super::transition::{self, Remains};
-use super::writer::Request;
+use super::unit::{Remains, Unit};
+use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::{Event, JobState};
-use crate::vocabulary::{CheckpointHash, FailureReason, Metrics, Timestamp};
+use crate::vocabulary::{FailureReason, Metrics, Timestamp, WorkerId};
 
 /// Metrics of one job at one epoch, the state after it, or both.
 #[derive(Debug, Clone)]
@@ -18,12 +16,6 @@ pub struct NewReport {
     pub metrics: Metrics,
     /// The job's newest checkpoint from now on.
     pub checkpoint: Option<Checkpoint>,
-}
-
-impl NewReport {
-    fn hash(&self) -> Option<CheckpointHash> {
-        self.checkpoint.as_ref().map(|checkpoint| checkpoint.hash.clone())
-    }
 }
 
 /// The end of an attempt, with the reports that come with it.
@@ -49,17 +41,8 @@ pub enum Ended {
     Release,
 }
 
-/// What came of a write.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Written {
-    /// What was shown a lease for that is not current; nothing of it is stored.
-    pub refused: Vec<RefusedLease>,
-    /// Checkpoints that gave way to newer ones or were refused. The table may still name such a file for another job.
-    pub unneeded: Vec<CheckpointHash>,
-}
-
 impl Store {
-    /// Stores reports; those under a lease that is not current come back.
+    /// Stores reports; leases that are not current come back, and nothing is stored of what was shown them for.
     ///
     /// # Errors
     /// When the disk refuses; then nothing of it is stored.
@@ -67,7 +50,7 @@ impl Store {
         &self,
         reports: Vec<(LeaseFor, NewReport)>,
         now: Timestamp,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<Vec<RefusedLease>, StoreError> {
         self.writer.write(Report { reports, now }).await
     }
 
@@ -75,7 +58,11 @@ impl Store {
     ///
     /// # Errors
     /// When the disk refuses; then nothing of it is stored.
-    pub async fn finish(&self, outcomes: Vec<NewOutcome>, now: Timestamp) -> Result<Written, StoreError> {
+    pub async fn finish(
+        &self,
+        outcomes: Vec<NewOutcome>,
+        now: Timestamp,
+    ) -> Result<Vec<RefusedLease>, StoreError> {
         self.writer.write(Finish { outcomes, now }).await
     }
 }
@@ -86,76 +73,24 @@ struct Report {
 }
 
 impl Request for Report {
-    type Answer = Written;
+    type Answer = Vec<RefusedLease>;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Written, StoreError> {
-        let mut written = Written::default();
+    fn wants(&self) -> Wants {
+        Wants::Jobs(self.reports.iter().map(|(lease, _)| lease.job).collect())
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<Vec<RefusedLease>, StoreError> {
+        let mut refused = Vec::new();
         for (lease, report) in &self.reports {
-            match holds(connection, *lease).await? {
-                Ok(()) => {
-                    written.unneeded.extend(write_report(connection, *lease, report, self.now).await?);
-                }
-                Err(refusal) => {
-                    written.refused.push(refusal);
-                    written.unneeded.extend(report.hash());
+            match unit.holds(*lease) {
+                Ok(()) => unit.write_report(*lease, report, self.now),
+                Err(message) => {
+                    refused.push(RefusedLease { lease: *lease, message });
+                    unit.refuse_checkpoint(report);
                 }
             }
         }
-        Ok(written)
-    }
-}
-
-/// Whether the lease is the job's current one.
-async fn holds(
-    connection: &mut SqliteConnection,
-    lease: LeaseFor,
-) -> Result<Result<(), RefusedLease>, StoreError> {
-    let refuse = |message: String| Ok(Err(RefusedLease { lease, message }));
-    match transition::load(connection, lease.job).await? {
-        None => refuse("there is no such job".to_owned()),
-        Some(job) => match job.state {
-            JobState::Leased { attempt, .. } if attempt == lease.attempt => Ok(Ok(())),
-            state => {
-                refuse(format!("attempt {} is no longer leased: the job is {}", lease.attempt, state.name()))
-            }
-        },
-    }
-}
-
-/// Stores the metrics and, together with them, the checkpoint; gives back the hash of the one that it replaces.
-async fn write_report(
-    connection: &mut SqliteConnection,
-    lease: LeaseFor,
-    report: &NewReport,
-    now: Timestamp,
-) -> Result<Option<CheckpointHash>, StoreError> {
-    for (metric, value) in &report.metrics {
-        sqlx::query!(
-            "-- write_report
-            INSERT INTO reports (job_id, epoch, metric, value, attempt)
-            VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT (job_id, epoch, metric) DO UPDATE
-            SET value = excluded.value, attempt = excluded.attempt",
-            lease.job.0,
-            report.epoch,
-            metric,
-            value,
-            lease.attempt.0
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    sqlx::query!(
-        "-- report_progress
-        UPDATE jobs SET reported_epoch = MAX(reported_epoch, ?) WHERE id = ?",
-        report.epoch,
-        lease.job.0
-    )
-    .execute(&mut *connection)
-    .await?;
-    match &report.checkpoint {
-        Some(checkpoint) => checkpoints::replace(connection, lease, checkpoint, now).await,
-        None => Ok(None),
+        Ok(refused)
     }
 }
 
@@ -165,31 +100,32 @@ struct Finish {
 }
 
 impl Request for Finish {
-    type Answer = Written;
+    type Answer = Vec<RefusedLease>;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Written, StoreError> {
-        let mut written = Written::default();
+    fn wants(&self) -> Wants {
+        Wants::Jobs(self.outcomes.iter().map(|outcome| outcome.lease.job).collect())
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<Vec<RefusedLease>, StoreError> {
+        let mut refused = Vec::new();
         for outcome in &self.outcomes {
             // Where this is a repetition the job is no longer leased: the reports were stored the first time.
-            let is_current = holds(connection, outcome.lease).await?.is_ok();
+            let is_current = unit.holds(outcome.lease).is_ok();
             for report in &outcome.reports {
-                written.unneeded.extend(match is_current {
-                    true => write_report(connection, outcome.lease, report, self.now).await?,
-                    false => report.hash(),
-                });
+                if is_current {
+                    unit.write_report(outcome.lease, report, self.now);
+                } else {
+                    unit.refuse_checkpoint(report);
+                }
             }
-            written.refused.extend(end_attempt(connection, outcome, self.now).await?);
+            refused.extend(end_attempt(unit, outcome, self.now));
         }
-        Ok(written)
+        Ok(refused)
     }
 }
 
-async fn end_attempt(
-    connection: &mut SqliteConnection,
-    outcome: &NewOutcome,
-    now: Timestamp,
-) -> Result<Option<RefusedLease>, StoreError> {
-    let attempt = outcome.lease.attempt;
+fn end_attempt(unit: &mut Unit, outcome: &NewOutcome, now: Timestamp) -> Option<RefusedLease> {
+    let (job, attempt) = (outcome.lease.job, outcome.lease.attempt);
     let (event, remains) = match &outcome.ended {
         Ended::Complete { record } => {
             (Event::Complete { attempt }, Remains { record: Some(record.clone()), ..Remains::default() })
@@ -200,6 +136,27 @@ async fn end_attempt(
         ),
         Ended::Release => (Event::Release { attempt }, Remains::default()),
     };
-    let applied = transition::apply(connection, outcome.lease.job, &event, &remains, now).await?;
-    Ok(refusal(outcome.lease, applied))
+    let holder = holder(unit, outcome.lease);
+    let applied = unit.step(job, &event, &remains, now);
+    if let (Some(worker), Some(Ok(JobState::Succeeded))) = (holder, &applied) {
+        remember_completed(unit, worker, outcome.lease);
+    }
+    refusal(outcome.lease, applied)
+}
+
+fn holder(unit: &Unit, lease: LeaseFor) -> Option<WorkerId> {
+    match unit.entries.get(&lease.job)?.job.state {
+        JobState::Leased { attempt, worker, .. } if attempt == lease.attempt => Some(worker),
+        _ => None,
+    }
+}
+
+/// The worker holds the state after this job, or at least the one before it: what goes on from there is offered first.
+fn remember_completed(unit: &mut Unit, worker: WorkerId, lease: LeaseFor) {
+    let Some(entry) = unit.entries.get(&lease.job) else { return };
+    let holds = if entry.live_dependents > 0 { Some(entry.id) } else { entry.parent };
+    match holds {
+        Some(job) => unit.memory.completed.insert(worker, job),
+        None => unit.memory.completed.remove(&worker),
+    };
 }

@@ -1,11 +1,7 @@
 //! What people and programs ask of the table. Nothing here writes, and nothing here counts trials.
 
-use std::collections::BTreeMap;
-
 use super::{Reader, StoreError};
-use crate::vocabulary::{
-    FailureReason, Goal, JobId, Metric, Metrics, SweepId, Timestamp, TrialNumber, WorkerId,
-};
+use crate::vocabulary::{Goal, Metric, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A sweep with its counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +12,10 @@ pub struct SweepRow {
     /// Names of the swept parameters, in the spec's order.
     pub swept: Vec<String>,
     pub counts: SweepCounts,
+    /// Sweeps of higher priority are leased from first.
+    pub priority: i64,
+    /// Nothing is leased from it.
+    pub is_paused: bool,
 }
 
 /// Trials by state.
@@ -26,28 +26,6 @@ pub struct SweepCounts {
     pub succeeded: u64,
     pub failed: u64,
     pub cancelled: u64,
-}
-
-/// A trial with what is known of its last job.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TrialRow {
-    pub number: TrialNumber,
-    pub seed: u64,
-    /// Canonical JSON.
-    pub parameters: String,
-    /// Name of its last job's state.
-    pub job_state: String,
-    /// The last value of each metric.
-    pub metrics: Metrics,
-    pub failure: Option<FailureRow>,
-}
-
-/// Why a trial failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailureRow {
-    pub reason: FailureReason,
-    pub message: String,
-    pub log_tail: String,
 }
 
 /// An agent that has not said goodbye.
@@ -81,7 +59,7 @@ pub async fn list_sweeps(reader: &mut Reader) -> Result<Vec<SweepRow>, StoreErro
         StoredSweep,
         "-- list_sweeps
         SELECT id, name, metric_name, metric_goal, swept, trials_queued, trials_running, trials_succeeded,
-               trials_failed, trials_cancelled
+               trials_failed, trials_cancelled, priority, is_paused AS \"is_paused: bool\"
         FROM sweeps
         ORDER BY id"
     )
@@ -99,7 +77,7 @@ pub async fn find_sweep(reader: &mut Reader, id: SweepId) -> Result<Option<Sweep
         StoredSweep,
         "-- find_sweep
         SELECT id, name, metric_name, metric_goal, swept, trials_queued, trials_running, trials_succeeded,
-               trials_failed, trials_cancelled
+               trials_failed, trials_cancelled, priority, is_paused AS \"is_paused: bool\"
         FROM sweeps
         WHERE id = ?",
         id.0
@@ -121,6 +99,8 @@ struct StoredSweep {
     trials_succeeded: i64,
     trials_failed: i64,
     trials_cancelled: i64,
+    priority: i64,
+    is_paused: bool,
 }
 
 impl TryFrom<StoredSweep> for SweepRow {
@@ -146,63 +126,10 @@ impl TryFrom<StoredSweep> for SweepRow {
                 failed: count(row.trials_failed),
                 cancelled: count(row.trials_cancelled),
             },
+            priority: row.priority,
+            is_paused: row.is_paused,
         })
     }
-}
-
-/// All trials of a sweep by number, each with the last value of each of its metrics.
-///
-/// # Errors
-/// When the file can't be read.
-pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TrialRow>, StoreError> {
-    let mut metrics = last_metrics(reader, sweep).await?;
-    let rows = sqlx::query!(
-        "-- list_trials
-        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.failure_reason,
-               attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
-        FROM trials
-        JOIN jobs ON jobs.id = trials.job_id
-        LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
-        WHERE trials.sweep_id = ?
-        ORDER BY trials.number",
-        sweep.0
-    )
-    .fetch_all(reader.connection())
-    .await?;
-    let trials = rows.into_iter().map(|row| TrialRow {
-        number: TrialNumber(row.number),
-        seed: row.seed.cast_unsigned(),
-        parameters: row.parameters,
-        job_state: row.state,
-        // Two trials may end in one job, so what is taken for one must stay for the other.
-        metrics: metrics.entry(JobId(row.job_id)).or_default().clone(),
-        failure: row.failure_reason.and_then(|reason| reason.parse().ok()).map(|reason| FailureRow {
-            reason,
-            message: row.message.unwrap_or_default(),
-            log_tail: row.log_tail.unwrap_or_default(),
-        }),
-    });
-    Ok(trials.collect())
-}
-
-/// The last value of every metric of the jobs in which a sweep's trials end.
-async fn last_metrics(reader: &mut Reader, sweep: SweepId) -> Result<BTreeMap<JobId, Metrics>, StoreError> {
-    let rows = sqlx::query!(
-        "-- last_metrics
-        SELECT reports.job_id AS \"job_id!\", reports.metric AS \"metric!\", reports.value AS \"value!\",
-               MAX(reports.epoch) AS \"epoch: i64\"
-        FROM reports
-        WHERE reports.job_id IN (SELECT job_id FROM trials WHERE sweep_id = ?)
-        GROUP BY reports.job_id, reports.metric",
-        sweep.0
-    )
-    .fetch_all(reader.connection())
-    .await?;
-    let mut metrics: BTreeMap<JobId, Metrics> = BTreeMap::new();
-    for row in rows {
-        metrics.entry(JobId(row.job_id)).or_default().insert(row.metric, row.value);
-    }
-    Ok(metrics)
 }
 
 /// Agents that have not said goodbye, oldest first.
@@ -213,7 +140,7 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
     let rows = sqlx::query!(
         "-- list_workers
         SELECT id AS \"id!\", host, pid, slots, last_seen_at,
-               (SELECT COUNT(*) FROM jobs WHERE state = 'leased' AND worker_id = workers.id) AS \"running!: i64\"
+               (SELECT COUNT(*) FROM jobs WHERE worker_id = workers.id) AS \"running!: i64\"
         FROM workers
         WHERE left_at IS NULL
         ORDER BY id"
@@ -232,24 +159,26 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
 }
 
 /// Leased jobs, each once for every sweep with a trial that ends in it, under the name of the first such trial, with the
-/// latest value of that sweep's metric.
+/// latest value of that sweep's metric. One in which no trial ends has the name of the trial with whose parameters it is
+/// run.
 ///
 /// # Errors
 /// When the file can't be read.
 pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, StoreError> {
     let rows = sqlx::query!(
         "-- list_running
-        SELECT trials.sweep_id AS \"sweep_id!\", MIN(trials.number) AS \"number!: i64\", jobs.worker_id AS \"worker_id!\",
-               jobs.reported_epoch AS \"reported_epoch!\", jobs.last_epoch AS \"last_epoch!\",
+        SELECT sweeps.id AS \"sweep_id!\", COALESCE(MIN(trials.number), jobs.trial) AS \"number!: i64\",
+               jobs.worker_id AS \"worker_id!\", jobs.reported_epoch AS \"reported_epoch!\",
+               jobs.last_epoch AS \"last_epoch!\",
                (SELECT value FROM reports
                 WHERE job_id = jobs.id AND metric = sweeps.metric_name AND epoch <= jobs.reported_epoch
                 ORDER BY epoch DESC LIMIT 1) AS \"metric: f64\"
         FROM jobs
-        JOIN trials ON trials.job_id = jobs.id
-        JOIN sweeps ON sweeps.id = trials.sweep_id
+        LEFT JOIN trials ON trials.job_id = jobs.id
+        JOIN sweeps ON sweeps.id = COALESCE(trials.sweep_id, jobs.sweep_id)
         WHERE jobs.state = 'leased'
-        GROUP BY jobs.id, trials.sweep_id
-        ORDER BY jobs.id, trials.sweep_id"
+        GROUP BY jobs.id, sweeps.id
+        ORDER BY jobs.id, sweeps.id"
     )
     .fetch_all(reader.connection())
     .await?;
@@ -275,13 +204,16 @@ pub async fn find_next_due(
     let sweep = sweep.map(|id| id.0);
     let due = sqlx::query_scalar!(
         "-- find_next_due
-        SELECT MIN(not_before) AS \"due: i64\"
+        SELECT waits_until AS \"due!\"
         FROM jobs
-        WHERE state = 'queued'
-          AND (?1 IS NULL OR EXISTS (SELECT 1 FROM sweep_jobs WHERE job_id = jobs.id AND sweep_id = ?1))",
+        WHERE waits_until IS NOT NULL
+          AND (?1 IS NULL OR sweep_id = ?1
+               OR EXISTS (SELECT 1 FROM joins WHERE joins.sweep_id = ?1 AND joins.job_id = jobs.id))
+        ORDER BY waits_until
+        LIMIT 1",
         sweep
     )
-    .fetch_one(reader.connection())
+    .fetch_optional(reader.connection())
     .await?;
     Ok(due.map(Timestamp))
 }

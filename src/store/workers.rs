@@ -2,8 +2,8 @@
 
 use sqlx::SqliteConnection;
 
-use super::transition::{self, Remains};
-use super::writer::Request;
+use super::unit::{Remains, Unit};
+use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::Event;
 use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
@@ -86,7 +86,11 @@ struct Register {
 impl Request for Register {
     type Answer = WorkerId;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<WorkerId, StoreError> {
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<WorkerId, StoreError> {
         let started_ticks = self.worker.started_ticks.cast_signed();
         let id = sqlx::query_scalar!(
             "-- register_worker
@@ -102,8 +106,9 @@ impl Request for Register {
             self.now.0,
             self.now.0
         )
-        .fetch_one(connection)
+        .fetch_one(unit.connection())
         .await?;
+        unit.memory.workers.insert(WorkerId(id));
         Ok(WorkerId(id))
     }
 }
@@ -116,9 +121,13 @@ struct Leave {
 impl Request for Leave {
     type Answer = ();
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        end_leases(connection, self.worker, |attempt| Event::Release { attempt }, self.now).await?;
-        mark_left(connection, self.worker, self.now).await
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<(), StoreError> {
+        end_leases(unit, self.worker, |attempt| Event::Release { attempt }, self.now).await?;
+        mark_left(unit, self.worker, self.now).await
     }
 }
 
@@ -130,62 +139,48 @@ struct Bury {
 impl Request for Bury {
     type Answer = u64;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, StoreError> {
-        let ended =
-            end_leases(connection, self.worker, |attempt| Event::WorkerDied { attempt }, self.now).await?;
-        mark_left(connection, self.worker, self.now).await?;
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
+        let ended = end_leases(unit, self.worker, |attempt| Event::WorkerDied { attempt }, self.now).await?;
+        mark_left(unit, self.worker, self.now).await?;
         Ok(ended)
     }
 }
 
 /// Ends every lease that a worker holds; says how many.
 async fn end_leases(
-    connection: &mut SqliteConnection,
+    unit: &mut Unit,
     worker: WorkerId,
     event: fn(Attempt) -> Event,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let held = sqlx::query!(
         "-- list_leases_of_worker
-        SELECT id AS \"id!\", attempt FROM jobs WHERE state = 'leased' AND worker_id = ?",
+        SELECT id AS \"id!\", attempt FROM jobs WHERE worker_id = ?",
         worker.0
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(unit.connection())
     .await?;
-    let ended = held.len();
-    for row in held {
+    unit.load(held.iter().map(|row| JobId(row.id)).collect()).await?;
+    for row in &held {
         let event = event(Attempt(row.attempt));
-        transition::apply(connection, JobId(row.id), &event, &Remains::default(), now).await?;
+        unit.step(JobId(row.id), &event, &Remains::default(), now);
     }
-    Ok(u64::try_from(ended).unwrap_or(u64::MAX))
+    Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
 }
 
-pub(super) async fn is_known(
-    connection: &mut SqliteConnection,
-    worker: WorkerId,
-) -> Result<bool, StoreError> {
-    let found = sqlx::query_scalar!(
-        "-- find_worker
-        SELECT EXISTS (SELECT 1 FROM workers WHERE id = ?) AS \"found!: bool\"",
-        worker.0
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(found)
-}
-
-pub(super) async fn mark_left(
-    connection: &mut SqliteConnection,
-    worker: WorkerId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn mark_left(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
+    unit.memory.completed.remove(&worker);
     sqlx::query!(
         "-- worker_left
         UPDATE workers SET left_at = ? WHERE id = ? AND left_at IS NULL",
         now.0,
         worker.0
     )
-    .execute(connection)
+    .execute(unit.connection())
     .await?;
     Ok(())
 }
@@ -201,7 +196,7 @@ pub(super) async fn mark_silent_left(
         UPDATE workers
         SET left_at = ?
         WHERE left_at IS NULL AND last_seen_at <= ?
-          AND NOT EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND worker_id = workers.id)",
+          AND NOT EXISTS (SELECT 1 FROM jobs WHERE worker_id = workers.id)",
         now.0,
         silent_since.0
     )

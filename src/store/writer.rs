@@ -1,7 +1,7 @@
 //! The one writer: a task that owns the only connection that writes.
 //!
-//! Requests that wait are applied in one transaction and acknowledged after its commit, so that many callers share one
-//! sync of the disk (group commit) and no two writers ever meet.
+//! Requests that wait are applied in one transaction and acknowledged after its commit, so that many callers share the
+//! statements and one sync of the disk (group commit), and no two writers ever meet.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,9 +10,15 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
+use super::unit::Unit;
+use super::unneeded::Unneeded;
+use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
 
 /// More than this and the first caller of a group waits noticeably for the last.
-const LARGEST_GROUP: usize = 128;
+const LARGEST_GROUP: usize = 64;
+
+/// A group that wants more jobs than this is large enough: what one transaction works on is kept in memory.
+const MOST_JOBS: usize = 4096;
 
 /// Callers beyond this wait before they are queued; each has at most one request under way.
 const QUEUE: usize = 256;
@@ -21,11 +27,36 @@ const QUEUE: usize = 256;
 pub(super) trait Request: Send + Sync + 'static {
     type Answer: Send + 'static;
 
-    /// Applies the request within the transaction that is open on `connection`. May be called again after a rollback.
-    fn apply(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send;
+    /// What it works on.
+    fn wants(&self) -> Wants;
+
+    /// Applies the request within the transaction that is open. May be called again after a rollback.
+    fn apply(&self, unit: &mut Unit) -> impl Future<Output = Result<Self::Answer, StoreError>> + Send;
+}
+
+/// What a request works on.
+pub(super) enum Wants {
+    /// The whole table: it has a transaction of its own.
+    Everything,
+    /// These jobs, which are in memory when it is applied.
+    Jobs(Vec<JobId>),
+    /// Jobs that may be leased at `now`.
+    Ready { worker: WorkerId, sweep: Option<SweepId>, most: u32, now: Timestamp },
+}
+
+/// The wishes of a group.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) jobs: Vec<JobId>,
+    pub(super) ready: Vec<WantedReady>,
+}
+
+/// Jobs that a worker could be given.
+pub(super) struct WantedReady {
+    pub(super) worker: WorkerId,
+    pub(super) sweep: Option<SweepId>,
+    pub(super) most: u32,
+    pub(super) now: Timestamp,
 }
 
 #[derive(Clone)]
@@ -39,9 +70,9 @@ enum Message {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Writer {
+    pub(super) fn start(connection: SqliteConnection, unneeded: Unneeded) -> Writer {
         let (inbox, messages) = mpsc::channel(QUEUE);
-        tokio::spawn(run(connection, messages));
+        tokio::spawn(run(Unit::new(connection), unneeded, messages));
         Writer { inbox }
     }
 
@@ -61,37 +92,56 @@ impl Writer {
     }
 }
 
-async fn run(mut connection: SqliteConnection, mut messages: mpsc::Receiver<Message>) {
+async fn run(mut unit: Unit, unneeded: Unneeded, mut messages: mpsc::Receiver<Message>) {
     let mut is_disk_full = false;
-    while let Some(message) = messages.recv().await {
-        let (group, stop) = gather(message, &mut messages);
-        if !group.is_empty() {
-            let outcome = commit(&mut connection, group).await;
-            is_disk_full = note_disk(is_disk_full, &outcome);
-        }
-        if let Some(stopped) = stop {
-            if let Err(error) = connection.close().await {
-                tracing::warn!(%error, "the job table could not be closed cleanly");
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(message) => message,
+            None => match messages.recv().await {
+                Some(message) => message,
+                None => return,
+            },
+        };
+        let first = match first {
+            Message::Write(waiting) => waiting,
+            Message::Stop(stopped) => {
+                if let Err(error) = unit.into_connection().close().await {
+                    tracing::warn!(%error, "the job table could not be closed cleanly");
+                }
+                let _nobody_waits = stopped.send(());
+                return;
             }
-            let _nobody_waits = stopped.send(());
-            return;
-        }
+        };
+        let (group, rest) = gather(first, &mut messages);
+        next = rest;
+        let outcome = commit(&mut unit, group, &unneeded).await;
+        is_disk_full = note_disk(is_disk_full, &outcome);
     }
 }
 
-/// The first message and whatever else waits already, up to a stop.
+/// The first request and whatever else waits already that can share its transaction, and the message that can't.
 fn gather(
-    first: Message,
+    first: Box<dyn Waiting>,
     messages: &mut mpsc::Receiver<Message>,
-) -> (Vec<Box<dyn Waiting>>, Option<oneshot::Sender<()>>) {
-    let mut group = Vec::new();
-    let mut next = Some(first);
-    while let Some(message) = next {
-        match message {
-            Message::Stop(reply) => return (group, Some(reply)),
-            Message::Write(waiting) => group.push(waiting),
+) -> (Vec<Box<dyn Waiting>>, Option<Message>) {
+    let mut wanted = match first.size() {
+        Some(size) => size,
+        None => return (vec![first], None),
+    };
+    let mut group = vec![first];
+    while group.len() < LARGEST_GROUP && wanted < MOST_JOBS {
+        match messages.try_recv() {
+            Ok(Message::Write(waiting)) => match waiting.size() {
+                Some(size) => {
+                    wanted += size;
+                    group.push(waiting);
+                }
+                None => return (group, Some(Message::Write(waiting))),
+            },
+            Ok(stop @ Message::Stop(_)) => return (group, Some(stop)),
+            Err(_) => break,
         }
-        next = if group.len() < LARGEST_GROUP { messages.try_recv().ok() } else { None };
     }
     (group, None)
 }
@@ -99,10 +149,11 @@ fn gather(
 /// Commits the group together. When that fails each request is tried alone, so that it fails for its own reason only.
 /// What came of the last of them is answered.
 async fn commit(
-    connection: &mut SqliteConnection,
+    unit: &mut Unit,
     mut group: Vec<Box<dyn Waiting>>,
+    unneeded: &Unneeded,
 ) -> Result<(), StoreError> {
-    let together = transaction(connection, &mut group).await;
+    let together = transaction(unit, &mut group, unneeded).await;
     if together.is_ok() || group.len() == 1 {
         for waiting in group {
             waiting.acknowledge(together.clone());
@@ -112,7 +163,7 @@ async fn commit(
     let mut last = together;
     for waiting in group {
         let mut alone = [waiting];
-        last = transaction(connection, &mut alone).await;
+        last = transaction(unit, &mut alone, unneeded).await;
         let [waiting] = alone;
         waiting.acknowledge(last.clone());
     }
@@ -131,33 +182,40 @@ fn note_disk(was_full: bool, outcome: &Result<(), StoreError>) -> bool {
 }
 
 async fn transaction(
-    connection: &mut SqliteConnection,
+    unit: &mut Unit,
     group: &mut [Box<dyn Waiting>],
+    unneeded: &Unneeded,
 ) -> Result<(), StoreError> {
     // IMMEDIATE: a deferred transaction that reads first can fail as "database is locked" when it comes to write.
-    execute(connection, "BEGIN IMMEDIATE").await?;
-    let mut outcome = apply_all(connection, group).await;
+    execute(unit.connection(), "BEGIN IMMEDIATE").await?;
+    let mut outcome = apply_all(unit, group).await;
     if outcome.is_ok() {
-        outcome = execute(connection, "COMMIT").await;
+        outcome = execute(unit.connection(), "COMMIT").await;
     }
-    if outcome.is_err() {
-        // On a full disk or a failing one SQLite has rolled back already, and says so by refusing. sqlx's own transactions
-        // would count on a rollback that succeeds, and never begin another.
-        if let Err(error) = execute(connection, "ROLLBACK").await {
-            tracing::debug!(%error, "the transaction was rolled back already");
+    match outcome {
+        Ok(()) => unneeded.add(unit.end()),
+        Err(_) => {
+            unit.abandon();
+            // On a full disk or a failing one SQLite has rolled back already, and says so by refusing. sqlx's own
+            // transactions would count on a rollback that succeeds, and never begin another.
+            if let Err(error) = execute(unit.connection(), "ROLLBACK").await {
+                tracing::debug!(%error, "the transaction was rolled back already");
+            }
         }
     }
     outcome
 }
 
-async fn apply_all(
-    connection: &mut SqliteConnection,
-    group: &mut [Box<dyn Waiting>],
-) -> Result<(), StoreError> {
-    for waiting in group {
-        waiting.apply(connection).await?;
+async fn apply_all(unit: &mut Unit, group: &mut [Box<dyn Waiting>]) -> Result<(), StoreError> {
+    let mut wanted = Wanted::default();
+    for waiting in group.iter() {
+        waiting.collect(&mut wanted);
     }
-    Ok(())
+    unit.begin(&wanted).await?;
+    for waiting in group {
+        waiting.apply(unit).await?;
+    }
+    unit.flush().await
 }
 
 async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), StoreError> {
@@ -167,9 +225,14 @@ async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> 
 
 /// A request that waits for its commit, whatever its answer's type.
 trait Waiting: Send {
+    /// How many jobs it wants; nothing where it wants a transaction of its own.
+    fn size(&self) -> Option<usize>;
+
+    fn collect(&self, wanted: &mut Wanted);
+
     fn apply<'a>(
         &'a mut self,
-        connection: &'a mut SqliteConnection,
+        unit: &'a mut Unit,
     ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
 
     fn acknowledge(self: Box<Self>, committed: Result<(), StoreError>);
@@ -182,12 +245,30 @@ struct Pending<R: Request> {
 }
 
 impl<R: Request> Waiting for Pending<R> {
+    fn size(&self) -> Option<usize> {
+        match self.request.wants() {
+            Wants::Everything => None,
+            Wants::Jobs(jobs) => Some(jobs.len()),
+            Wants::Ready { most, .. } => Some(usize::try_from(most).unwrap_or(usize::MAX)),
+        }
+    }
+
+    fn collect(&self, wanted: &mut Wanted) {
+        match self.request.wants() {
+            Wants::Everything => {}
+            Wants::Jobs(jobs) => wanted.jobs.extend(jobs),
+            Wants::Ready { worker, sweep, most, now } => {
+                wanted.ready.push(WantedReady { worker, sweep, most, now });
+            }
+        }
+    }
+
     fn apply<'a>(
         &'a mut self,
-        connection: &'a mut SqliteConnection,
+        unit: &'a mut Unit,
     ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
         Box::pin(async move {
-            self.answer = Some(self.request.apply(connection).await?);
+            self.answer = Some(self.request.apply(unit).await?);
             Ok(())
         })
     }

@@ -7,7 +7,7 @@ use crate::coordinator::artifacts::Recent;
 use crate::protocol::http::{EpochMetrics, Report, Work};
 use crate::protocol::trial::{Checkpoint, TrainRequest};
 use crate::store::{LeaseFor, LeasedJob};
-use crate::vocabulary::{Attempt, JobId, Metrics, Parameters};
+use crate::vocabulary::{Attempt, JobId, Metrics, Parameters, TrialNumber};
 
 fn checkpoint(digit: char, epoch: u32) -> Checkpoint {
     Checkpoint { hash: digit.to_string().repeat(64), epoch, step: 0, size_bytes: 1 }
@@ -136,21 +136,46 @@ async fn reports_that_cant_be_meant_are_refused_whole() {
 }
 
 #[test]
-fn a_lease_says_where_an_earlier_attempt_had_come_to() {
+fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to() {
     let request = TrainRequest {
-        parameters: Parameters::new(),
-        seed: 0,
-        dataset_checksum: String::new(),
-        first_epoch: 1,
+        parameters: Parameters::from([("lr".to_owned(), 0.1.into())]),
+        seed: 7,
+        dataset_checksum: "sum".to_owned(),
+        first_epoch: 4,
         last_epoch: 9,
         resume: None,
     };
     let job = LeasedJob {
         lease: LeaseFor { job: JobId(1), attempt: Attempt(2) },
-        work: serde_json::to_string(&Work::Resnet(request.clone())).unwrap(),
+        context: r#"{"trainer":"resnet","dataset_checksum":"sum"}"#.into(),
+        trial: TrialNumber(1),
+        parameters: r#"{"lr":0.1}"#.to_owned(),
+        seed: 7,
+        first_epoch: 4,
+        last_epoch: 9,
         cpus: 1,
-        checkpoint: Some(checkpoint('1', 4).try_into().unwrap()),
+        checkpoint: Some(checkpoint('1', 5).try_into().unwrap()),
+        start: Some(checkpoint('2', 3).try_into().unwrap()),
+        has_dependents: false,
     };
-    let lease = wire::lease(job).unwrap();
-    assert_eq!(lease.work, Work::Resnet(TrainRequest { resume: Some(checkpoint('1', 4)), ..request }));
+    let first = LeasedJob { checkpoint: None, ..job.clone() };
+    for (job, resume) in [(job, checkpoint('1', 5)), (first, checkpoint('2', 3))] {
+        let lease = wire::lease(job).unwrap();
+        assert_eq!(lease.work, Work::Resnet(TrainRequest { resume: Some(resume), ..request.clone() }));
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_filled_in_when_its_job_is_leased() {
+    let fixture = Fixture::new().await;
+    fixture.submit("command: [echo, '--x={{x}}', '{{trial}}']\nparameters: {x: [1, 2]}\n").await;
+    let leases = fixture.lease().await;
+    let commands: Vec<_> = leases
+        .iter()
+        .map(|lease| match &lease.work {
+            Work::Command(work) => work.command.join(" "),
+            Work::Resnet(_) => panic!("not a command"),
+        })
+        .collect();
+    assert_eq!(commands, ["echo --x=1 1", "echo --x=2 2"]);
 }

@@ -31,10 +31,10 @@ async fn a_checkpoint_within_the_first_epoch_needs_no_metrics() {
     let lease = fixture.lease_one(0).await;
     let stopped = NewReport { epoch: 0, metrics: Metrics::new(), checkpoint: Some(checkpoint('1', 0, 3)) };
     let outcome = NewOutcome { lease, reports: vec![stopped], ended: Ended::Release };
-    let written = fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap();
-    assert_eq!((written.refused, written.unneeded), (vec![], vec![]));
+    assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap(), []);
+    assert_eq!(fixture.store.take_unneeded(), []);
     // The same again is accepted and changes nothing.
-    assert_eq!(fixture.store.finish(vec![outcome], Timestamp(1)).await.unwrap().refused, []);
+    assert_eq!(fixture.store.finish(vec![outcome], Timestamp(1)).await.unwrap(), []);
     assert!(is_named(&fixture.store, '1').await);
     assert_eq!(fixture.trials(sweep).await[0].metrics, Metrics::new());
     assert_eq!(fixture.lease(1, 1).await[0].checkpoint, Some(checkpoint('1', 0, 3)));
@@ -105,9 +105,9 @@ async fn a_checkpoint_under_a_stale_lease_is_refused_and_its_file_is_not_needed(
     let current = fixture.lease(1, 60_000).await;
     assert_eq!(current[0].lease.attempt, Attempt(2));
     let report = NewReport { checkpoint: Some(checkpoint('2', 2, 0)), ..report(2, 2.0) };
-    let written = fixture.store.report(vec![(late, report)], Timestamp(60_001)).await.unwrap();
-    assert_eq!(written.refused.len(), 1);
-    assert_eq!(written.unneeded, [hash('2')]);
+    let refused = fixture.store.report(vec![(late, report)], Timestamp(60_001)).await.unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(fixture.store.take_unneeded(), [hash('2')]);
     assert!(is_named(&fixture.store, '1').await && !is_named(&fixture.store, '2').await);
     check_invariants(&fixture.store).await;
 }

@@ -110,9 +110,8 @@ impl World {
     }
 
     async fn deliver(&self, report: NewReport) {
-        let written =
-            self.fixture.store.report(vec![(self.lease, report)], Timestamp(self.now)).await.unwrap();
-        assert_eq!(written.refused, []);
+        let refused = self.fixture.store.report(vec![(self.lease, report)], Timestamp(self.now)).await;
+        assert_eq!(refused.unwrap(), []);
     }
 
     async fn interrupt(&mut self, is_expiry: bool, is_lost: bool) {

@@ -9,12 +9,11 @@ async fn jobs_are_leased_in_order_and_each_once() {
     let fixture = Fixture::new().await;
     fixture.submit("s", &["a", "b", "c"]).await;
     let first = fixture.lease(2, 0).await;
-    assert_eq!(
-        first.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(),
-        ["\"work of a\"", "\"work of b\""]
-    );
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!((&*first[0].context, first[0].trial, first[0].seed), ("context", TrialNumber(1), u64::MAX));
+    assert_eq!((first[0].first_epoch, first[0].last_epoch, first[0].cpus), (1, 10, 1));
     let rest = fixture.lease(9, 0).await;
-    assert_eq!(rest.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(), ["\"work of c\""]);
+    assert_eq!(names(&rest), ["c"]);
     check_invariants(&fixture.store).await;
 }
 
@@ -50,7 +49,7 @@ async fn only_jobs_of_the_named_sweep_are_leased() {
     fixture.submit("one", &["a"]).await;
     let two = fixture.submit("two", &["b"]).await;
     let leased = fixture.lease_for(fixture.anne, Some(two), 9, 0).await;
-    assert_eq!(leased.iter().map(|job| job.work.as_str()).collect::<Vec<_>>(), ["\"work of b\""]);
+    assert_eq!(names(&leased), ["b"]);
 }
 
 #[tokio::test]
@@ -117,7 +116,7 @@ async fn an_end_that_is_told_twice_counts_once() {
     let lease = fixture.lease_one(0).await;
     let outcome = NewOutcome { lease, reports: vec![report(1, 5.0)], ended: complete() };
     for _ in 0..2 {
-        assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap().refused, []);
+        assert_eq!(fixture.store.finish(vec![outcome.clone()], Timestamp(1)).await.unwrap(), []);
     }
     assert_eq!(fixture.states(sweep).await, ["succeeded"]);
     assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 5.0).metrics);
@@ -137,7 +136,7 @@ async fn one_refusal_in_a_batch_does_not_touch_the_others() {
         reports: vec![report(1, 1.0)],
         ended: complete(),
     });
-    let refused = fixture.store.finish(outcomes.to_vec(), Timestamp(1)).await.unwrap().refused;
+    let refused = fixture.store.finish(outcomes.to_vec(), Timestamp(1)).await.unwrap();
     assert_eq!(refused.iter().map(|refused| refused.lease).collect::<Vec<_>>(), [stale, unknown]);
     assert_eq!(fixture.states(sweep).await, ["leased", "succeeded"]);
     check_invariants(&fixture.store).await;

@@ -6,6 +6,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::*;
 use crate::store::MIGRATIONS;
+use crate::vocabulary::{Attempt, JobId};
 
 /// A database as the program made it when this was its newest migration.
 async fn make_database(path: &std::path::Path, newest: i64) -> SqliteConnection {
@@ -16,50 +17,96 @@ async fn make_database(path: &std::path::Path, newest: i64) -> SqliteConnection 
     connection
 }
 
-/// One sweep with a trial that succeeded and one that runs, as the first schema has them.
-const FIRST_SCHEMA_DATA: &str = "
-    INSERT INTO sweeps (id, name, spec, overrides, working_directory, expansion_hash, swept, created_at,
-                        trials_running, trials_succeeded)
-    VALUES (1, 'old', 'spec', '[]', '/', 'hash', '[]', 5, 1, 1);
-    INSERT INTO workers (id, host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at)
-    VALUES (1, 'anne', 'boot', 1, 1, 1, '0', 0, 0);
-    INSERT INTO jobs (id, hash, work, first_epoch, last_epoch, cpus, retries, state, attempt, last_outcome)
-    VALUES (1, 'a', 'work of a', 1, 10, 1, 0, 'succeeded', 1, 'completed');
-    INSERT INTO jobs (id, hash, work, first_epoch, last_epoch, cpus, retries, state, attempt, worker_id, lease_deadline,
-                      reported_epoch)
-    VALUES (2, 'b', 'work of b', 1, 10, 1, 0, 'leased', 1, 1, 60000, 3);
-    INSERT INTO sweep_jobs (job_id, sweep_id) VALUES (1, 1), (2, 1);
-    INSERT INTO trials (sweep_id, number, parameters, seed, job_id) VALUES (1, 1, '{}', 0, 1), (1, 2, '{}', 0, 2);
-    INSERT INTO attempts (job_id, attempt, worker_id, leased_at, ended_at, outcome) VALUES (1, 1, 1, 0, 9, 'completed');
-    INSERT INTO attempts (job_id, attempt, worker_id, leased_at) VALUES (2, 1, 1, 0);
-    INSERT INTO reports (job_id, epoch, metric, value, attempt) VALUES (1, 10, 'top1', 91.5, 1), (2, 3, 'top1', 40, 1);
-";
+const HASHES: [&str; 3] = ["1", "2", "3"];
 
-#[tokio::test]
-async fn a_table_of_the_first_schema_is_brought_up_to_date_and_its_work_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("sweep.db");
-    let mut old = make_database(&path, 1).await;
-    sqlx::raw_sql(FIRST_SCHEMA_DATA).execute(&mut old).await.unwrap();
+/// A sweep with a trial that succeeded and one that runs, and a sweep that shares the latter and has a command of its own
+/// that waits for its second try; as the first schema has them.
+fn first_schema_data() -> String {
+    let [one, two, three] = HASHES.map(|digit| digit.repeat(64));
+    let trained = r#"{"trainer":"resnet","parameters":{"lr":0.1},"seed":0,"dataset_checksum":"sum","first_epoch":1,
+                      "last_epoch":10}"#;
+    let command = r#"{"trainer":"command","command":["echo","0.5"],"working_directory":"/tmp","parameters":{"x":0.5},
+                      "seed":4,"trial":2}"#;
+    format!(
+        "INSERT INTO sweeps (id, name, spec, overrides, working_directory, expansion_hash, swept, created_at,
+                             trials_running, trials_succeeded)
+         VALUES (1, 'old', 'spec', '[]', '/', 'hash', '[]', 5, 1, 1);
+         INSERT INTO sweeps (id, name, spec, overrides, working_directory, expansion_hash, swept, created_at,
+                             trials_queued, trials_running)
+         VALUES (2, 'other', 'spec', '[]', '/', 'other', '[]', 5, 1, 1);
+         INSERT INTO workers (id, host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at)
+         VALUES (1, 'anne', 'boot', 1, 1, 1, '0', 0, 0);
+         INSERT INTO jobs (id, hash, work, first_epoch, last_epoch, cpus, retries, state, attempt, last_outcome)
+         VALUES (1, '{one}', '{trained}', 1, 10, 1, 0, 'succeeded', 1, 'completed');
+         INSERT INTO jobs (id, hash, work, first_epoch, last_epoch, cpus, retries, state, attempt, worker_id,
+                           lease_deadline, reported_epoch)
+         VALUES (2, '{two}', '{trained}', 1, 10, 1, 0, 'leased', 1, 1, 60000, 3);
+         INSERT INTO jobs (id, hash, work, first_epoch, last_epoch, cpus, retries, state, attempt, last_outcome,
+                           not_before, failures)
+         VALUES (3, '{three}', '{command}', 1, 1, 1, 1, 'queued', 1, 'failed:exit:1', 1000, '{{\"exit\":1}}');
+         INSERT INTO sweep_jobs (job_id, sweep_id) VALUES (1, 1), (2, 1), (2, 2), (3, 2);
+         INSERT INTO trials (sweep_id, number, parameters, seed, job_id)
+         VALUES (1, 1, '{{}}', 0, 1), (1, 2, '{{}}', 0, 2), (2, 1, '{{}}', 0, 2), (2, 2, '{{\"x\":0.5}}', 4, 3);
+         INSERT INTO attempts (job_id, attempt, worker_id, leased_at, ended_at, outcome)
+         VALUES (1, 1, 1, 0, 9, 'completed'), (3, 1, 1, 0, 9, 'failed:exit:1');
+         INSERT INTO attempts (job_id, attempt, worker_id, leased_at) VALUES (2, 1, 1, 0);
+         INSERT INTO reports (job_id, epoch, metric, value, attempt)
+         VALUES (1, 10, 'top1', 91.5, 1), (2, 3, 'top1', 40, 1);"
+    )
+}
+
+/// A store on a database that had this as its newest migration.
+async fn open_old(folder: &std::path::Path, newest: i64) -> Store {
+    let path = folder.join("sweep.db");
+    let mut old = make_database(&path, newest).await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(first_schema_data())).execute(&mut old).await.unwrap();
     old.close().await.unwrap();
-
     let store = Store::open(&path).await.unwrap();
     check_invariants(&store).await;
-    let trials = list_trials(&mut store.reader().await.unwrap(), SweepId(1)).await.unwrap();
-    assert_eq!(
-        trials.iter().map(|trial| trial.job_state.as_str()).collect::<Vec<_>>(),
-        ["succeeded", "leased"]
-    );
-    assert_eq!(trials[0].metrics, report(10, 91.5).metrics);
+    store
+}
 
-    // The attempt that ran when the program was replaced goes on under its token, with a checkpoint from now on.
-    let lease = LeaseFor { job: crate::vocabulary::JobId(2), attempt: crate::vocabulary::Attempt(1) };
-    let with_checkpoint = NewReport { checkpoint: Some(checkpoint('1', 4, 0)), ..report(4, 41.0) };
-    let outcome = NewOutcome { lease, reports: vec![with_checkpoint], ended: Ended::Release };
-    assert_eq!(store.finish(vec![outcome], Timestamp(10)).await.unwrap().refused, []);
-    let grant = Grant { worker: WorkerId(1), sweep: None, most: 9, lasts: LASTS };
-    let leased = jobs(store.lease(grant, Timestamp(10)).await.unwrap());
-    assert_eq!(leased.len(), 1);
-    assert_eq!(leased[0].checkpoint, Some(checkpoint('1', 4, 0)));
+#[tokio::test]
+async fn a_table_of_an_older_schema_is_brought_up_to_date_and_its_work_goes_on() {
+    for newest in [1, 2] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_old(folder.path(), newest).await;
+        let trials = list_trials(&mut store.reader().await.unwrap(), SweepId(1)).await.unwrap();
+        assert_eq!(
+            trials.iter().map(|trial| trial.job_state.as_str()).collect::<Vec<_>>(),
+            ["succeeded", "leased"]
+        );
+        assert_eq!(trials[0].metrics, report(10, 91.5).metrics);
+
+        // The attempt that ran when the program was replaced goes on under its token.
+        let lease = LeaseFor { job: JobId(2), attempt: Attempt(1) };
+        let with_checkpoint = NewReport { checkpoint: Some(checkpoint('1', 4, 0)), ..report(4, 41.0) };
+        let outcome = NewOutcome { lease, reports: vec![with_checkpoint], ended: Ended::Release };
+        assert_eq!(store.finish(vec![outcome], Timestamp(10)).await.unwrap(), []);
+        // The sweep that had joined it gets it too, and each finds its work.
+        let grant = Grant { worker: WorkerId(1), sweep: Some(SweepId(2)), most: 9, lasts: LASTS };
+        let leased = jobs(store.lease(grant.clone(), Timestamp(999)).await.unwrap());
+        assert_eq!(leased.len(), 1, "the other waits for its second try");
+        assert_eq!(leased[0].checkpoint, Some(checkpoint('1', 4, 0)));
+        assert_eq!(&*leased[0].context, r#"{"trainer":"resnet","dataset_checksum":"sum"}"#);
+        let leased = jobs(store.lease(grant, Timestamp(1000)).await.unwrap());
+        assert_eq!((leased[0].lease.job, leased[0].lease.attempt), (JobId(3), Attempt(2)));
+        let context =
+            r#"{"trainer":"command","command":["echo","0.5"],"working_directory":"/tmp","form":"rendered"}"#;
+        assert_eq!((&*leased[0].context, leased[0].trial, leased[0].seed), (context, TrialNumber(2), 4));
+        check_invariants(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_sweep_joins_the_jobs_of_an_older_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_old(folder.path(), 2).await;
+    let mut new = sweep("new", &["a", "b"]);
+    for (job, digit) in new.jobs.iter_mut().zip(HASHES) {
+        job.state = digit.repeat(32).parse().unwrap();
+    }
+    let submitted = store.submit(new, Timestamp(20)).await.unwrap();
+    assert_eq!((submitted.trials_reused, submitted.jobs_new), (1, 0));
     check_invariants(&store).await;
 }

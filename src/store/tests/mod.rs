@@ -1,22 +1,29 @@
 //! Every statement of the store against a real SQLite file.
 
+mod cancelling;
 mod checkpoints;
 mod crash;
+mod forks;
 mod interruptions;
 mod invariants;
 mod leases;
 mod migrations;
+mod planned;
+mod queries;
+mod queue;
+mod sharing;
 mod sweeps;
 
 pub(crate) use invariants::check_invariants;
+pub(super) use planned::{sweep, tree};
 
 use std::time::Duration;
 
 use super::{
-    Checkpoint, Ended, Grant, LeaseFor, Leased, LeasedJob, NewJob, NewOutcome, NewReport, NewSweep, NewTrial,
-    NewWorker, Store, TrialRow, list_trials,
+    Checkpoint, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewReport, NewSweep, NewWorker, Store,
+    TrialRow, list_trials,
 };
-use crate::vocabulary::{CheckpointHash, Goal, Metric, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{CheckpointHash, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
 
 pub(super) const LASTS: Duration = Duration::from_secs(60);
 
@@ -35,10 +42,9 @@ impl Fixture {
         Fixture { store, anne, folder }
     }
 
-    /// Submits independent jobs, one trial each.
-    pub(super) async fn submit(&self, name: &str, hashes: &[&str]) -> SweepId {
-        let jobs = hashes.iter().map(|hash| job(hash)).collect();
-        self.store.submit(sweep(name, jobs), Timestamp(0)).await.unwrap().sweep
+    /// Submits trials of ten epochs that have nothing in common.
+    pub(super) async fn submit(&self, name: &str, trials: &[&str]) -> SweepId {
+        self.store.submit(sweep(name, trials), Timestamp(0)).await.unwrap().sweep
     }
 
     pub(super) async fn lease(&self, most: u32, now: i64) -> Vec<LeasedJob> {
@@ -64,12 +70,12 @@ impl Fixture {
     /// Ends an attempt; says whether it was accepted.
     pub(super) async fn finish(&self, lease: LeaseFor, ended: Ended, now: i64) -> bool {
         let outcome = NewOutcome { lease, reports: vec![], ended };
-        self.store.finish(vec![outcome], Timestamp(now)).await.unwrap().refused.is_empty()
+        self.store.finish(vec![outcome], Timestamp(now)).await.unwrap().is_empty()
     }
 
     /// Reports `top1`; says whether it was accepted.
     pub(super) async fn report(&self, lease: LeaseFor, epoch: u32, top1: f64) -> bool {
-        self.store.report(vec![(lease, report(epoch, top1))], Timestamp(0)).await.unwrap().refused.is_empty()
+        self.store.report(vec![(lease, report(epoch, top1))], Timestamp(0)).await.unwrap().is_empty()
     }
 
     /// Reports `top1` and a checkpoint together; says which files may be needed no longer.
@@ -80,7 +86,8 @@ impl Fixture {
         checkpoint: Checkpoint,
     ) -> Vec<CheckpointHash> {
         let report = NewReport { checkpoint: Some(checkpoint.clone()), ..report(checkpoint.epoch, top1) };
-        self.store.report(vec![(lease, report)], Timestamp(0)).await.unwrap().unneeded
+        assert_eq!(self.store.report(vec![(lease, report)], Timestamp(0)).await.unwrap(), []);
+        self.store.take_unneeded()
     }
 
     pub(super) async fn trials(&self, sweep: SweepId) -> Vec<TrialRow> {
@@ -99,6 +106,11 @@ pub(super) fn jobs(leased: Leased) -> Vec<LeasedJob> {
     }
 }
 
+/// Names of the trials with whose parameters jobs are run.
+pub(super) fn names(leased: &[LeasedJob]) -> Vec<&str> {
+    leased.iter().map(|job| job.parameters.trim_matches('"')).collect()
+}
+
 pub(super) fn worker(host: &str) -> NewWorker {
     NewWorker {
         host: host.to_owned(),
@@ -107,40 +119,6 @@ pub(super) fn worker(host: &str) -> NewWorker {
         started_ticks: u64::MAX,
         slots: 2,
         version: "0".to_owned(),
-    }
-}
-
-pub(super) fn job(hash: &str) -> NewJob {
-    NewJob {
-        hash: hash.to_owned(),
-        work: format!("\"work of {hash}\""),
-        parent: None,
-        requires: vec![],
-        first_epoch: 1,
-        last_epoch: 10,
-        cpus: 1,
-        retries: 0,
-    }
-}
-
-/// A sweep with one trial that ends in each job.
-pub(super) fn sweep(name: &str, jobs: Vec<NewJob>) -> NewSweep {
-    let trials = (0..jobs.len()).map(|job| NewTrial {
-        number: TrialNumber(i64::try_from(job).unwrap() + 1),
-        parameters: format!("{{\"job\":{job}}}"),
-        seed: u64::MAX,
-        job,
-    });
-    NewSweep {
-        name: name.to_owned(),
-        spec: "spec".to_owned(),
-        overrides: "[]".to_owned(),
-        working_directory: "/".to_owned(),
-        expansion_hash: name.to_owned(),
-        metric: Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }),
-        swept: "[\"job\"]".to_owned(),
-        trials: trials.collect(),
-        jobs,
     }
 }
 

@@ -1,8 +1,8 @@
-use sqlx::SqliteConnection;
-
 use super::*;
-use crate::store::writer::Request;
-use crate::store::{StoreError, Submitted, find_next_due, find_sweep, list_sweeps};
+use crate::store::unit::Unit;
+use crate::store::writer::{Request, Wants};
+use crate::store::{StoreError, find_next_due, find_sweep, list_sweeps};
+use crate::vocabulary::Goal;
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_reopening() {
@@ -47,8 +47,8 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 async fn the_same_expansion_is_the_same_sweep() {
     let fixture = Fixture::new().await;
     let sweep_id = fixture.submit("s", &["a"]).await;
-    let again = fixture.store.submit(sweep("s", vec![job("a")]), Timestamp(9)).await.unwrap();
-    assert_eq!(again, Submitted { sweep: sweep_id, jobs_reused: 0, is_existing: true });
+    let again = fixture.store.submit(sweep("s", &["a"]), Timestamp(9)).await.unwrap();
+    assert_eq!((again.sweep, again.is_existing, again.trials), (sweep_id, true, 1));
     assert_eq!(list_sweeps(&mut fixture.store.reader().await.unwrap()).await.unwrap().len(), 1);
     check_invariants(&fixture.store).await;
 }
@@ -60,9 +60,9 @@ async fn a_second_sweep_joins_jobs_that_are_there() {
     let done = fixture.lease_one(0).await;
     fixture.report(done, 1, 7.0).await;
     fixture.finish(done, complete(), 1).await;
-    let two =
-        fixture.store.submit(sweep("two", vec![job("a"), job("b"), job("c")]), Timestamp(2)).await.unwrap();
-    assert_eq!((two.jobs_reused, two.is_existing), (1, false));
+    let two = fixture.store.submit(sweep("two", &["a", "b", "c"]), Timestamp(2)).await.unwrap();
+    assert_eq!((two.trials_reused, two.is_existing, two.trials, two.jobs_new), (1, false, 3, 1));
+    assert_eq!((two.epochs_to_run, two.epochs_unshared, two.epochs_run_again), (20, 30, 0));
     assert_eq!(fixture.states(two.sweep).await, ["succeeded", "queued", "queued"]);
     assert_eq!(fixture.trials(two.sweep).await[0].metrics, report(1, 7.0).metrics);
 
@@ -102,8 +102,7 @@ async fn a_new_sweep_reopens_the_failed_jobs_that_it_shares() {
 #[tokio::test]
 async fn a_job_that_failed_once_waits_before_its_next_try() {
     let fixture = Fixture::new().await;
-    let sweep_id =
-        fixture.store.submit(sweep("s", vec![NewJob { retries: 1, ..job("a") }]), Timestamp(0)).await;
+    let sweep_id = fixture.store.submit(NewSweep { retries: 1, ..sweep("s", &["a"]) }, Timestamp(0)).await;
     let lease = fixture.lease_one(0).await;
     fixture.finish(lease, fail("exit:1"), 10).await;
     assert_eq!(fixture.lease(1, 1_009).await, []);
@@ -117,9 +116,7 @@ async fn a_job_that_failed_once_waits_before_its_next_try() {
 
 /// Parent a, its child b, which reads a's final weights too, and c, which reads those of both.
 fn family() -> NewSweep {
-    let child = NewJob { parent: Some(0), requires: vec![0], first_epoch: 11, last_epoch: 20, ..job("b") };
-    let student = NewJob { requires: vec![0, 1], ..job("c") };
-    sweep("family", vec![job("a"), child, student])
+    NewSweep { requirements: vec![(1, 0), (2, 0), (2, 1)], ..tree("family", &["a", "ab", "c"]) }
 }
 
 #[tokio::test]
@@ -159,15 +156,18 @@ async fn a_job_that_fails_for_good_fails_all_that_needs_it_and_a_retry_reopens_a
 #[tokio::test]
 async fn a_request_that_fails_alone_does_not_take_its_group_with_it() {
     let fixture = Fixture::new().await;
-    // The table refuses an epoch 0, and with it the transaction that both of these share.
-    let wrong = NewJob { first_epoch: 0, ..job("a") };
-    let (refused, stored) = tokio::join!(
-        fixture.store.submit(sweep("wrong", vec![wrong]), Timestamp(0)),
-        fixture.store.submit(sweep("right", vec![job("b")]), Timestamp(0))
-    );
-    assert!(refused.is_err());
-    assert_eq!(fixture.states(stored.unwrap().sweep).await, ["queued"]);
-    assert_eq!(list_sweeps(&mut fixture.store.reader().await.unwrap()).await.unwrap().len(), 1);
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    let leased = fixture.lease(2, 0).await;
+    // The table refuses metrics of an epoch 0, and with them the transaction that both of these share.
+    let end = |at: usize, epoch| {
+        let reports = vec![report(epoch, 1.0)];
+        let outcome = NewOutcome { lease: leased[at].lease, reports, ended: complete() };
+        fixture.store.finish(vec![outcome], Timestamp(1))
+    };
+    let (wrong, right) = tokio::join!(end(0, 0), end(1, 1));
+    assert!(wrong.is_err());
+    assert_eq!(right.unwrap(), []);
+    assert_eq!(fixture.states(sweep).await, ["leased", "succeeded"]);
     check_invariants(&fixture.store).await;
 }
 
@@ -186,8 +186,12 @@ struct LimitPages(&'static str);
 impl Request for LimitPages {
     type Answer = ();
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-        sqlx::query(self.0).execute(connection).await?;
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<(), StoreError> {
+        sqlx::query(self.0).execute(unit.connection()).await?;
         Ok(())
     }
 }
@@ -198,7 +202,9 @@ async fn a_full_disk_refuses_and_loses_nothing_and_work_goes_on_when_there_is_ro
     let sweep_id = fixture.submit("small", &["a"]).await;
     let lease = fixture.lease_one(0).await;
     fixture.store.writer.write(LimitPages("PRAGMA max_page_count = 1")).await.unwrap();
-    let large = || sweep("large", (0..2000).map(|n| job(&format!("job{n}"))).collect());
+    let names: Vec<String> = (0..2000).map(|n| format!("job{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let large = || sweep("large", &names);
     for _ in 0..3 {
         let refused = fixture.store.submit(large(), Timestamp(1)).await;
         assert!(matches!(refused, Err(StoreError::DiskFull)), "{refused:?}");

@@ -1,0 +1,417 @@
+//! Putting jobs that failed or were cancelled back into the queue, and making states again whose checkpoints are gone.
+//!
+//! No finished job goes back. Where somebody needs to go on from a state that was let go, a new job makes it again, and
+//! from then on it is the one that is found under the state's hash.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::SqliteConnection;
+
+use super::load::{self, id_list};
+use super::unit::{Remains, Unit};
+use super::writer::{Request, Wants};
+use super::{Store, StoreError};
+use crate::lease::{Event, JobState, Needs};
+use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
+
+/// Trials that are looked at together.
+const CHUNK: i64 = 1000;
+
+impl Store {
+    /// Reopens every failed or cancelled job that the sweep needs, with full budgets. Says how many.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn retry(&self, sweep: SweepId, now: Timestamp) -> Result<u64, StoreError> {
+        self.writer.write(Retry { sweep, now }).await
+    }
+}
+
+/// For whom jobs are reopened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub(super) sweep: SweepId,
+    pub(super) trial: TrialNumber,
+    pub(super) now: Timestamp,
+}
+
+/// What was done to have a state to go on from.
+#[derive(Debug, Default)]
+pub(super) struct Reopened {
+    pub(super) jobs: BTreeSet<JobId>,
+    /// Jobs whose states are made again, and the new ones that make them.
+    pub(super) again: BTreeMap<JobId, JobId>,
+    pub(super) epochs_again: u64,
+}
+
+/// What a job is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Somebody goes on from its state, or reads its weights.
+    State,
+    /// It only has to have succeeded.
+    Success,
+}
+
+struct Retry {
+    sweep: SweepId,
+    now: Timestamp,
+}
+
+impl Request for Retry {
+    type Answer = u64;
+
+    fn wants(&self) -> Wants {
+        Wants::Everything
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
+        let mut reopened = 0;
+        let mut after = 0;
+        loop {
+            let ended = list_ended_badly(unit.connection(), self.sweep, after).await?;
+            let Some(&(last, _)) = ended.last() else { return Ok(reopened) };
+            unit.load(ended.iter().map(|(_, job)| *job).collect()).await?;
+            let mut log = Reopened::default();
+            for (trial, job) in ended {
+                let asker = Asker { sweep: self.sweep, trial, now: self.now };
+                unit.reopen(job, asker, &mut log).await?;
+            }
+            reopened += u64::try_from(log.jobs.len()).unwrap_or(u64::MAX);
+            let waiting = unit.sweeps_waiting_for(&log.jobs)?;
+            unit.flush().await?;
+            for (sweep, jobs) in waiting {
+                join(unit.connection(), sweep, &jobs).await?;
+            }
+            after = last.0;
+        }
+    }
+}
+
+/// Trials whose jobs failed or were cancelled, by number.
+async fn list_ended_badly(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    after: i64,
+) -> Result<Vec<(TrialNumber, JobId)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_ended_badly
+        SELECT trials.number, trials.job_id
+        FROM trials
+        CROSS JOIN jobs ON jobs.id = trials.job_id
+        WHERE trials.sweep_id = ? AND trials.number > ? AND jobs.state IN ('failed', 'cancelled')
+        ORDER BY trials.number
+        LIMIT ?",
+        sweep.0,
+        after,
+        CHUNK
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (TrialNumber(row.number), JobId(row.job_id))).collect())
+}
+
+/// Notes that a sweep waits for these jobs and what they need, as far as they are other sweeps' and unfinished.
+pub(super) async fn join(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    jobs: &BTreeSet<JobId>,
+) -> Result<(), StoreError> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let jobs = id_list(jobs);
+    sqlx::query!(
+        "-- join_jobs
+        WITH RECURSIVE chain (id) AS (
+            SELECT value FROM json_each(?1)
+            UNION
+            SELECT jobs.parent_id
+            FROM chain
+            CROSS JOIN jobs ON jobs.id = chain.id
+            WHERE jobs.parent_id IS NOT NULL AND jobs.state IN ('blocked', 'queued', 'leased')
+            UNION
+            SELECT job_requirements.required_id
+            FROM chain
+            CROSS JOIN jobs ON jobs.id = chain.id
+            CROSS JOIN job_requirements ON job_requirements.job_id = jobs.id
+            WHERE jobs.state IN ('blocked', 'queued', 'leased')
+        )
+        INSERT INTO joins (sweep_id, job_id, is_ready)
+        SELECT ?2, jobs.id, jobs.state = 'queued' AND jobs.waits_until IS NULL
+        FROM chain
+        CROSS JOIN jobs ON jobs.id = chain.id
+        WHERE jobs.sweep_id <> ?2 AND jobs.state IN ('blocked', 'queued', 'leased')
+        ON CONFLICT (sweep_id, job_id) DO NOTHING",
+        jobs,
+        sweep.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+impl Unit {
+    /// Puts a job that failed or was cancelled back into the queue, together with what it needs. Any other job stays as it
+    /// is.
+    pub(super) async fn reopen(
+        &mut self,
+        id: JobId,
+        asker: Asker,
+        log: &mut Reopened,
+    ) -> Result<(), StoreError> {
+        self.load(vec![id]).await?;
+        if !matches!(self.entry(id)?.job.state, JobState::Failed { .. } | JobState::Cancelled) {
+            return Ok(());
+        }
+        // Where an attempt has come to something, the next goes on from there and not from the parent's state.
+        let of_parent = if self.checkpoints.contains_key(&id) { Use::Success } else { Use::State };
+        let parent = self.entry(id)?.parent;
+        let mut needs = BTreeSet::new();
+        for need in self.needs(id).await? {
+            let purpose = if parent == Some(need) { of_parent } else { Use::State };
+            let base = self.ensure(need, purpose, asker, log).await?;
+            if base != need {
+                self.replace_need(id, need, base).await?;
+            }
+            needs.insert(base);
+        }
+        let open = self.count_open(&needs)?;
+        let entry = self.entry_mut(id)?;
+        entry.open_needs = open;
+        entry.is_changed = true;
+        let needs = if open == 0 { Needs::Met } else { Needs::Open };
+        self.step(id, &Event::Retry { needs }, &Remains::default(), asker.now);
+        log.jobs.insert(id);
+        Ok(())
+    }
+
+    /// A job from whose final state one can go on, now or when it has run: this one, or a new one that makes its state
+    /// again.
+    pub(super) async fn ensure_state(
+        &mut self,
+        id: JobId,
+        asker: Asker,
+        log: &mut Reopened,
+    ) -> Result<JobId, StoreError> {
+        self.ensure(id, Use::State, asker, log).await
+    }
+
+    async fn ensure(
+        &mut self,
+        id: JobId,
+        purpose: Use,
+        asker: Asker,
+        log: &mut Reopened,
+    ) -> Result<JobId, StoreError> {
+        if let Some(&again) = log.again.get(&id) {
+            return Ok(again);
+        }
+        self.load(vec![id]).await?;
+        match self.entry(id)?.job.state {
+            JobState::Blocked | JobState::Queued { .. } | JobState::Leased { .. } => Ok(id),
+            JobState::Failed { .. } | JobState::Cancelled => {
+                Box::pin(self.reopen(id, asker, log)).await?;
+                Ok(id)
+            }
+            JobState::Succeeded if purpose == Use::Success || self.checkpoints.contains_key(&id) => Ok(id),
+            JobState::Succeeded => match find_current(&mut self.connection, id).await? {
+                // Somebody else has asked for this state since.
+                Some(current) if current != id => Box::pin(self.ensure(current, purpose, asker, log)).await,
+                _ => Box::pin(self.make_again(id, asker, log)).await,
+            },
+        }
+    }
+
+    /// Stores a job that makes the state of one that succeeded again.
+    async fn make_again(
+        &mut self,
+        old: JobId,
+        asker: Asker,
+        log: &mut Reopened,
+    ) -> Result<JobId, StoreError> {
+        let parent = self.entry(old)?.parent;
+        let (mut bases, mut new_parent, mut required) = (BTreeSet::new(), None, Vec::new());
+        for need in self.needs(old).await? {
+            let base = self.ensure(need, Use::State, asker, log).await?;
+            if parent == Some(need) {
+                new_parent = Some(base);
+            }
+            required.push((need, base));
+            bases.insert(base);
+        }
+        let open = self.count_open(&bases)?;
+        let new = self.next_job().await?;
+        let epochs = insert_again(&mut self.connection, old, new, asker, new_parent, open).await?;
+        for (need, base) in required {
+            require_again(&mut self.connection, old, new, need, base).await?;
+        }
+        for base in bases {
+            let entry = self.entry_mut(base)?;
+            entry.live_dependents += 1;
+            entry.is_changed = true;
+        }
+        self.load(vec![new]).await?;
+        log.again.insert(old, new);
+        log.epochs_again += epochs;
+        Ok(new)
+    }
+
+    /// The jobs that a job needs: its parent, and those whose final weights it reads.
+    pub(super) async fn needs(&mut self, id: JobId) -> Result<BTreeSet<JobId>, StoreError> {
+        let entry = self.entry(id)?;
+        let mut needs: BTreeSet<JobId> = entry.parent.into_iter().collect();
+        if entry.has_requirements {
+            let required = load::requirements(&mut self.connection, std::iter::once(&id)).await?;
+            needs.extend(required.into_iter().map(|(_, required)| required));
+        }
+        Ok(needs)
+    }
+
+    /// How many of these have not succeeded.
+    fn count_open(&self, needs: &BTreeSet<JobId>) -> Result<i64, StoreError> {
+        let mut open = 0;
+        for need in needs {
+            open += i64::from(self.entry(*need)?.job.state != JobState::Succeeded);
+        }
+        Ok(open)
+    }
+
+    async fn replace_need(&mut self, id: JobId, old: JobId, new: JobId) -> Result<(), StoreError> {
+        let entry = self.entry_mut(id)?;
+        if entry.parent == Some(old) {
+            entry.parent = Some(new);
+            entry.is_moved = true;
+        }
+        sqlx::query!(
+            "-- replace_requirement
+            UPDATE job_requirements SET required_id = ? WHERE job_id = ? AND required_id = ?",
+            new.0,
+            id.0,
+            old.0
+        )
+        .execute(&mut self.connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Id of a job to be stored.
+    pub(super) async fn next_job(&mut self) -> Result<JobId, StoreError> {
+        let newest = match self.memory.newest_job {
+            Some(newest) => newest,
+            None => {
+                let newest = sqlx::query_scalar!(
+                    "-- find_newest_job
+                    SELECT COALESCE(MAX(id), 0) AS \"newest!: i64\" FROM jobs"
+                )
+                .fetch_one(&mut self.connection)
+                .await?;
+                JobId(newest)
+            }
+        };
+        let next = JobId(newest.0 + 1);
+        self.memory.newest_job = Some(next);
+        Ok(next)
+    }
+
+    /// Which sweeps have trials that end in these jobs.
+    fn sweeps_waiting_for(
+        &self,
+        jobs: &BTreeSet<JobId>,
+    ) -> Result<BTreeMap<SweepId, BTreeSet<JobId>>, StoreError> {
+        let mut waiting: BTreeMap<SweepId, BTreeSet<JobId>> = BTreeMap::new();
+        for &job in jobs {
+            let entry = self.entry(job)?;
+            if entry.trials.own > 0 {
+                waiting.entry(entry.sweep).or_default().insert(job);
+            }
+            for (sweep, _) in &entry.trials.others {
+                waiting.entry(*sweep).or_default().insert(job);
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+/// The job that is found under the same state's hash.
+async fn find_current(connection: &mut SqliteConnection, id: JobId) -> Result<Option<JobId>, StoreError> {
+    let current = sqlx::query_scalar!(
+        "-- find_current_job
+        SELECT current.id AS \"id!\"
+        FROM jobs
+        CROSS JOIN jobs AS current ON current.hash = jobs.hash AND current.is_current = 1
+        WHERE jobs.id = ?",
+        id.0
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(current.map(JobId))
+}
+
+/// Stores a job with the same state as `old`, which is not the current one any more. Says how many epochs it has.
+async fn insert_again(
+    connection: &mut SqliteConnection,
+    old: JobId,
+    new: JobId,
+    asker: Asker,
+    parent: Option<JobId>,
+    open_needs: i64,
+) -> Result<u64, StoreError> {
+    let (parent, state) = (parent.map(|id| id.0), if open_needs == 0 { "queued" } else { "blocked" });
+    sqlx::query!(
+        "-- retire_job
+        UPDATE jobs SET is_current = 0 WHERE id = ?",
+        old.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    let epochs = sqlx::query_scalar!(
+        "-- insert_job_again
+        INSERT INTO jobs (id, hash, parent_id, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries,
+                          state, open_needs)
+        SELECT ?1, hash, ?2, ?3, ?4, context_id, first_epoch, last_epoch, cpus, retries, ?5, ?6
+        FROM jobs
+        WHERE id = ?7
+        RETURNING last_epoch - first_epoch + 1 AS \"epochs!: i64\"",
+        new.0,
+        parent,
+        asker.sweep.0,
+        asker.trial.0,
+        state,
+        open_needs,
+        old.0
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "-- move_inner_states
+        UPDATE inner_states SET job_id = ? WHERE job_id = ?",
+        new.0,
+        old.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(u64::try_from(epochs).unwrap_or(0))
+}
+
+/// Where `old` reads the weights of `need`, `new` reads those of `base`.
+async fn require_again(
+    connection: &mut SqliteConnection,
+    old: JobId,
+    new: JobId,
+    need: JobId,
+    base: JobId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- insert_requirement_again
+        INSERT INTO job_requirements (job_id, required_id)
+        SELECT ?, ? FROM job_requirements WHERE job_id = ? AND required_id = ?",
+        new.0,
+        base.0,
+        old.0,
+        need.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What is known of a sweep's trials: parameters, metrics, failures.
+//!
+//! A trial's epochs are those of the job in which it ends and of all jobs before it. What an earlier job reported counts
+//! up to where the later one begins.
+
+use std::collections::BTreeMap;
+
+use super::{Reader, StoreError};
+use crate::vocabulary::{FailureReason, JobId, Metrics, SweepId, TrialNumber};
+
+/// A trial with what is known of its jobs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrialRow {
+    pub number: TrialNumber,
+    pub seed: u64,
+    /// Canonical JSON.
+    pub parameters: String,
+    /// Name of its last job's state.
+    pub job_state: String,
+    /// The last value of each metric.
+    pub metrics: Metrics,
+    pub failure: Option<FailureRow>,
+}
+
+/// Why a trial failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureRow {
+    pub reason: FailureReason,
+    /// Where the reason is that a job before it failed: why that one did, and the rest is about that one.
+    pub cause: Option<FailureReason>,
+    pub message: String,
+    pub log_tail: String,
+}
+
+/// All trials of a sweep by number, each with the last value of each of its metrics.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TrialRow>, StoreError> {
+    let chains = Chains::read(reader, sweep).await?;
+    let mut causes = read_causes(reader, sweep).await?;
+    let rows = sqlx::query!(
+        "-- list_trials
+        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.last_epoch,
+               jobs.failure_reason, attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
+        FROM trials
+        CROSS JOIN jobs ON jobs.id = trials.job_id
+        LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+        WHERE trials.sweep_id = ?
+        ORDER BY trials.number",
+        sweep.0
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let trials = rows.into_iter().map(|row| {
+        let reason = row.failure_reason.and_then(|reason| reason.parse().ok());
+        let own = |reason| FailureRow {
+            reason,
+            cause: None,
+            message: row.message.unwrap_or_default(),
+            log_tail: row.log_tail.unwrap_or_default(),
+        };
+        let failure = reason.map(|reason| match reason {
+            // Two trials may end in one job, so what is taken for one must stay for the other.
+            FailureReason::Upstream => causes.entry(row.job_id).or_insert_with(|| own(reason)).clone(),
+            _ => own(reason),
+        });
+        TrialRow {
+            number: TrialNumber(row.number),
+            seed: row.seed.cast_unsigned(),
+            parameters: row.parameters,
+            job_state: row.state,
+            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: row.last_epoch }),
+            failure,
+        }
+    });
+    Ok(trials.collect())
+}
+
+/// A job's epochs up to one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stretch {
+    job: JobId,
+    until: i64,
+}
+
+/// The stretches of which a sweep's trials consist.
+#[derive(Default)]
+struct Chains {
+    before: BTreeMap<Stretch, Stretch>,
+    /// The last value of each metric within a stretch.
+    metrics: BTreeMap<Stretch, Metrics>,
+}
+
+impl Chains {
+    async fn read(reader: &mut Reader, sweep: SweepId) -> Result<Chains, StoreError> {
+        let mut chains = Chains::default();
+        let rows = sqlx::query!(
+            "-- list_chains
+            WITH RECURSIVE chain (id, until) AS (
+                SELECT trials.job_id, jobs.last_epoch
+                FROM trials
+                CROSS JOIN jobs ON jobs.id = trials.job_id
+                WHERE trials.sweep_id = ?
+                UNION
+                SELECT jobs.parent_id, jobs.first_epoch - 1
+                FROM chain
+                CROSS JOIN jobs ON jobs.id = chain.id
+                WHERE jobs.parent_id IS NOT NULL
+            )
+            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", jobs.parent_id AS \"parent_id!: i64\",
+                   jobs.first_epoch AS \"first_epoch!: i64\"
+            FROM chain
+            CROSS JOIN jobs ON jobs.id = chain.id
+            WHERE jobs.parent_id IS NOT NULL",
+            sweep.0
+        )
+        .fetch_all(reader.connection())
+        .await?;
+        for row in rows {
+            let stretch = Stretch { job: JobId(row.id), until: row.until };
+            let before = Stretch { job: JobId(row.parent_id), until: row.first_epoch - 1 };
+            chains.before.insert(stretch, before);
+        }
+        chains.read_metrics(reader, sweep).await?;
+        Ok(chains)
+    }
+
+    async fn read_metrics(&mut self, reader: &mut Reader, sweep: SweepId) -> Result<(), StoreError> {
+        let rows = sqlx::query!(
+            "-- last_metrics
+            WITH RECURSIVE chain (id, until) AS (
+                SELECT trials.job_id, jobs.last_epoch
+                FROM trials
+                CROSS JOIN jobs ON jobs.id = trials.job_id
+                WHERE trials.sweep_id = ?
+                UNION
+                SELECT jobs.parent_id, jobs.first_epoch - 1
+                FROM chain
+                CROSS JOIN jobs ON jobs.id = chain.id
+                WHERE jobs.parent_id IS NOT NULL
+            )
+            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", reports.metric AS \"metric!\",
+                   reports.value AS \"value!\", MAX(reports.epoch) AS \"epoch: i64\"
+            FROM chain
+            CROSS JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
+            GROUP BY chain.id, chain.until, reports.metric",
+            sweep.0
+        )
+        .fetch_all(reader.connection())
+        .await?;
+        for row in rows {
+            let stretch = Stretch { job: JobId(row.id), until: row.until };
+            self.metrics.entry(stretch).or_default().insert(row.metric, row.value);
+        }
+        Ok(())
+    }
+
+    /// The last value of each metric over a stretch and all before it.
+    fn metrics(&self, last: Stretch) -> Metrics {
+        let mut metrics = Metrics::new();
+        let mut stretch = Some(last);
+        while let Some(here) = stretch {
+            for (metric, value) in self.metrics.get(&here).into_iter().flatten() {
+                if !metrics.contains_key(metric) {
+                    metrics.insert(metric.clone(), *value);
+                }
+            }
+            stretch = self.before.get(&here).copied();
+        }
+        metrics
+    }
+}
+
+/// For jobs in which a sweep's trials end and that failed with what they need: the failure behind it.
+async fn read_causes(reader: &mut Reader, sweep: SweepId) -> Result<BTreeMap<i64, FailureRow>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_causes
+        WITH RECURSIVE upstream (last_id, id) AS (
+            SELECT trials.job_id, trials.job_id
+            FROM trials
+            CROSS JOIN jobs ON jobs.id = trials.job_id
+            WHERE trials.sweep_id = ? AND jobs.failure_reason = 'upstream'
+            UNION
+            SELECT upstream.last_id, jobs.parent_id
+            FROM upstream
+            CROSS JOIN jobs ON jobs.id = upstream.id
+            WHERE jobs.failure_reason = 'upstream' AND jobs.parent_id IS NOT NULL
+            UNION
+            SELECT upstream.last_id, job_requirements.required_id
+            FROM upstream
+            CROSS JOIN jobs ON jobs.id = upstream.id
+            CROSS JOIN job_requirements ON job_requirements.job_id = jobs.id
+            WHERE jobs.failure_reason = 'upstream'
+        )
+        SELECT upstream.last_id AS \"last_id!: i64\", MIN(jobs.id) AS \"id: i64\", jobs.failure_reason AS \"reason!\",
+               attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
+        FROM upstream
+        CROSS JOIN jobs ON jobs.id = upstream.id
+        LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+        WHERE jobs.failure_reason <> 'upstream'
+        GROUP BY upstream.last_id",
+        sweep.0
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let causes = rows.into_iter().map(|row| {
+        let failure = FailureRow {
+            reason: FailureReason::Upstream,
+            cause: row.reason.parse().ok(),
+            message: row.message.unwrap_or_default(),
+            log_tail: row.log_tail.unwrap_or_default(),
+        };
+        (row.last_id, failure)
+    });
+    Ok(causes.collect())
+}

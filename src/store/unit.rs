@@ -1,0 +1,346 @@
+//! A unit of work: the jobs that one transaction is about, in memory, and what is to be written of them.
+//!
+//! A group of requests shares one. What they work on is loaded with a few statements, each request is decided in order by
+//! `lease::step` on what is in memory, so that the second sees what the first did, and at the end everything that
+//! changed is written with a few statements again ([`super::flush`]). [`Unit::step`] is the only place where a job's
+//! state changes, together with all that depends on it: its attempts, the jobs that need it ([`super::settle`]), and the
+//! counts of the sweeps whose trials end in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sqlx::SqliteConnection;
+
+use super::checkpoints::Held;
+use super::flush::Writes;
+use super::queue::Queue;
+use super::writer::Wanted;
+use super::{Checkpoint, LeaseFor, NewReport, StoreError};
+use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, Refusal};
+use crate::vocabulary::{Attempt, CheckpointHash, JobId, SweepId, Timestamp, WorkerId};
+
+/// Contexts beyond this are forgotten: a table has a handful of them, one that was brought up to date one a job.
+const MOST_CONTEXTS: usize = 1024;
+
+/// When a job that may be leased now began to be leasable: the table does not remember, and nobody asks.
+pub(super) const LONG_AGO: Timestamp = Timestamp(i64::MIN);
+
+/// What one transaction works on.
+pub(super) struct Unit {
+    pub(super) connection: SqliteConnection,
+    pub(super) memory: Memory,
+    pub(super) queue: Queue,
+    pub(super) entries: BTreeMap<JobId, Entry>,
+    /// Newest checkpoints of the jobs in memory and of their parents.
+    pub(super) checkpoints: BTreeMap<JobId, Held>,
+    pub(super) writes: Writes,
+    /// The latest moment of which a request has spoken.
+    pub(super) now: Timestamp,
+    /// Jobs that have ended and that others wait for.
+    pub(super) ended: BTreeMap<JobId, Ending>,
+    unneeded: Vec<CheckpointHash>,
+}
+
+/// What the jobs that need one hear of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Succeeded,
+    Failed,
+}
+
+/// What the writer remembers between transactions; all of it could be looked up.
+#[derive(Default)]
+pub(super) struct Memory {
+    pub(super) workers: BTreeSet<WorkerId>,
+    /// The last job that each worker completed, where others go on from its state.
+    pub(super) completed: BTreeMap<WorkerId, JobId>,
+    pub(super) contexts: BTreeMap<i64, Arc<str>>,
+    /// The newest job's id, once it was asked for.
+    pub(super) newest_job: Option<JobId>,
+    /// Whether `workers` is what the table has.
+    is_loaded: bool,
+}
+
+/// A job in memory.
+pub(super) struct Entry {
+    pub(super) id: JobId,
+    pub(super) sweep: SweepId,
+    pub(super) parent: Option<JobId>,
+    pub(super) first_epoch: u32,
+    pub(super) job: Job,
+    /// Exact while the job is live; counted anew when it is reopened.
+    pub(super) open_needs: i64,
+    pub(super) live_dependents: i64,
+    pub(super) is_kept: bool,
+    pub(super) reported_epoch: u32,
+    /// Other sweeps wait for it.
+    pub(super) is_joined: bool,
+    pub(super) has_requirements: bool,
+    /// How many trials of each sweep end in it.
+    pub(super) trials: Trials,
+    pub(super) as_read: AsRead,
+    /// Whether the jobs that it needs count it as live.
+    pub(super) is_counted_live: bool,
+    pub(super) is_changed: bool,
+    /// It has another parent and another beginning than the table says.
+    pub(super) is_moved: bool,
+}
+
+/// What the table holds of a job: what a write expects to find.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AsRead {
+    pub(super) state: &'static str,
+    pub(super) attempt: Attempt,
+    pub(super) is_ready: bool,
+}
+
+/// Trials that end in a job. Most are of the job's own sweep.
+pub(super) struct Trials {
+    pub(super) own: i64,
+    pub(super) others: Vec<(SweepId, i64)>,
+}
+
+/// What an attempt leaves behind beside its outcome.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Remains {
+    pub(super) message: Option<String>,
+    pub(super) log_tail: Option<String>,
+    pub(super) record: Option<String>,
+}
+
+/// Whether an event was applied, or why not. Either way the transaction goes on.
+pub(super) type Applied = Result<JobState, Refusal>;
+
+impl Unit {
+    pub(super) fn new(connection: SqliteConnection) -> Unit {
+        Unit {
+            connection,
+            memory: Memory::default(),
+            queue: Queue::default(),
+            entries: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
+            writes: Writes::default(),
+            now: LONG_AGO,
+            ended: BTreeMap::new(),
+            unneeded: Vec::new(),
+        }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+
+    pub(super) fn into_connection(self) -> SqliteConnection {
+        self.connection
+    }
+
+    /// Loads what a group works on.
+    pub(super) async fn begin(&mut self, wanted: &Wanted) -> Result<(), StoreError> {
+        if !self.memory.is_loaded {
+            self.memory.workers = super::load::workers(&mut self.connection).await?;
+            self.memory.is_loaded = true;
+        }
+        let mut jobs = wanted.jobs.clone();
+        if !wanted.ready.is_empty() {
+            self.queue = Queue::load(&mut self.connection, &self.memory, &wanted.ready).await?;
+            jobs.extend(self.queue.jobs());
+            self.load_contexts().await?;
+        }
+        self.load(jobs).await
+    }
+
+    /// After the commit: forgets the jobs, and says which checkpoints the table has let go of.
+    pub(super) fn end(&mut self) -> Vec<CheckpointHash> {
+        self.forget();
+        std::mem::take(&mut self.unneeded)
+    }
+
+    /// After a transaction that came to nothing: what is remembered may be of it.
+    pub(super) fn abandon(&mut self) {
+        self.forget();
+        self.unneeded.clear();
+        self.memory = Memory::default();
+    }
+
+    /// Forgets the jobs in memory. Everything that changed has been written, or never will be.
+    pub(super) fn forget(&mut self) {
+        self.entries.clear();
+        self.checkpoints.clear();
+        self.queue = Queue::default();
+        self.writes = Writes::default();
+        self.ended.clear();
+        self.now = LONG_AGO;
+    }
+
+    async fn load_contexts(&mut self) -> Result<(), StoreError> {
+        if self.memory.contexts.len() > MOST_CONTEXTS {
+            self.memory.contexts.clear();
+        }
+        let known = &self.memory.contexts;
+        let missing: BTreeSet<i64> =
+            self.queue.contexts().filter(|context| !known.contains_key(context)).collect();
+        if !missing.is_empty() {
+            let loaded = super::load::contexts(&mut self.connection, &missing).await?;
+            self.memory.contexts.extend(loaded);
+        }
+        Ok(())
+    }
+
+    /// The job, which has been loaded.
+    pub(super) fn entry(&self, id: JobId) -> Result<&Entry, StoreError> {
+        self.entries.get(&id).ok_or_else(|| StoreError::Damaged(format!("there is no job {id}")))
+    }
+
+    pub(super) fn entry_mut(&mut self, id: JobId) -> Result<&mut Entry, StoreError> {
+        self.entries.get_mut(&id).ok_or_else(|| StoreError::Damaged(format!("there is no job {id}")))
+    }
+
+    /// Applies `event` to a job in memory and notes what follows. Nothing where there is no such job.
+    pub(super) fn step(
+        &mut self,
+        id: JobId,
+        event: &Event,
+        remains: &Remains,
+        now: Timestamp,
+    ) -> Option<Applied> {
+        self.now = self.now.max(now);
+        let entry = self.entries.get_mut(&id)?;
+        let (mut next, effects) = match lease::step(&entry.job, event, now) {
+            Ok(step) => step,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if let JobState::Queued { not_before } = &mut next.state
+            && *not_before <= now
+        {
+            *not_before = LONG_AGO;
+        }
+        let state = next.state;
+        if next != entry.job {
+            self.writes.count(&entry.trials, entry.sweep, &entry.job.state, &state);
+            entry.job = next;
+            entry.is_changed = true;
+        }
+        for effect in effects {
+            self.follow(id, effect, remains, now);
+        }
+        Some(Ok(state))
+    }
+
+    fn follow(&mut self, id: JobId, effect: Effect, remains: &Remains, now: Timestamp) {
+        match effect {
+            Effect::OpenAttempt { attempt, worker } => self.open_attempt(id, attempt, worker, now),
+            Effect::CloseAttempt(ended) => self.close_attempt(id, ended, remains, now),
+            Effect::UnblockDependents => self.tell_dependents(id, Ending::Succeeded),
+            Effect::FailDependents => self.tell_dependents(id, Ending::Failed),
+        }
+    }
+
+    fn open_attempt(&mut self, id: JobId, attempt: Attempt, worker: WorkerId, now: Timestamp) {
+        let checkpoint = self.checkpoints.get(&id).map_or(0, |held| held.checkpoint.epoch);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        // Epochs before the job's first one are its parent's.
+        let resumed_epoch = checkpoint.max(entry.first_epoch - 1);
+        entry.reported_epoch = resumed_epoch;
+        entry.is_changed = true;
+        self.writes.open_attempt(LeaseFor { job: id, attempt }, worker, now, resumed_epoch);
+    }
+
+    fn close_attempt(&mut self, id: JobId, ended: EndedAttempt, remains: &Remains, now: Timestamp) {
+        let lease = LeaseFor { job: id, attempt: ended.attempt };
+        self.writes.close_attempt(lease, ended.outcome, remains, now);
+        if ended.outcome == Outcome::Completed && ended.attempt > Attempt(1) {
+            self.writes.supersede_reports(id);
+        }
+    }
+
+    fn tell_dependents(&mut self, id: JobId, ending: Ending) {
+        // Those that have ended themselves count their needs anew when they are reopened.
+        if self.entries.get(&id).is_some_and(|entry| entry.live_dependents > 0) {
+            self.ended.insert(id, ending);
+        }
+    }
+
+    /// Stores the metrics and, together with them, the checkpoint. The lease is known to be current.
+    pub(super) fn write_report(&mut self, lease: LeaseFor, report: &NewReport, now: Timestamp) {
+        self.writes.report(lease, report);
+        if let Some(entry) = self.entries.get_mut(&lease.job)
+            && report.epoch > entry.reported_epoch
+        {
+            entry.reported_epoch = report.epoch;
+            entry.is_changed = true;
+        }
+        if let Some(checkpoint) = &report.checkpoint {
+            self.replace_checkpoint(lease, checkpoint, now);
+        }
+    }
+
+    /// Makes `checkpoint` the job's newest, in the place of the one before.
+    fn replace_checkpoint(&mut self, lease: LeaseFor, checkpoint: &Checkpoint, now: Timestamp) {
+        let held = Held { checkpoint: checkpoint.clone(), attempt: Some(lease.attempt.0), created_at: now };
+        let before = self.checkpoints.get(&lease.job);
+        // A request that arrives twice may arrive late: what it brings must not displace what the same attempt brought
+        // since. Another attempt's checkpoint may well be ahead; where its file was lost, this attempt began anew.
+        if before.is_some_and(|before| before.attempt == held.attempt && before.is_ahead_of(&held)) {
+            return;
+        }
+        if let Some(before) = self.checkpoints.insert(lease.job, held)
+            && before.checkpoint.hash != checkpoint.hash
+        {
+            self.unneeded.push(before.checkpoint.hash);
+        }
+        self.writes.checkpoint(lease.job);
+    }
+
+    /// Lets go of a job's checkpoint, if it has one.
+    pub(super) fn release_checkpoint(&mut self, id: JobId) {
+        if let Some(held) = self.checkpoints.remove(&id) {
+            self.unneeded.push(held.checkpoint.hash);
+            self.writes.checkpoint(id);
+        }
+    }
+
+    /// Notes a file that was refused.
+    pub(super) fn refuse_checkpoint(&mut self, report: &NewReport) {
+        self.unneeded.extend(report.checkpoint.as_ref().map(|checkpoint| checkpoint.hash.clone()));
+    }
+
+    /// Whether the lease is the job's current one, or why it is not.
+    pub(super) fn holds(&self, lease: LeaseFor) -> Result<(), String> {
+        match self.entries.get(&lease.job).map(|entry| entry.job.state) {
+            None => Err("there is no such job".to_owned()),
+            Some(JobState::Leased { attempt, .. }) if attempt == lease.attempt => Ok(()),
+            Some(state) => {
+                Err(format!("attempt {} is no longer leased: the job is {}", lease.attempt, state.name()))
+            }
+        }
+    }
+}
+
+impl Entry {
+    pub(super) fn is_live(&self) -> bool {
+        is_live(&self.job.state)
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        is_ready(&self.job.state)
+    }
+}
+
+/// Whether the job may still run.
+pub(super) fn is_live(state: &JobState) -> bool {
+    match state {
+        JobState::Blocked | JobState::Queued { .. } | JobState::Leased { .. } => true,
+        JobState::Succeeded | JobState::Failed { .. } | JobState::Cancelled => false,
+    }
+}
+
+pub(super) fn is_ready(state: &JobState) -> bool {
+    *state == JobState::Queued { not_before: LONG_AGO }
+}
+
+pub(super) fn newest_attempt(job: &Job) -> Attempt {
+    match job.state {
+        JobState::Leased { attempt, .. } => attempt,
+        _ => job.last_ended.map_or(Attempt(0), |ended| ended.attempt),
+    }
+}
