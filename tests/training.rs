@@ -101,12 +101,7 @@ fn every_trial_of_a_tree_has_the_bits_of_one_that_was_trained_alone() {
     // Only the trials' last checkpoints stay: what a job left for others went with the last of them.
     assert_eq!(checkpoints(&shared), 8);
 
-    let apart = shared.beside();
-    apart.write("tree.yaml", TREE);
-    apart.sweep(&["run", "tree.yaml", "--cpu-slots", "2", "--no-share"]).exits_with(0);
-    assert_eq!(stable(&apart.results("1")), stable(&shared.results("1")));
-
-    // Every report and the final weights, bit for bit.
+    // All of them again without sharing: every report and the final weights, bit for bit.
     let audit = shared.sweep(&["audit", "1", "--trials", "8", "--json"]).json();
     assert_eq!(audit["same"], true, "{audit}");
     assert!(
