@@ -9,8 +9,8 @@ use crate::protocol::http::{
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Ended, FailureRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease, RunningJobRow,
-    StoreError, Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Ended, FailureRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease,
+    RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, Timestamp};
 

@@ -132,8 +132,7 @@ impl Request for LeaseBatch {
 fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("job {} {what}", lease.job));
     let offer = unit.queue.take_offer(lease.job).ok_or_else(|| damaged("was leased unseen"))?;
-    let context =
-        unit.memory.contexts.get(&offer.context).ok_or_else(|| damaged("has no context"))?.clone();
+    let context = unit.memory.contexts.get(&offer.context).ok_or_else(|| damaged("has no context"))?.clone();
     let checkpoint_of = |job| unit.checkpoints.get(&job).map(|held| held.checkpoint.clone());
     Ok(LeasedJob {
         lease,

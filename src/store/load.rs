@@ -14,8 +14,7 @@ use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
 impl Unit {
     /// Loads those of the jobs that are not in memory yet, with the checkpoints of theirs and of their parents.
     pub(super) async fn load(&mut self, ids: Vec<JobId>) -> Result<(), StoreError> {
-        let missing: BTreeSet<JobId> =
-            ids.into_iter().filter(|id| !self.entries.contains_key(id)).collect();
+        let missing: BTreeSet<JobId> = ids.into_iter().filter(|id| !self.entries.contains_key(id)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -259,4 +258,3 @@ pub(super) async fn contexts(
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.work.into())).collect())
 }
-

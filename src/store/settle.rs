@@ -70,9 +70,7 @@ impl Unit {
             }
         }
         if !with_requirements.is_empty() {
-            for (job, required) in
-                load::requirements(&mut self.connection, with_requirements.keys()).await?
-            {
+            for (job, required) in load::requirements(&mut self.connection, with_requirements.keys()).await? {
                 let (parent, change) = with_requirements[&job];
                 // A parent whose final weights are read too is needed once.
                 if parent != Some(required) {

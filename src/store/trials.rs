@@ -62,9 +62,7 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
         };
         let failure = reason.map(|reason| match reason {
             // Two trials may end in one job, so what is taken for one must stay for the other.
-            FailureReason::Upstream => {
-                causes.entry(row.job_id).or_insert_with(|| own(reason)).clone()
-            }
+            FailureReason::Upstream => causes.entry(row.job_id).or_insert_with(|| own(reason)).clone(),
             _ => own(reason),
         });
         TrialRow {

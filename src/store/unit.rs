@@ -276,8 +276,7 @@ impl Unit {
 
     /// Makes `checkpoint` the job's newest, in the place of the one before.
     fn replace_checkpoint(&mut self, lease: LeaseFor, checkpoint: &Checkpoint, now: Timestamp) {
-        let held =
-            Held { checkpoint: checkpoint.clone(), attempt: Some(lease.attempt.0), created_at: now };
+        let held = Held { checkpoint: checkpoint.clone(), attempt: Some(lease.attempt.0), created_at: now };
         let before = self.checkpoints.get(&lease.job);
         // A request that arrives twice may arrive late: what it brings must not displace what the same attempt brought
         // since. Another attempt's checkpoint may well be ahead; where its file was lost, this attempt began anew.

@@ -4,8 +4,8 @@ use sqlx::SqliteConnection;
 
 use super::rows::Place;
 use crate::lease::{Event, JobState};
-use crate::store::{StoreError, load};
 use crate::store::unit::{Remains, Unit};
+use crate::store::{StoreError, load};
 use crate::vocabulary::JobId;
 
 /// Cuts a job behind an epoch. A new job does what comes before; the old one keeps its id, its hash and its trials, and
@@ -43,6 +43,17 @@ async fn insert_first_part(
     first: JobId,
     epoch: u32,
 ) -> Result<(), StoreError> {
+    // Another job may have ended with the state at the cut and have left nothing to go on from.
+    sqlx::query!(
+        "-- retire_end
+        UPDATE jobs SET is_current = 0
+        WHERE is_current = 1
+          AND hash = (SELECT inner_states.hash FROM inner_states WHERE job_id = ? AND epoch = ?)",
+        whole.0,
+        epoch
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "-- insert_first_part
         INSERT INTO jobs (id, hash, parent_id, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries, state,

@@ -10,10 +10,12 @@ use crate::store::{Beat, Chosen, Keep, list_artifact_hashes};
 
 /// The current jobs: first and last epoch, and state.
 async fn stretches(fixture: &Fixture) -> Vec<(i64, i64, String)> {
-    sqlx::query_as("SELECT first_epoch, last_epoch, state FROM jobs WHERE is_current = 1 ORDER BY first_epoch, id")
-        .fetch_all(&fixture.store.readers)
-        .await
-        .unwrap()
+    sqlx::query_as(
+        "SELECT first_epoch, last_epoch, state FROM jobs WHERE is_current = 1 ORDER BY first_epoch, id",
+    )
+    .fetch_all(&fixture.store.readers)
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -78,14 +80,27 @@ async fn both_parts_of_a_split_job_read_the_weights_that_it_required() {
 /// What may happen between two submissions.
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { trials: Vec<String>, keep_none: bool },
-    Lease { most: u32, of: Option<usize> },
+    Submit {
+        trials: Vec<String>,
+        keep_none: bool,
+    },
+    Lease {
+        most: u32,
+        of: Option<usize>,
+    },
     /// One of the leased jobs ends.
     Complete(usize),
-    Fail { which: usize, is_final: bool, epochs: usize },
+    Fail {
+        which: usize,
+        is_final: bool,
+        epochs: usize,
+    },
     Expire,
     Retry(usize),
-    Cancel { sweep: usize, trial: Option<i64> },
+    Cancel {
+        sweep: usize,
+        trial: Option<i64>,
+    },
     Pause(usize),
     Resume(usize),
 }

@@ -91,7 +91,8 @@ async fn a_table_of_an_older_schema_is_brought_up_to_date_and_its_work_goes_on()
         assert_eq!(&*leased[0].context, r#"{"trainer":"resnet","dataset_checksum":"sum"}"#);
         let leased = jobs(store.lease(grant, Timestamp(1000)).await.unwrap());
         assert_eq!((leased[0].lease.job, leased[0].lease.attempt), (JobId(3), Attempt(2)));
-        let context = r#"{"trainer":"command","command":["echo","0.5"],"working_directory":"/tmp","form":"rendered"}"#;
+        let context =
+            r#"{"trainer":"command","command":["echo","0.5"],"working_directory":"/tmp","form":"rendered"}"#;
         assert_eq!((&*leased[0].context, leased[0].trial, leased[0].seed), (context, TrialNumber(2), 4));
         check_invariants(&store).await;
     }

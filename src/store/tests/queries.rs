@@ -22,7 +22,10 @@ const LARGE: [&str; 9] = [
 const SMALL: [&str; 3] = ["jobs_leases", "jobs_held", "jobs_waiting"];
 
 /// Statements that read a whole table, and why they may.
-const ALLOWED: [(&str, &str); 2] = [
+const ALLOWED: [(&str, &str); 5] = [
+    ("insert_sweep", "only where a row waits for a sweep to refer to, which none ever does"),
+    ("ensure_contexts", "only where a row waits for a context to refer to, which none ever does"),
+    ("register_worker", "only where a row waits for a worker to refer to, which none ever does"),
     ("list_artifact_hashes", "it is asked for all of them, at the coordinator's start"),
     ("has_inner_states", "it stops at the first row"),
 ];
@@ -43,8 +46,7 @@ fn statements() -> BTreeMap<String, String> {
 
 async fn plan_of(store: &Store, query: &str) -> Vec<String> {
     let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
-    let rows: Vec<(i64, i64, i64, String)> =
-        sqlx::query_as(explain).fetch_all(&store.readers).await.unwrap();
+    let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(explain).fetch_all(&store.readers).await.unwrap();
     rows.into_iter().map(|row| row.3).collect()
 }
 

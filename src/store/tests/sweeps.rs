@@ -60,8 +60,7 @@ async fn a_second_sweep_joins_jobs_that_are_there() {
     let done = fixture.lease_one(0).await;
     fixture.report(done, 1, 7.0).await;
     fixture.finish(done, complete(), 1).await;
-    let two =
-        fixture.store.submit(sweep("two", &["a", "b", "c"]), Timestamp(2)).await.unwrap();
+    let two = fixture.store.submit(sweep("two", &["a", "b", "c"]), Timestamp(2)).await.unwrap();
     assert_eq!((two.trials_reused, two.is_existing, two.trials, two.jobs_new), (1, false, 3, 1));
     assert_eq!((two.epochs_to_run, two.epochs_unshared, two.epochs_run_again), (20, 30, 0));
     assert_eq!(fixture.states(two.sweep).await, ["succeeded", "queued", "queued"]);
@@ -103,8 +102,7 @@ async fn a_new_sweep_reopens_the_failed_jobs_that_it_shares() {
 #[tokio::test]
 async fn a_job_that_failed_once_waits_before_its_next_try() {
     let fixture = Fixture::new().await;
-    let sweep_id =
-        fixture.store.submit(NewSweep { retries: 1, ..sweep("s", &["a"]) }, Timestamp(0)).await;
+    let sweep_id = fixture.store.submit(NewSweep { retries: 1, ..sweep("s", &["a"]) }, Timestamp(0)).await;
     let lease = fixture.lease_one(0).await;
     fixture.finish(lease, fail("exit:1"), 10).await;
     assert_eq!(fixture.lease(1, 1_009).await, []);
