@@ -97,12 +97,6 @@ const INVARIANTS: &[(&str, &str)] = &[
          WHERE jobs.first_epoch <> COALESCE(parent.last_epoch, 0) + 1",
     ),
     (
-        "a state is the end of one current job at most, and within none of those that nobody has begun",
-        "SELECT COUNT(*) FROM jobs JOIN inner_states USING (hash) JOIN jobs AS other ON other.id = inner_states.job_id
-         WHERE jobs.is_current = 1 AND other.is_current = 1 AND other.attempt = 0
-           AND other.state IN ('blocked', 'queued')",
-    ),
-    (
         "inner states lie within their job",
         "SELECT COUNT(*) FROM inner_states JOIN jobs ON jobs.id = inner_states.job_id
          WHERE inner_states.epoch NOT BETWEEN jobs.first_epoch AND jobs.last_epoch - 1",
@@ -127,7 +121,6 @@ const INVARIANTS: &[(&str, &str)] = &[
         "SELECT COUNT(*) FROM jobs LEFT JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
          WHERE trials.number IS NULL",
     ),
-    ("nothing refers to what is not there", "SELECT COUNT(*) FROM pragma_foreign_key_check"),
     (
         "reports were made under an attempt that there was",
         "SELECT COUNT(*) FROM reports LEFT JOIN attempts USING (job_id, attempt) WHERE attempts.job_id IS NULL",

@@ -173,7 +173,7 @@ pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
                (SELECT value FROM reports
                 WHERE job_id = jobs.id AND metric = sweeps.metric_name AND epoch <= jobs.reported_epoch
                 ORDER BY epoch DESC LIMIT 1) AS \"metric: f64\"
-        FROM jobs
+        FROM jobs INDEXED BY jobs_leases
         LEFT JOIN trials ON trials.job_id = jobs.id
         JOIN sweeps ON sweeps.id = COALESCE(trials.sweep_id, jobs.sweep_id)
         WHERE jobs.state = 'leased'

@@ -205,6 +205,7 @@ impl Unit {
         log: &mut Reopened,
     ) -> Result<JobId, StoreError> {
         if let Some(&again) = log.again.get(&id) {
+            self.load(vec![again]).await?;
             return Ok(again);
         }
         self.load(vec![id]).await?;
@@ -314,8 +315,8 @@ impl Unit {
         Ok(next)
     }
 
-    /// Which sweeps have trials that end in these jobs.
-    fn sweeps_waiting_for(
+    /// Which sweeps have trials that end in these jobs, and so wait for them and what they need.
+    pub(super) fn sweeps_waiting_for(
         &self,
         jobs: &BTreeSet<JobId>,
     ) -> Result<BTreeMap<SweepId, BTreeSet<JobId>>, StoreError> {

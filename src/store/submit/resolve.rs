@@ -336,10 +336,15 @@ impl<'a> Submission<'a> {
     async fn flush(&mut self, unit: &mut Unit) -> Result<(), StoreError> {
         let rows = std::mem::take(&mut self.rows);
         rows::insert_jobs(unit.connection(), self.sweep, self.new.retries, &rows).await?;
+        let mut waiting = unit.sweeps_waiting_for(&std::mem::take(&mut self.log.jobs))?;
+        waiting.entry(self.sweep).or_default().append(&mut self.joined);
         unit.flush().await?;
         // Behind what was in memory, which does not count these.
         rows::add_dependents(unit.connection(), &std::mem::take(&mut self.dependents)).await?;
-        join(unit.connection(), self.sweep, &std::mem::take(&mut self.joined)).await
+        for (sweep, jobs) in waiting {
+            join(unit.connection(), sweep, &jobs).await?;
+        }
+        Ok(())
     }
 
     /// Stores the trials and what they add up to.

@@ -43,6 +43,17 @@ async fn insert_first_part(
     first: JobId,
     epoch: u32,
 ) -> Result<(), StoreError> {
+    // Another job may have ended with the state at the cut and have left nothing to go on from.
+    sqlx::query!(
+        "-- retire_end
+        UPDATE jobs SET is_current = 0
+        WHERE is_current = 1
+          AND hash = (SELECT inner_states.hash FROM inner_states WHERE job_id = ? AND epoch = ?)",
+        whole.0,
+        epoch
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "-- insert_first_part
         INSERT INTO jobs (id, hash, parent_id, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries, state,
