@@ -154,6 +154,29 @@ impl World {
         Answer::Granted(granted)
     }
 
+    /// Leases just these jobs, in this order: what somebody else has chosen.
+    pub(crate) fn apply_grants(&mut self, chosen: &[Token]) -> Answer {
+        let mut granted = Vec::new();
+        for token in chosen {
+            let event = Event::Lease { worker: token.worker, lasts: LASTS };
+            if !self.is_paused
+                && self.event(token.job, &event).is_some()
+                && let JobState::Leased { attempt, .. } = self.jobs[token.job].state
+            {
+                granted.push(Token { attempt, ..*token });
+            }
+        }
+        self.tokens.extend(&granted);
+        Answer::Granted(granted)
+    }
+
+    /// How many jobs could be leased now.
+    pub(crate) fn leasable(&self) -> usize {
+        let is_due =
+            |job: &&Job| matches!(job.state, JobState::Queued { not_before } if not_before <= self.now);
+        if self.is_paused { 0 } else { self.jobs.iter().filter(is_due).count() }
+    }
+
     fn call(&mut self, pick: usize, event: impl Fn(Attempt) -> Event) -> Answer {
         let Some(token) = self.token(pick) else { return Answer::Nothing };
         match self.event(token.job, &event(token.attempt)) {

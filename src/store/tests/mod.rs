@@ -4,6 +4,7 @@ mod cancelling;
 mod checkpoints;
 mod crash;
 mod forks;
+mod histories;
 mod interruptions;
 mod invariants;
 mod leases;
