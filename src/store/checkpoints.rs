@@ -104,7 +104,7 @@ pub(super) async fn save(
         INSERT INTO artifacts (job_id, kind, epoch, step, attempt, hash, size_bytes, created_at)
         SELECT saved.value ->> 0, 'checkpoint', saved.value ->> 1, saved.value ->> 2, saved.value ->> 3,
                saved.value ->> 4, saved.value ->> 5, saved.value ->> 6
-        FROM json_each(?) AS saved",
+        FROM jsonb_each(?) AS saved",
         saved
     )
     .execute(connection)

@@ -220,7 +220,7 @@ async fn save_jobs(connection: &mut SqliteConnection, changed: &[&Entry]) -> Res
             worker_id = saved.value ->> 6, lease_deadline = saved.value ->> 7, waits_until = saved.value ->> 8,
             failure_reason = saved.value ->> 9, failures = saved.value ->> 10, open_needs = saved.value ->> 11,
             live_dependents = saved.value ->> 12, reported_epoch = saved.value ->> 13
-        FROM json_each(?) AS saved
+        FROM jsonb_each(?) AS saved
         WHERE jobs.id = saved.value ->> 0 AND jobs.state = saved.value ->> 1 AND jobs.attempt = saved.value ->> 2",
         saved
     )
@@ -252,7 +252,7 @@ async fn move_jobs(connection: &mut SqliteConnection, changed: &[&Entry]) -> Res
     sqlx::query!(
         "-- move_jobs
         UPDATE jobs SET parent_id = moved.value ->> 1, first_epoch = moved.value ->> 2
-        FROM json_each(?) AS moved
+        FROM jsonb_each(?) AS moved
         WHERE jobs.id = moved.value ->> 0",
         moved
     )
@@ -275,7 +275,7 @@ async fn save_joins(connection: &mut SqliteConnection, changed: &[&Entry]) -> Re
         sqlx::query!(
             "-- turn_joins
             UPDATE joins SET is_ready = turned.value ->> 1
-            FROM json_each(?) AS turned
+            FROM jsonb_each(?) AS turned
             WHERE joins.job_id = turned.value ->> 0",
             turned
         )
@@ -307,7 +307,7 @@ async fn open_attempts(
         "-- open_attempts
         INSERT INTO attempts (job_id, attempt, worker_id, leased_at, resumed_epoch)
         SELECT opened.value ->> 0, opened.value ->> 1, opened.value ->> 2, opened.value ->> 3, opened.value ->> 4
-        FROM json_each(?) AS opened",
+        FROM jsonb_each(?) AS opened",
         opened
     )
     .execute(connection)
@@ -329,7 +329,7 @@ async fn close_attempts(
         UPDATE attempts
         SET ended_at = closed.value ->> 2, outcome = closed.value ->> 3, message = closed.value ->> 4,
             log_tail = closed.value ->> 5, record = closed.value ->> 6
-        FROM json_each(?) AS closed
+        FROM jsonb_each(?) AS closed
         WHERE attempts.job_id = closed.value ->> 0 AND attempts.attempt = closed.value ->> 1
           AND attempts.outcome IS NULL",
         closed
@@ -353,7 +353,7 @@ async fn write_reports(
         INSERT INTO reports (job_id, epoch, metric, value, attempt)
         SELECT report.value ->> 0, report.value ->> 1, report.value ->> 2, CAST(report.value ->> 3 AS REAL),
                report.value ->> 4
-        FROM json_each(?) AS report
+        FROM jsonb_each(?) AS report
         WHERE TRUE
         ON CONFLICT (job_id, epoch, metric) DO UPDATE
         SET value = excluded.value, attempt = excluded.attempt",
@@ -407,7 +407,7 @@ async fn add_trials(
             trials_succeeded = trials_succeeded + (added.value ->> '$[1][2]'),
             trials_failed = trials_failed + (added.value ->> '$[1][3]'),
             trials_cancelled = trials_cancelled + (added.value ->> '$[1][4]')
-        FROM json_each(?) AS added
+        FROM jsonb_each(?) AS added
         WHERE sweeps.id = added.value ->> 0",
         changed
     )
@@ -429,7 +429,7 @@ async fn workers_seen(
     sqlx::query!(
         "-- workers_seen
         UPDATE workers SET last_seen_at = seen.value ->> 1, left_at = NULL
-        FROM json_each(?) AS seen
+        FROM jsonb_each(?) AS seen
         WHERE workers.id = seen.value ->> 0",
         seen
     )

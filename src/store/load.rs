@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sqlx::SqliteConnection;
 
 use super::StoreError;
@@ -51,11 +53,13 @@ pub(super) fn id_list<'a>(ids: impl IntoIterator<Item = &'a JobId>) -> String {
     format!("[{}]", ids.join(","))
 }
 
+/// A job as `load_jobs` gives it, with its columns in this order.
+#[derive(Deserialize)]
 struct StoredJob {
     id: i64,
     sweep_id: i64,
     parent_id: Option<i64>,
-    first_epoch: i64,
+    first_epoch: u32,
     state: String,
     attempt: i64,
     last_outcome: Option<String>,
@@ -64,13 +68,13 @@ struct StoredJob {
     waits_until: Option<i64>,
     failure_reason: Option<String>,
     failures: String,
-    retries: i64,
+    retries: u32,
     open_needs: i64,
     live_dependents: i64,
-    is_kept: bool,
-    reported_epoch: i64,
-    is_joined: bool,
-    has_requirements: bool,
+    is_kept: u8,
+    reported_epoch: u32,
+    is_joined: u8,
+    has_requirements: u8,
     own_trials: i64,
     all_trials: i64,
 }
@@ -80,24 +84,28 @@ async fn jobs(
     ids: &BTreeSet<JobId>,
 ) -> Result<Vec<StoredJob>, StoreError> {
     let ids = id_list(ids);
-    let rows = sqlx::query_as!(
-        StoredJob,
+    let list = sqlx::query_scalar!(
         "-- load_jobs
-        SELECT jobs.id AS \"id!\", sweep_id, parent_id, first_epoch, state, attempt, last_outcome, worker_id,
-               lease_deadline, waits_until, failure_reason, failures, retries, open_needs, live_dependents,
-               is_kept AS \"is_kept: bool\", reported_epoch,
-               EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id) AS \"is_joined!: bool\",
-               EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id) AS \"has_requirements!: bool\",
-               (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id AND trials.sweep_id = jobs.sweep_id)
-                   AS \"own_trials!: i64\",
-               (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id) AS \"all_trials!: i64\"
+        SELECT json_group_array(json_array(
+                   jobs.id, sweep_id, parent_id, first_epoch, state, attempt, last_outcome, worker_id, lease_deadline,
+                   waits_until, failure_reason, failures, retries, open_needs, live_dependents, is_kept, reported_epoch,
+                   EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id),
+                   EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id),
+                   (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id AND trials.sweep_id = jobs.sweep_id),
+                   (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id))) AS \"list!: String\"
         FROM json_each(?) AS wanted
         CROSS JOIN jobs ON jobs.id = wanted.value",
         ids
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(rows)
+    parse_rows(&list)
+}
+
+/// Rows that came as one JSON array of arrays: sqlx hands each row of a statement from one thread to another, which costs
+/// more than SQLite takes to find it.
+pub(super) fn parse_rows<T: DeserializeOwned>(list: &str) -> Result<Vec<T>, StoreError> {
+    serde_json::from_str(list).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 impl TryFrom<StoredJob> for Entry {
@@ -110,14 +118,14 @@ impl TryFrom<StoredJob> for Entry {
             id: JobId(row.id),
             sweep: SweepId(row.sweep_id),
             parent: row.parent_id.map(JobId),
-            first_epoch: u32::try_from(row.first_epoch).unwrap_or(u32::MAX),
+            first_epoch: row.first_epoch,
             job,
             open_needs: row.open_needs,
             live_dependents: row.live_dependents,
-            is_kept: row.is_kept,
-            reported_epoch: u32::try_from(row.reported_epoch).unwrap_or(u32::MAX),
-            is_joined: row.is_joined,
-            has_requirements: row.has_requirements,
+            is_kept: row.is_kept != 0,
+            reported_epoch: row.reported_epoch,
+            is_joined: row.is_joined != 0,
+            has_requirements: row.has_requirements != 0,
             trials: Trials { own: row.own_trials, others: Vec::new() },
             as_read: AsRead { state: state.name(), attempt, is_ready: is_ready(&state) },
             is_counted_live: is_live(&state),
@@ -163,7 +171,7 @@ impl StoredJob {
             "{}" => Failures::default(),
             some => serde_json::from_str(some).map_err(|_| damaged("has unreadable failures"))?,
         };
-        Ok(Job { state, last_ended, failures, retries: u32::try_from(self.retries).unwrap_or(u32::MAX) })
+        Ok(Job { state, last_ended, failures, retries: self.retries })
     }
 }
 

@@ -7,9 +7,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque, btree_map};
 
+use serde::Deserialize;
 use sqlx::SqliteConnection;
 
 use super::StoreError;
+use super::load::{id_list, parse_rows};
 use super::unit::{Entry, Memory};
 use super::writer::WantedReady;
 use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber, WorkerId};
@@ -44,16 +46,18 @@ pub(super) struct Offer {
     pub(super) seed: u64,
 }
 
-/// A ready job as it lies in the table, with the sweep in whose place it waits.
+/// A ready job as the statements below give it, with its columns in this order.
+#[derive(Deserialize)]
 struct ReadyJob {
     id: i64,
+    /// The sweep in whose place it waits.
     waits_for: i64,
     priority: i64,
     trial: i64,
     context_id: i64,
-    first_epoch: i64,
-    last_epoch: i64,
-    cpus: i64,
+    first_epoch: u32,
+    last_epoch: u32,
+    cpus: u32,
     parameters: String,
     seed: i64,
 }
@@ -76,7 +80,7 @@ impl Queue {
             if let btree_map::Entry::Vacant(list) = queue.lists.entry(wanted.sweep) {
                 let mut rows = list_own(connection, wanted.sweep, most).await?;
                 rows.extend(list_joined(connection, wanted.sweep, most).await?);
-                // Stable: within a sweep its own come first.
+                // Stable, so that within a sweep its own come first.
                 rows.sort_by_key(|row| (Reverse(row.priority), row.waits_for));
                 rows.truncate(usize::try_from(most).unwrap_or(usize::MAX));
                 list.insert(rows.iter().map(Place::of).collect());
@@ -146,9 +150,9 @@ impl From<ReadyJob> for Offer {
         Offer {
             trial: TrialNumber(row.trial),
             context: row.context_id,
-            first_epoch: u32::try_from(row.first_epoch).unwrap_or(u32::MAX),
-            last_epoch: u32::try_from(row.last_epoch).unwrap_or(u32::MAX),
-            cpus: u32::try_from(row.cpus).unwrap_or(u32::MAX),
+            first_epoch: row.first_epoch,
+            last_epoch: row.last_epoch,
+            cpus: row.cpus,
             parameters: row.parameters,
             seed: row.seed.cast_unsigned(),
         }
@@ -167,7 +171,7 @@ async fn clear_due(connection: &mut SqliteConnection, now: Timestamp) -> Result<
     if due.is_empty() {
         return Ok(());
     }
-    let due = super::load::id_list(&due.into_iter().map(JobId).collect::<Vec<_>>());
+    let due = id_list(&due.into_iter().map(JobId).collect::<Vec<_>>());
     sqlx::query!(
         "-- turn_due_joins
         UPDATE joins SET is_ready = 1 WHERE job_id IN (SELECT value FROM json_each(?))",
@@ -185,24 +189,26 @@ async fn list_own(
     most: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
     let sweep = sweep.map(|id| id.0);
-    let rows = sqlx::query_as!(
-        ReadyJob,
+    let list = sqlx::query_scalar!(
         "-- list_own_ready
-        SELECT jobs.id AS \"id!\", sweeps.id AS \"waits_for!\", sweeps.priority, jobs.trial, jobs.context_id,
-               jobs.first_epoch, jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+        SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
+                                           parameters, seed)) AS \"list!: String\"
+        FROM (
+        SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
         FROM sweeps
         CROSS JOIN jobs ON jobs.sweep_id = sweeps.id
         CROSS JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
         WHERE sweeps.is_paused = 0 AND sweeps.trials_queued > 0 AND (?1 IS NULL OR sweeps.id = ?1)
           AND jobs.state = 'queued' AND jobs.waits_until IS NULL
         ORDER BY sweeps.priority DESC, sweeps.id, jobs.id
-        LIMIT ?2",
+        LIMIT ?2)",
         sweep,
         most
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(rows)
+    parse_rows(&list)
 }
 
 /// Ready jobs of other sweeps that sweeps wait for.
@@ -212,11 +218,13 @@ async fn list_joined(
     most: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
     let sweep = sweep.map(|id| id.0);
-    let rows = sqlx::query_as!(
-        ReadyJob,
+    let list = sqlx::query_scalar!(
         "-- list_joined_ready
-        SELECT jobs.id AS \"id!\", sweeps.id AS \"waits_for!\", sweeps.priority, jobs.trial, jobs.context_id,
-               jobs.first_epoch, jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+        SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
+                                           parameters, seed)) AS \"list!: String\"
+        FROM (
+        SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
         FROM sweeps
         CROSS JOIN joins ON joins.sweep_id = sweeps.id
         CROSS JOIN jobs ON jobs.id = joins.job_id
@@ -224,13 +232,13 @@ async fn list_joined(
         WHERE sweeps.is_paused = 0 AND sweeps.trials_queued > 0 AND (?1 IS NULL OR sweeps.id = ?1)
           AND joins.is_ready = 1
         ORDER BY sweeps.priority DESC, sweeps.id, joins.job_id
-        LIMIT ?2",
+        LIMIT ?2)",
         sweep,
         most
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(rows)
+    parse_rows(&list)
 }
 
 /// Ready jobs that go on from a job's state, of sweeps that may run: their own, or the one that was asked for.
@@ -241,11 +249,13 @@ async fn list_children(
     most: i64,
 ) -> Result<Vec<ReadyJob>, StoreError> {
     let sweep = sweep.map(|id| id.0);
-    let rows = sqlx::query_as!(
-        ReadyJob,
+    let list = sqlx::query_scalar!(
         "-- list_ready_children
-        SELECT jobs.id AS \"id!\", sweeps.id AS \"waits_for!\", sweeps.priority, jobs.trial, jobs.context_id,
-               jobs.first_epoch, jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+        SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
+                                           parameters, seed)) AS \"list!: String\"
+        FROM (
+        SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
         FROM jobs
         CROSS JOIN sweeps ON sweeps.id = CASE
             WHEN EXISTS (SELECT 1 FROM joins WHERE joins.sweep_id = ?1 AND joins.job_id = jobs.id) THEN ?1
@@ -254,12 +264,12 @@ async fn list_children(
         WHERE jobs.parent_id = ?2 AND jobs.state = 'queued' AND jobs.waits_until IS NULL
           AND sweeps.is_paused = 0
         ORDER BY jobs.id
-        LIMIT ?3",
+        LIMIT ?3)",
         sweep,
         parent.0,
         most
     )
-    .fetch_all(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(rows)
+    parse_rows(&list)
 }

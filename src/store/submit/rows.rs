@@ -222,7 +222,7 @@ pub(super) async fn insert_jobs(
         SELECT job.value ->> 0, unhex(job.value ->> 1), job.value ->> 2, ?1, job.value ->> 3, job.value ->> 4,
                job.value ->> 5, job.value ->> 6, job.value ->> 7, ?2, job.value ->> 8, job.value ->> 9,
                job.value ->> 10, job.value ->> 11
-        FROM json_each(?3) AS job",
+        FROM jsonb_each(?3) AS job",
         sweep.0,
         retries,
         list
@@ -251,7 +251,7 @@ async fn insert_inner_states(
     sqlx::query!(
         "-- insert_inner_states
         INSERT INTO inner_states (hash, job_id, epoch)
-        SELECT unhex(state.value ->> 0), state.value ->> 1, state.value ->> 2 FROM json_each(?) AS state",
+        SELECT unhex(state.value ->> 0), state.value ->> 1, state.value ->> 2 FROM jsonb_each(?) AS state",
         list
     )
     .execute(connection)
@@ -272,7 +272,7 @@ async fn insert_requirements(
     sqlx::query!(
         "-- insert_requirements
         INSERT INTO job_requirements (job_id, required_id)
-        SELECT required.value ->> 0, required.value ->> 1 FROM json_each(?) AS required",
+        SELECT required.value ->> 0, required.value ->> 1 FROM jsonb_each(?) AS required",
         required
     )
     .execute(connection)
@@ -293,7 +293,7 @@ pub(super) async fn add_dependents(
     sqlx::query!(
         "-- add_dependents
         UPDATE jobs SET live_dependents = live_dependents + (added.value ->> 1)
-        FROM json_each(?) AS added
+        FROM jsonb_each(?) AS added
         WHERE jobs.id = added.value ->> 0",
         added
     )
@@ -320,7 +320,7 @@ pub(super) async fn insert_trials(
         "-- insert_trials
         INSERT INTO trials (sweep_id, number, parameters, seed, job_id)
         SELECT ?, trial.value ->> 0, trial.value ->> 1, trial.value ->> 2, trial.value ->> 3
-        FROM json_each(?) AS trial",
+        FROM jsonb_each(?) AS trial",
         sweep.0,
         list
     )
