@@ -40,7 +40,7 @@ fn the_stage_tree_is_drawn_as_the_readme_shows_it() {
     let drawn = project.sweep(&["expand", "milestones.yaml", "--tree"]).exits_with(0);
     assert_eq!(drawn.stdout(), block("$ sweep expand milestones.yaml --tree"));
     assert!(
-        drawn.stderr().contains("400 epochs one by one, 200 with shared beginnings"),
+        drawn.stderr().contains("400 epochs one by one, 200 with shared beginnings, 200 to run"),
         "{}",
         drawn.stderr()
     );

@@ -37,6 +37,7 @@ fn submit_request(spec: &str) -> SubmitRequest {
         overrides: vec![],
         working_directory: "/".to_owned(),
         sharing: Default::default(),
+        is_rehearsal: false,
         only: None,
     }
 }

@@ -76,6 +76,23 @@ impl Access {
         }
     }
 
+    /// What would become of a submission; nothing is stored.
+    pub(super) async fn rehearse(&self, spec: CheckedSpec) -> Result<SubmitResponse, CliError> {
+        match (self, spec.prepared) {
+            (Access::Local(local), Some(prepared)) => {
+                Ok(local.coordinator.rehearse_prepared(prepared).await?)
+            }
+            (Access::Local(local), None) => {
+                let request = SubmitRequest { is_rehearsal: true, ..spec.request };
+                Ok(local.coordinator.submit(&request).await?)
+            }
+            (Access::Remote(remote), _) => {
+                let request = SubmitRequest { is_rehearsal: true, ..spec.request };
+                Ok(remote.client.submit(&request).await?)
+            }
+        }
+    }
+
     pub(super) async fn status(&self) -> Result<StatusResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.status().await?),

@@ -103,7 +103,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
     let context = Context { environment, coordinator: cli.coordinator, output };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
-        Command::Expand(args) => expand::run(args, &context),
+        Command::Expand(args) => expand::run(args, &context).await,
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,

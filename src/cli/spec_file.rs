@@ -31,11 +31,8 @@ pub(super) struct CheckedSpec {
     pub(super) prepared: Option<Prepared>,
 }
 
-impl SpecArgs {
-    /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
-    /// names has datasets of its own and checks by itself.
-    pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
-        let request = self.into_request(context)?;
+impl CheckedSpec {
+    pub(super) fn new(request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
         if context.coordinator.is_some() {
             return Ok(CheckedSpec { request, prepared: None });
         }
@@ -44,6 +41,14 @@ impl SpecArgs {
         let around = Around { datasets: &context.datasets()?, artifacts: artifacts.as_deref() };
         let prepared = prepare(&request, around)?;
         Ok(CheckedSpec { request, prepared: Some(prepared) })
+    }
+}
+
+impl SpecArgs {
+    /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
+    /// names has datasets of its own and checks by itself.
+    pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
+        CheckedSpec::new(self.into_request(context)?, context)
     }
 
     pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
@@ -67,6 +72,7 @@ impl SpecArgs {
             overrides: self.overrides,
             working_directory: context.environment.working_directory.display().to_string(),
             sharing: if self.no_share { Sharing::Nothing } else { Sharing::Prefixes },
+            is_rehearsal: false,
             only: None,
         })
     }

@@ -3,6 +3,7 @@ use super::spec_file::SpecArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
 use crate::protocol::http::SubmitResponse;
+use crate::report::grouped;
 use crate::report::json::SubmitDocument;
 
 /// Store a sweep; workers then run it (`sweep worker`).
@@ -31,11 +32,23 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 
 /// One line about a sweep that was stored or found.
 pub(super) fn describe(submitted: &SubmitResponse) -> String {
-    let SubmitResponse { sweep, name, trials, trials_reused, jobs, is_existing, .. } = submitted;
-    if *is_existing {
+    let SubmitResponse { sweep, name, trials, jobs, .. } = submitted;
+    let trials = grouped(*trials);
+    if submitted.is_existing {
         return format!("sweep {sweep} `{name}` was there already: {trials} trials");
     }
-    let reused =
-        if *trials_reused > 0 { format!(", {trials_reused} of them done before") } else { String::new() };
-    format!("sweep {sweep} `{name}`: {trials} trials{reused}, {jobs} jobs")
+    let mut line = format!("sweep {sweep} `{name}`: {trials} trials");
+    if submitted.trials_reused > 0 {
+        line += &format!(", {} reused", grouped(submitted.trials_reused));
+    }
+    line += &format!(", {} jobs", grouped(*jobs));
+    let SubmitResponse { epochs_to_run, epochs_unshared, epochs_run_again, .. } = submitted;
+    if epochs_to_run < epochs_unshared {
+        line += &format!(", {} of {} epochs to run", grouped(*epochs_to_run), grouped(*epochs_unshared));
+    }
+    if *epochs_run_again > 0 {
+        line +=
+            &format!(" ({} of them again, since nothing is left to go on from)", grouped(*epochs_run_again));
+    }
+    line
 }

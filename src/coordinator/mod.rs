@@ -119,7 +119,21 @@ impl Coordinator {
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
         let Settings { datasets, artifacts, .. } = &self.settings;
         let prepared = prepare(request, Around { datasets, artifacts: Some(artifacts) })?;
-        self.submit_prepared(prepared).await
+        match request.is_rehearsal {
+            true => self.rehearse_prepared(prepared).await,
+            false => self.submit_prepared(prepared).await,
+        }
+    }
+
+    /// What would become of a sweep that was prepared before; nothing is stored.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
+        let sweep = prepared.into_row();
+        let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
+        let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
+        Ok(wire::submitted(rehearsed, name, jobs))
     }
 
     /// Stores a sweep that was prepared before.

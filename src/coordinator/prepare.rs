@@ -364,6 +364,7 @@ mod tests {
                 overrides: vec![],
                 working_directory: self.0.path().display().to_string(),
                 sharing: Default::default(),
+                is_rehearsal: false,
                 only: None,
             };
             let artifacts = self.path("artifacts");

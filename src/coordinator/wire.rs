@@ -126,6 +126,7 @@ pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, 
             .map_err(|_| StoreError::Damaged(format!("sweep {sweep} has unreadable overrides")))?,
         working_directory: row.working_directory,
         sharing: Sharing::Prefixes,
+        is_rehearsal: false,
         only: None,
     })
 }

@@ -253,6 +253,9 @@ pub struct SubmitRequest {
     /// Whether equal beginnings of trials are trained once.
     #[serde(default)]
     pub sharing: Sharing,
+    /// Nothing is stored; the answer says what would have become of it, and what is left of a sweep that is there already.
+    #[serde(default)]
+    pub is_rehearsal: bool,
     /// Of the spec's trials only these; all where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<TrialNumber>>,

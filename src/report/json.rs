@@ -57,6 +57,8 @@ pub struct ExpandDocument {
     jobs: u64,
     epochs_unshared: u64,
     epochs_shared: u64,
+    /// What is left after what other sweeps have trained.
+    epochs_to_run: u64,
     /// Checkpoints of shared beginnings that are kept at a time when one worker runs the jobs.
     live_checkpoints: u64,
     expansion: Vec<ExpandedTrial>,
@@ -71,7 +73,7 @@ struct ExpandedTrial {
 
 impl ExpandDocument {
     #[must_use]
-    pub fn new(spec: &Spec, plan: &Plan) -> ExpandDocument {
+    pub fn new(spec: &Spec, plan: &Plan, epochs_to_run: u64) -> ExpandDocument {
         let extent = plan.extent();
         let expansion = spec.trials().map(|trial| ExpandedTrial {
             trial: trial.number.0,
@@ -85,6 +87,7 @@ impl ExpandDocument {
             jobs: plan.jobs().len() as u64,
             epochs_unshared: extent.epochs_unshared,
             epochs_shared: extent.epochs_shared,
+            epochs_to_run,
             live_checkpoints: extent.live_checkpoints as u64,
             expansion: expansion.collect(),
         }

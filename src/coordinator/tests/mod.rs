@@ -44,6 +44,7 @@ impl Fixture {
             overrides: vec![],
             working_directory: self.folder.path().display().to_string(),
             sharing: Default::default(),
+            is_rehearsal: false,
             only: None,
         }
     }

@@ -137,6 +137,36 @@ impl Store {
     }
 }
 
+impl Store {
+    /// What would become of a submission; nothing is stored. Of a sweep that is there already, what is left of it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn rehearse(&self, sweep: NewSweep, now: Timestamp) -> Result<Submitted, StoreError> {
+        // Under another name, so that it does not meet itself.
+        let expansion_hash = format!("rehearsal of {}", sweep.expansion_hash);
+        self.writer.write(Rehearsal(Submit { sweep: NewSweep { expansion_hash, ..sweep }, now })).await
+    }
+}
+
+struct Rehearsal(Submit);
+
+impl Request for Rehearsal {
+    type Answer = Submitted;
+
+    fn wants(&self) -> Wants {
+        self.0.wants()
+    }
+
+    async fn apply(&self, unit: &mut Unit) -> Result<Submitted, StoreError> {
+        sqlx::query("SAVEPOINT rehearsal").execute(unit.connection()).await?;
+        let submitted = self.0.apply(unit).await?;
+        sqlx::query("ROLLBACK TO rehearsal").execute(unit.connection()).await?;
+        unit.abandon();
+        Ok(submitted)
+    }
+}
+
 struct Submit {
     sweep: NewSweep,
     now: Timestamp,
