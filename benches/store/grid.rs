@@ -41,7 +41,7 @@ impl Grid {
 
     /// Expands and plans it: a job a trial.
     pub(crate) fn into_sweep(self, order: Order) -> NewSweep {
-        let trials = u32::try_from(self.spec.trial_count()).unwrap();
+        let trials = u32::try_from(self.spec.number_count()).unwrap();
         let mut order_of_jobs: Vec<u32> = (0..trials).collect();
         if order == Order::Shuffled {
             shuffle(&mut order_of_jobs);
@@ -51,13 +51,9 @@ impl Grid {
         for trial in order_of_jobs {
             trial_ends[trial as usize] = u32::try_from(jobs.len()).unwrap();
             let NewTrial { parameters, seed, .. } = self.trial(trial as usize);
-            let mut hasher = blake3::Hasher::new();
-            hasher
-                .update(self.spec.name.as_bytes())
-                .update(parameters.as_bytes())
-                .update(&seed.to_le_bytes());
+            let cause = [self.spec.name.as_bytes(), parameters.as_bytes(), &seed.to_le_bytes()].concat();
             jobs.push(NewJob {
-                state: StateHash(hasher.finalize().as_bytes()[..16].try_into().unwrap()),
+                state: StateHash::of(&cause),
                 parent: None,
                 trial,
                 context: 0,

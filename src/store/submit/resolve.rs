@@ -408,5 +408,5 @@ fn last_begun(unit: &Unit, new: &NewSweep, job: &NewJob, places: &Places) -> u32
         return job.last_epoch;
     }
     let inner = (job.first_epoch..job.last_epoch).zip(new.inner_states_of(job));
-    inner.filter(|(_, state)| is_known(state)).map(|(epoch, _)| epoch).last().unwrap_or(0)
+    inner.rev().find(|(_, state)| is_known(state)).map_or(0, |(epoch, _)| epoch)
 }
