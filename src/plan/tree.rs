@@ -260,4 +260,71 @@ mod tests {
             prop_assert!(tree.live_checkpoints(&tree.depth_first()) < deepest.max(1) || deepest == 1);
         }
     }
+
+    /// The most checkpoints that are live when so many workers run the stages of an order, each the first one that is ready or,
+    /// before that, one that goes on from what it has just done. `durations` decide who is done first.
+    fn live_with(tree: &Tree, order: &[u32], workers: usize, durations: &[u32]) -> usize {
+        let count = tree.stages.len();
+        let children =
+            |parent: u32| (0..count).filter(move |&child| tree.stages[child].parent == Some(parent));
+        let (mut is_done, mut is_begun) = (vec![false; count], vec![false; count]);
+        // When the worker is done, with what.
+        let mut busy: Vec<Option<(u32, u32)>> = vec![None; workers];
+        let mut near: Vec<Option<u32>> = vec![None; workers];
+        let (mut now, mut most) = (0, 0);
+        loop {
+            for worker in 0..workers {
+                let ready = |number: &&u32| {
+                    let parent = tree.stages[**number as usize].parent;
+                    !is_begun[**number as usize] && parent.is_none_or(|parent| is_done[parent as usize])
+                };
+                if busy[worker].is_some() {
+                    continue;
+                }
+                let is_near = |number: &&u32| {
+                    near[worker].is_some() && tree.stages[**number as usize].parent == near[worker]
+                };
+                let next = order.iter().filter(ready).find(is_near).or_else(|| order.iter().find(ready));
+                if let Some(&number) = next {
+                    is_begun[number as usize] = true;
+                    busy[worker] = Some((now + durations[number as usize % durations.len()], number));
+                }
+            }
+            let Some((worker, (done_at, number))) = (0..workers)
+                .filter_map(|worker| Some((worker, busy[worker]?)))
+                .min_by_key(|(_, (at, _))| *at)
+            else {
+                assert!(is_done.iter().all(|done| *done), "everything is run");
+                return most;
+            };
+            (now, busy[worker], is_done[number as usize]) = (done_at, None, true);
+            let has_children = children(number).next().is_some();
+            near[worker] = if has_children { Some(number) } else { tree.stages[number as usize].parent };
+            let is_live =
+                |&stage: &usize| is_done[stage] && children(stage as u32).any(|child| !is_done[child]);
+            most = most.max((0..count).filter(is_live).count());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn workers_keep_the_checkpoints_of_one_way_down_each(
+            trials in prop::collection::vec(prop::collection::vec(0_u8..3, 1..6), 1..25),
+            workers in 1_usize..5,
+            durations in prop::collection::vec(1_u32..50, 1..30),
+        ) {
+            let slices: Vec<&[u8]> = trials.iter().map(Vec::as_slice).collect();
+            let (tree, _) = tree(&slices);
+            let depth = |mut number: u32| {
+                let mut depth = 1;
+                while let Some(parent) = tree.stages[number as usize].parent {
+                    (number, depth) = (parent, depth + 1);
+                }
+                depth
+            };
+            let levels = (0..index(tree.stages.len())).map(depth).max().unwrap_or(1) - 1;
+            let live = live_with(&tree, &tree.depth_first(), workers, &durations);
+            prop_assert!(live <= workers * levels, "{live} with {workers} workers and {levels} levels");
+        }
+    }
 }

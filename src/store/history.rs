@@ -65,11 +65,12 @@ pub async fn find_history(
     .fetch_optional(reader.connection())
     .await?;
     let Some(last) = last else { return Ok(None) };
-    // Of each job before the last one what counts ends where the next one begins.
+    // Of each job before the last one what counts ends where the next one begins; of the last one all does, since a program
+    // counts its epochs as it likes.
     let rows = sqlx::query!(
         "-- list_reports_of_line
         WITH RECURSIVE line (job_id, until) AS (
-            SELECT id, last_epoch FROM jobs WHERE id = ?
+            SELECT id, 4294967295 FROM jobs WHERE id = ?
             UNION ALL
             SELECT jobs.parent_id, jobs.first_epoch - 1
             FROM line

@@ -41,8 +41,8 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
     let mut causes = read_causes(reader, sweep).await?;
     let rows = sqlx::query!(
         "-- list_trials
-        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.last_epoch,
-               jobs.failure_reason, attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
+        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.failure_reason,
+               attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
         FROM trials
         CROSS JOIN jobs ON jobs.id = trials.job_id
         LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
@@ -70,7 +70,7 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             seed: row.seed.cast_unsigned(),
             parameters: row.parameters,
             job_state: row.state,
-            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: row.last_epoch }),
+            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: WHOLE }),
             failure,
         }
     });
@@ -83,6 +83,10 @@ struct Stretch {
     job: JobId,
     until: i64,
 }
+
+/// The end of the job in which a trial ends: all counts that it reports, since a program counts its epochs as it likes. The
+/// statements have the same number.
+const WHOLE: i64 = u32::MAX as i64;
 
 /// The stretches of which a sweep's trials consist.
 #[derive(Default)]
@@ -98,9 +102,8 @@ impl Chains {
         let rows = sqlx::query!(
             "-- list_chains
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, jobs.last_epoch
+                SELECT trials.job_id, 4294967295
                 FROM trials
-                CROSS JOIN jobs ON jobs.id = trials.job_id
                 WHERE trials.sweep_id = ?
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1
@@ -130,9 +133,8 @@ impl Chains {
         let rows = sqlx::query!(
             "-- last_metrics
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, jobs.last_epoch
+                SELECT trials.job_id, 4294967295
                 FROM trials
-                CROSS JOIN jobs ON jobs.id = trials.job_id
                 WHERE trials.sweep_id = ?
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1

@@ -216,3 +216,18 @@ async fn a_full_disk_refuses_and_loses_nothing_and_work_goes_on_when_there_is_ro
     fixture.store.submit(large(), Timestamp(3)).await.unwrap();
     check_invariants(&fixture.store).await;
 }
+
+#[tokio::test]
+async fn a_program_may_report_more_epochs_than_its_job_has() {
+    let fixture = Fixture::new().await;
+    let sweep_id = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    for epoch in [1, 10, 11, 500] {
+        assert!(fixture.report(lease, epoch, f64::from(epoch)).await);
+    }
+    fixture.finish(lease, complete(), 1).await;
+    assert_eq!(fixture.trials(sweep_id).await[0].metrics["top1"], 500.0);
+    let mut reader = fixture.store.reader().await.unwrap();
+    let history = crate::store::find_history(&mut reader, sweep_id, TrialNumber(1)).await.unwrap().unwrap();
+    assert_eq!(history.reports.keys().copied().collect::<Vec<_>>(), [1, 10, 11, 500]);
+}
