@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use super::{Reader, StoreError};
 use crate::vocabulary::{FailureReason, JobId, Metrics, SweepId, TrialNumber};
 
+/// Whatever a trial's last job reports is the trial's: a program counts its epochs as it likes.
+const TO_THE_END: i64 = i64::MAX;
+
 /// A trial with what is known of its jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialRow {
@@ -41,8 +44,8 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
     let mut causes = read_causes(reader, sweep).await?;
     let rows = sqlx::query!(
         "-- list_trials
-        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.last_epoch,
-               jobs.failure_reason, attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
+        SELECT trials.number, trials.seed, trials.parameters, trials.job_id, jobs.state, jobs.failure_reason,
+               attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
         FROM trials
         CROSS JOIN jobs ON jobs.id = trials.job_id
         LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
@@ -70,7 +73,7 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             seed: row.seed.cast_unsigned(),
             parameters: row.parameters,
             job_state: row.state,
-            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: row.last_epoch }),
+            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: TO_THE_END }),
             failure,
         }
     });
@@ -98,10 +101,9 @@ impl Chains {
         let rows = sqlx::query!(
             "-- list_chains
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, jobs.last_epoch
+                SELECT trials.job_id, ?2
                 FROM trials
-                CROSS JOIN jobs ON jobs.id = trials.job_id
-                WHERE trials.sweep_id = ?
+                WHERE trials.sweep_id = ?1
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1
                 FROM chain
@@ -113,7 +115,8 @@ impl Chains {
             FROM chain
             CROSS JOIN jobs ON jobs.id = chain.id
             WHERE jobs.parent_id IS NOT NULL",
-            sweep.0
+            sweep.0,
+            TO_THE_END
         )
         .fetch_all(reader.connection())
         .await?;
@@ -130,10 +133,9 @@ impl Chains {
         let rows = sqlx::query!(
             "-- last_metrics
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, jobs.last_epoch
+                SELECT trials.job_id, ?2
                 FROM trials
-                CROSS JOIN jobs ON jobs.id = trials.job_id
-                WHERE trials.sweep_id = ?
+                WHERE trials.sweep_id = ?1
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1
                 FROM chain
@@ -145,7 +147,8 @@ impl Chains {
             FROM chain
             CROSS JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
             GROUP BY chain.id, chain.until, reports.metric",
-            sweep.0
+            sweep.0,
+            TO_THE_END
         )
         .fetch_all(reader.connection())
         .await?;

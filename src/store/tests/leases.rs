@@ -99,6 +99,17 @@ async fn what_a_lost_attempt_reported_is_no_result() {
 }
 
 #[tokio::test]
+async fn a_program_may_report_more_epochs_than_its_job_has() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.report(lease, 1, 1.0).await;
+    fixture.report(lease, 500, 2.0).await;
+    fixture.finish(lease, complete(), 1).await;
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(500, 2.0).metrics);
+}
+
+#[tokio::test]
 async fn a_heartbeat_keeps_a_lease_alive() {
     let fixture = Fixture::new().await;
     fixture.submit("s", &["a"]).await;
