@@ -59,11 +59,21 @@ lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
 
-bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `make bench-train` times training
+bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `bench-train` and `bench-store` time the rest
 	@benches/tasks.sh
 
 bench-train: build ## Time the trainer beside plain PyTorch, alternating (about ten minutes; ARGS=--quick: one)
 	@.venv/bin/python benches/train.py $(ARGS)
+
+# Optuna lives apart: nothing else needs it.
+bench-store: target/optuna-venv/.done ## Time the job table at a million trials (three minutes; SCALE=100000: one)
+	@cargo bench --locked --package sweep --bench store -- $(SCALE)
+
+target/optuna-venv/.done:
+	@echo "== target/optuna-venv"
+	@$(PYTHON) -m venv target/optuna-venv
+	@target/optuna-venv/bin/pip install --quiet --no-input --disable-pip-version-check optuna
+	@touch $@
 
 # Python's SQLite may be too old to have `unhex`.
 sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
@@ -75,4 +85,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run lint bench bench-train sqlx clean
+.PHONY: help demo sample build venv test test-run lint bench bench-train bench-store sqlx clean

@@ -6,127 +6,14 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::load::id_list;
-use super::unit::{Entry, LONG_AGO, Remains, Trials, Unit, newest_attempt};
-use super::{LeaseFor, NewReport, StoreError, checkpoints};
-use crate::lease::{JobState, Outcome};
+use super::unit::{Entry, LONG_AGO, Unit, newest_attempt};
+use super::writes::{ClosedAttempt, Counts, OpenedAttempt, ReportedMetric};
+use super::{StoreError, checkpoints, joins};
+use crate::lease::JobState;
 use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
 
-/// What is to be written beside the jobs themselves.
-#[derive(Default)]
-pub(super) struct Writes {
-    opened: Vec<OpenedAttempt>,
-    closed: Vec<ClosedAttempt>,
-    reports: Vec<ReportedMetric>,
-    superseded: BTreeSet<JobId>,
-    /// Jobs that have another checkpoint than the table says, or none any more.
-    checkpoints: BTreeSet<JobId>,
-    counts: BTreeMap<SweepId, Counts>,
-    seen: BTreeMap<WorkerId, Timestamp>,
-}
-
-/// Job, attempt, worker, moment, epochs that it does not run itself.
-#[derive(Serialize)]
-struct OpenedAttempt(i64, i64, i64, i64, u32);
-
-/// Job, attempt, moment, outcome, message, log tail, record.
-#[derive(Serialize)]
-struct ClosedAttempt(i64, i64, i64, String, Option<String>, Option<String>, Option<String>);
-
-/// Job, epoch, metric, value, attempt.
-#[derive(Serialize)]
-struct ReportedMetric(i64, u32, String, String, i64);
-
-/// Trials by state, or how many more there are in each: queued, running, succeeded, failed, cancelled.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counts([i64; 5]);
-
-impl Counts {
-    /// Adds trials whose last job is in the state of this name.
-    fn add(&mut self, state: &str, trials: i64) {
-        // A trial's state is its last job's, where blocked shows as queued.
-        let place = match state {
-            "leased" => 1,
-            "succeeded" => 2,
-            "failed" => 3,
-            "cancelled" => 4,
-            _ => 0,
-        };
-        self.0[place] += trials;
-    }
-}
-
-impl Writes {
-    pub(super) fn open_attempt(
-        &mut self,
-        lease: LeaseFor,
-        worker: WorkerId,
-        now: Timestamp,
-        resumed_epoch: u32,
-    ) {
-        self.opened.push(OpenedAttempt(lease.job.0, lease.attempt.0, worker.0, now.0, resumed_epoch));
-    }
-
-    pub(super) fn close_attempt(
-        &mut self,
-        lease: LeaseFor,
-        outcome: Outcome,
-        remains: &Remains,
-        now: Timestamp,
-    ) {
-        let Remains { message, log_tail, record } = remains.clone();
-        let outcome = outcome.to_string();
-        self.closed.push(ClosedAttempt(
-            lease.job.0,
-            lease.attempt.0,
-            now.0,
-            outcome,
-            message,
-            log_tail,
-            record,
-        ));
-    }
-
-    pub(super) fn report(&mut self, lease: LeaseFor, report: &NewReport) {
-        for (metric, value) in &report.metrics {
-            // SQLite's own reading of a number is right to about 30 digits: from 19 it finds the one double they are of.
-            let value = format!("{value:.18e}");
-            let (job, attempt) = (lease.job.0, lease.attempt.0);
-            self.reports.push(ReportedMetric(job, report.epoch, metric.clone(), value, attempt));
-        }
-    }
-
-    /// Notes a job that completed after an attempt before had reported too.
-    pub(super) fn supersede_reports(&mut self, job: JobId) {
-        self.superseded.insert(job);
-    }
-
-    pub(super) fn checkpoint(&mut self, job: JobId) {
-        self.checkpoints.insert(job);
-    }
-
-    pub(super) fn has_checkpoint_of(&self, job: JobId) -> bool {
-        self.checkpoints.contains(&job)
-    }
-
-    /// Keeps the counts of every sweep with a trial that ends in a job.
-    pub(super) fn count(&mut self, trials: &Trials, own: SweepId, from: &JobState, to: &JobState) {
-        let all = std::iter::once((own, trials.own)).chain(trials.others.iter().copied());
-        for (sweep, trials) in all.filter(|(_, trials)| *trials > 0) {
-            let counts = self.counts.entry(sweep).or_default();
-            counts.add(from.name(), -trials);
-            counts.add(to.name(), trials);
-        }
-    }
-
-    /// Adds new trials whose last job is in the state of this name.
-    pub(super) fn count_new(&mut self, sweep: SweepId, state: &str, trials: i64) {
-        self.counts.entry(sweep).or_default().add(state, trials);
-    }
-
-    pub(super) fn seen(&mut self, worker: WorkerId, now: Timestamp) {
-        self.seen.insert(worker, now);
-    }
-}
+/// Values that one statement writes, each bound by itself.
+const METRICS_AT_ONCE: usize = 16;
 
 impl Unit {
     /// Carries through what the events so far mean, writes it, and forgets the jobs.
@@ -138,7 +25,7 @@ impl Unit {
         let writes = std::mem::take(&mut self.writes);
         move_jobs(connection, &changed).await?;
         save_jobs(connection, &changed).await?;
-        save_joins(connection, &changed).await?;
+        joins::save(connection, &changed).await?;
         open_attempts(connection, &writes.opened).await?;
         close_attempts(connection, &writes.closed).await?;
         write_reports(connection, &writes.reports).await?;
@@ -261,40 +148,6 @@ async fn move_jobs(connection: &mut SqliteConnection, changed: &[&Entry]) -> Res
     Ok(())
 }
 
-/// Keeps what other sweeps know of the jobs that they wait for.
-async fn save_joins(connection: &mut SqliteConnection, changed: &[&Entry]) -> Result<(), StoreError> {
-    let joined = changed.iter().filter(|entry| entry.is_joined);
-    let (live, over): (Vec<&Entry>, Vec<&Entry>) = joined.partition(|entry| entry.is_live());
-    let turned: Vec<(i64, u8)> = live
-        .iter()
-        .filter(|entry| entry.is_ready() != entry.as_read.is_ready)
-        .map(|entry| (entry.id.0, u8::from(entry.is_ready())))
-        .collect();
-    if !turned.is_empty() {
-        let turned = rows(&turned)?;
-        sqlx::query!(
-            "-- turn_joins
-            UPDATE joins SET is_ready = turned.value ->> 1
-            FROM jsonb_each(?) AS turned
-            WHERE joins.job_id = turned.value ->> 0",
-            turned
-        )
-        .execute(&mut *connection)
-        .await?;
-    }
-    if !over.is_empty() {
-        let over = id_list(over.iter().map(|entry| &entry.id));
-        sqlx::query!(
-            "-- end_joins
-            DELETE FROM joins WHERE job_id IN (SELECT value FROM json_each(?))",
-            over
-        )
-        .execute(connection)
-        .await?;
-    }
-    Ok(())
-}
-
 async fn open_attempts(
     connection: &mut SqliteConnection,
     opened: &[OpenedAttempt],
@@ -344,23 +197,45 @@ async fn write_reports(
     connection: &mut SqliteConnection,
     reports: &[ReportedMetric],
 ) -> Result<(), StoreError> {
-    if reports.is_empty() {
-        return Ok(());
+    for chunk in reports.chunks(METRICS_AT_ONCE) {
+        let mut v = [0.0; METRICS_AT_ONCE];
+        for (value, report) in v.iter_mut().zip(chunk) {
+            *value = report.4;
+        }
+        let chunk = rows(&chunk)?;
+        sqlx::query!(
+            "-- write_reports
+            INSERT INTO reports (job_id, epoch, metric, attempt, value)
+            SELECT report.value ->> 0, report.value ->> 1, report.value ->> 2, report.value ->> 3,
+                   CASE report.key WHEN 0 THEN ?2 WHEN 1 THEN ?3 WHEN 2 THEN ?4 WHEN 3 THEN ?5 WHEN 4 THEN ?6
+                                   WHEN 5 THEN ?7 WHEN 6 THEN ?8 WHEN 7 THEN ?9 WHEN 8 THEN ?10 WHEN 9 THEN ?11
+                                   WHEN 10 THEN ?12 WHEN 11 THEN ?13 WHEN 12 THEN ?14 WHEN 13 THEN ?15
+                                   WHEN 14 THEN ?16 WHEN 15 THEN ?17 END
+            FROM jsonb_each(?1) AS report
+            WHERE TRUE
+            ON CONFLICT (job_id, epoch, metric) DO UPDATE
+            SET value = excluded.value, attempt = excluded.attempt",
+            chunk,
+            v[0],
+            v[1],
+            v[2],
+            v[3],
+            v[4],
+            v[5],
+            v[6],
+            v[7],
+            v[8],
+            v[9],
+            v[10],
+            v[11],
+            v[12],
+            v[13],
+            v[14],
+            v[15]
+        )
+        .execute(&mut *connection)
+        .await?;
     }
-    let reports = rows(&reports)?;
-    sqlx::query!(
-        "-- write_reports
-        INSERT INTO reports (job_id, epoch, metric, value, attempt)
-        SELECT report.value ->> 0, report.value ->> 1, report.value ->> 2, CAST(report.value ->> 3 AS REAL),
-               report.value ->> 4
-        FROM jsonb_each(?) AS report
-        WHERE TRUE
-        ON CONFLICT (job_id, epoch, metric) DO UPDATE
-        SET value = excluded.value, attempt = excluded.attempt",
-        reports
-    )
-    .execute(connection)
-    .await?;
     Ok(())
 }
 

@@ -113,7 +113,7 @@ impl Request for LeaseBatch {
 
     async fn apply(&self, unit: &mut Unit) -> Result<Leased, StoreError> {
         let Grant { worker, sweep, most, lasts } = self.grant;
-        if !unit.memory.workers.contains(&worker) {
+        if !unit.memory.is_worker(worker) {
             return Ok(Leased::NoSuchWorker);
         }
         let event = Event::Lease { worker, lasts };

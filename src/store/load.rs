@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 
 use super::StoreError;
 use super::checkpoints;
-use super::unit::{AsRead, Entry, LONG_AGO, Trials, Unit, is_live, is_ready, newest_attempt};
+use super::unit::{AsRead, Entry, Known, LONG_AGO, Trials, Unit, is_live, is_ready, newest_attempt};
 use crate::lease::{EndedAttempt, Failures, Job, JobState};
 use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
 
@@ -24,7 +24,8 @@ impl Unit {
         let mut with_checkpoint = missing;
         let mut shared = BTreeSet::new();
         for row in rows {
-            let has_others = row.all_trials > row.own_trials;
+            let (all, own) = row.trials;
+            let has_others = all > own;
             let entry = Entry::try_from(row)?;
             with_checkpoint.extend(entry.parent);
             if has_others {
@@ -36,6 +37,9 @@ impl Unit {
             for (job, sweep, trials) in trials_of_others(&mut self.connection, &shared).await? {
                 self.entry_mut(job)?.trials.others.push((sweep, trials));
             }
+        }
+        if self.memory.known.as_ref().is_some_and(|known| !known.has_checkpoints) {
+            return Ok(());
         }
         // What is in memory already may be newer than the table.
         let unknown: BTreeSet<JobId> = with_checkpoint
@@ -75,8 +79,8 @@ struct StoredJob {
     reported_epoch: u32,
     is_joined: u8,
     has_requirements: u8,
-    own_trials: i64,
-    all_trials: i64,
+    /// How many trials end in it, and how many of these are its own sweep's.
+    trials: (i64, i64),
 }
 
 async fn jobs(
@@ -91,8 +95,9 @@ async fn jobs(
                    waits_until, failure_reason, failures, retries, open_needs, live_dependents, is_kept, reported_epoch,
                    EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id),
                    EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id),
-                   (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id AND trials.sweep_id = jobs.sweep_id),
-                   (SELECT COUNT(*) FROM trials WHERE job_id = jobs.id))) AS \"list!: String\"
+                   (SELECT json_array(COUNT(*), COALESCE(SUM(trials.sweep_id = jobs.sweep_id), 0))
+                    FROM trials
+                    WHERE job_id = jobs.id))) AS \"list!: String\"
         FROM json_each(?) AS wanted
         CROSS JOIN jobs ON jobs.id = wanted.value",
         ids
@@ -126,7 +131,7 @@ impl TryFrom<StoredJob> for Entry {
             reported_epoch: row.reported_epoch,
             is_joined: row.is_joined != 0,
             has_requirements: row.has_requirements != 0,
-            trials: Trials { own: row.own_trials, others: Vec::new() },
+            trials: Trials { own: row.trials.1, others: Vec::new() },
             as_read: AsRead { state: state.name(), attempt, is_ready: is_ready(&state) },
             is_counted_live: is_live(&state),
             is_changed: false,
@@ -239,14 +244,27 @@ pub(super) async fn requirements(
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), JobId(row.required_id))).collect())
 }
 
-pub(super) async fn workers(connection: &mut SqliteConnection) -> Result<BTreeSet<WorkerId>, StoreError> {
-    let ids = sqlx::query_scalar!(
+pub(super) async fn known(connection: &mut SqliteConnection) -> Result<Known, StoreError> {
+    let workers = sqlx::query_scalar!(
         "-- load_workers
         SELECT id AS \"id!\" FROM workers"
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(ids.into_iter().map(WorkerId).collect())
+    let row = sqlx::query!(
+        "-- load_known
+        SELECT (SELECT MIN(waits_until) FROM jobs WHERE waits_until IS NOT NULL) AS \"next_due: i64\",
+               EXISTS (SELECT 1 FROM joins) AS \"has_joins!: bool\",
+               EXISTS (SELECT 1 FROM artifacts WHERE kind = 'checkpoint') AS \"has_checkpoints!: bool\""
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Known {
+        workers: workers.into_iter().map(WorkerId).collect(),
+        next_due: row.next_due.map(Timestamp),
+        has_joins: row.has_joins,
+        has_checkpoints: row.has_checkpoints,
+    })
 }
 
 pub(super) async fn contexts(

@@ -11,12 +11,14 @@ mod checkpoints;
 mod doctor;
 mod flush;
 mod history;
+mod joins;
 mod leases;
 mod load;
 mod outcomes;
 mod queue;
 mod read;
 mod reopen;
+mod retry;
 mod settle;
 mod submit;
 mod sweeps;
@@ -25,6 +27,7 @@ mod unit;
 mod unneeded;
 mod workers;
 mod writer;
+mod writes;
 
 pub use cancel::Chosen;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
@@ -59,6 +62,9 @@ const READERS: u32 = 2;
 /// Page caches: a million jobs' indexes nearly fit into the writer's, and both are small beside the program's limit.
 const WRITER_CACHE: &str = "-32768";
 const READER_CACHE: &str = "-4096";
+
+/// What a large submission has made of the write-ahead log is given back down to this many bytes.
+const LARGEST_WAL: &str = "16777216";
 
 /// How long a reader waits for a lock that only a checkpoint of the WAL can hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,7 +130,8 @@ impl Store {
             .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Arc::new(source) })?;
         migrating.close().await.map_err(open_error)?;
         let options = options.create_if_missing(false).foreign_keys(true);
-        let writing = options.clone().pragma("cache_size", WRITER_CACHE);
+        let writing =
+            options.clone().pragma("cache_size", WRITER_CACHE).pragma("journal_size_limit", LARGEST_WAL);
         let connection = writing.connect().await.map_err(open_error)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

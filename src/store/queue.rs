@@ -65,21 +65,28 @@ struct ReadyJob {
 impl Queue {
     pub(super) async fn load(
         connection: &mut SqliteConnection,
-        memory: &Memory,
+        memory: &mut Memory,
         wanted: &[WantedReady],
     ) -> Result<Queue, StoreError> {
-        if let Some(now) = wanted.iter().map(|wanted| wanted.now).max() {
-            clear_due(connection, now).await?;
+        let mut has_joins = true;
+        if let Some(known) = &mut memory.known {
+            has_joins = known.has_joins;
+            let now = wanted.iter().map(|wanted| wanted.now).max();
+            if known.next_due.is_some_and(|due| now.is_some_and(|now| due <= now)) {
+                known.next_due = clear_due(connection, now).await?;
+            }
         }
         let known: Vec<&WantedReady> =
-            wanted.iter().filter(|wanted| memory.workers.contains(&wanted.worker)).collect();
+            wanted.iter().filter(|wanted| memory.is_worker(wanted.worker)).collect();
         // A job stands in the list of its sweep and in that of all sweeps, so either may lose jobs to the other.
         let most: i64 = known.iter().map(|wanted| i64::from(wanted.most)).sum();
         let mut queue = Queue::default();
         for wanted in known {
             if let btree_map::Entry::Vacant(list) = queue.lists.entry(wanted.sweep) {
                 let mut rows = list_own(connection, wanted.sweep, most).await?;
-                rows.extend(list_joined(connection, wanted.sweep, most).await?);
+                if has_joins {
+                    rows.extend(list_joined(connection, wanted.sweep, most).await?);
+                }
                 // Stable, so that within a sweep its own come first.
                 rows.sort_by_key(|row| (Reverse(row.priority), row.waits_for));
                 rows.truncate(usize::try_from(most).unwrap_or(usize::MAX));
@@ -159,27 +166,34 @@ impl From<ReadyJob> for Offer {
     }
 }
 
-/// Makes ready whatever has waited long enough.
-async fn clear_due(connection: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
+/// Makes ready whatever has waited long enough; says when the next is due.
+async fn clear_due(
+    connection: &mut SqliteConnection,
+    now: Option<Timestamp>,
+) -> Result<Option<Timestamp>, StoreError> {
+    let now = now.map(|now| now.0);
     let due = sqlx::query_scalar!(
         "-- clear_due
         UPDATE jobs SET waits_until = NULL WHERE waits_until <= ? RETURNING id AS \"id!\"",
-        now.0
+        now
     )
     .fetch_all(&mut *connection)
     .await?;
-    if due.is_empty() {
-        return Ok(());
-    }
     let due = id_list(&due.into_iter().map(JobId).collect::<Vec<_>>());
     sqlx::query!(
         "-- turn_due_joins
         UPDATE joins SET is_ready = 1 WHERE job_id IN (SELECT value FROM json_each(?))",
         due
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    let next = sqlx::query_scalar!(
+        "-- find_next_wait
+        SELECT waits_until AS \"due!\" FROM jobs WHERE waits_until IS NOT NULL ORDER BY waits_until LIMIT 1"
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(next.map(Timestamp))
 }
 
 /// Ready jobs in the sweeps' own queues.

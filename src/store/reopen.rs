@@ -7,25 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
-use super::load::{self, id_list};
 use super::unit::{Remains, Unit};
-use super::writer::{Request, Wants};
-use super::{Store, StoreError};
+use super::{StoreError, load};
 use crate::lease::{Event, JobState, Needs};
 use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
-
-/// Trials that are looked at together.
-const CHUNK: i64 = 1000;
-
-impl Store {
-    /// Reopens every failed or cancelled job that the sweep needs, with full budgets. Says how many.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn retry(&self, sweep: SweepId, now: Timestamp) -> Result<u64, StoreError> {
-        self.writer.write(Retry { sweep, now }).await
-    }
-}
 
 /// For whom jobs are reopened.
 #[derive(Debug, Clone, Copy)]
@@ -51,104 +36,6 @@ enum Use {
     State,
     /// It only has to have succeeded.
     Success,
-}
-
-struct Retry {
-    sweep: SweepId,
-    now: Timestamp,
-}
-
-impl Request for Retry {
-    type Answer = u64;
-
-    fn wants(&self) -> Wants {
-        Wants::Everything
-    }
-
-    async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
-        let mut reopened = 0;
-        let mut after = 0;
-        loop {
-            let ended = list_ended_badly(unit.connection(), self.sweep, after).await?;
-            let Some(&(last, _)) = ended.last() else { return Ok(reopened) };
-            unit.load(ended.iter().map(|(_, job)| *job).collect()).await?;
-            let mut log = Reopened::default();
-            for (trial, job) in ended {
-                let asker = Asker { sweep: self.sweep, trial, now: self.now };
-                unit.reopen(job, asker, &mut log).await?;
-            }
-            reopened += u64::try_from(log.jobs.len()).unwrap_or(u64::MAX);
-            let waiting = unit.sweeps_waiting_for(&log.jobs)?;
-            unit.flush().await?;
-            for (sweep, jobs) in waiting {
-                join(unit.connection(), sweep, &jobs).await?;
-            }
-            after = last.0;
-        }
-    }
-}
-
-/// Trials whose jobs failed or were cancelled, by number.
-async fn list_ended_badly(
-    connection: &mut SqliteConnection,
-    sweep: SweepId,
-    after: i64,
-) -> Result<Vec<(TrialNumber, JobId)>, StoreError> {
-    let rows = sqlx::query!(
-        "-- list_ended_badly
-        SELECT trials.number, trials.job_id
-        FROM trials
-        CROSS JOIN jobs ON jobs.id = trials.job_id
-        WHERE trials.sweep_id = ? AND trials.number > ? AND jobs.state IN ('failed', 'cancelled')
-        ORDER BY trials.number
-        LIMIT ?",
-        sweep.0,
-        after,
-        CHUNK
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (TrialNumber(row.number), JobId(row.job_id))).collect())
-}
-
-/// Notes that a sweep waits for these jobs and what they need, as far as they are other sweeps' and unfinished.
-pub(super) async fn join(
-    connection: &mut SqliteConnection,
-    sweep: SweepId,
-    jobs: &BTreeSet<JobId>,
-) -> Result<(), StoreError> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let jobs = id_list(jobs);
-    sqlx::query!(
-        "-- join_jobs
-        WITH RECURSIVE chain (id) AS (
-            SELECT value FROM json_each(?1)
-            UNION
-            SELECT jobs.parent_id
-            FROM chain
-            CROSS JOIN jobs ON jobs.id = chain.id
-            WHERE jobs.parent_id IS NOT NULL AND jobs.state IN ('blocked', 'queued', 'leased')
-            UNION
-            SELECT job_requirements.required_id
-            FROM chain
-            CROSS JOIN jobs ON jobs.id = chain.id
-            CROSS JOIN job_requirements ON job_requirements.job_id = jobs.id
-            WHERE jobs.state IN ('blocked', 'queued', 'leased')
-        )
-        INSERT INTO joins (sweep_id, job_id, is_ready)
-        SELECT ?2, jobs.id, jobs.state = 'queued' AND jobs.waits_until IS NULL
-        FROM chain
-        CROSS JOIN jobs ON jobs.id = chain.id
-        WHERE jobs.sweep_id <> ?2 AND jobs.state IN ('blocked', 'queued', 'leased')
-        ON CONFLICT (sweep_id, job_id) DO NOTHING",
-        jobs,
-        sweep.0
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 impl Unit {

@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 use super::{Reader, StoreError};
 use crate::vocabulary::{FailureReason, JobId, Metrics, SweepId, TrialNumber};
 
+/// Whatever a trial's last job reports is the trial's: a program counts its epochs as it likes.
+const TO_THE_END: i64 = i64::MAX;
+
 /// A trial with what is known of its jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialRow {
@@ -70,7 +73,7 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             seed: row.seed.cast_unsigned(),
             parameters: row.parameters,
             job_state: row.state,
-            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: WHOLE }),
+            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: TO_THE_END }),
             failure,
         }
     });
@@ -83,10 +86,6 @@ struct Stretch {
     job: JobId,
     until: i64,
 }
-
-/// The end of the job in which a trial ends: all counts that it reports, since a program counts its epochs as it likes. The
-/// statements have the same number.
-const WHOLE: i64 = u32::MAX as i64;
 
 /// The stretches of which a sweep's trials consist.
 #[derive(Default)]
@@ -102,9 +101,9 @@ impl Chains {
         let rows = sqlx::query!(
             "-- list_chains
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, 4294967295
+                SELECT trials.job_id, ?2
                 FROM trials
-                WHERE trials.sweep_id = ?
+                WHERE trials.sweep_id = ?1
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1
                 FROM chain
@@ -116,7 +115,8 @@ impl Chains {
             FROM chain
             CROSS JOIN jobs ON jobs.id = chain.id
             WHERE jobs.parent_id IS NOT NULL",
-            sweep.0
+            sweep.0,
+            TO_THE_END
         )
         .fetch_all(reader.connection())
         .await?;
@@ -133,9 +133,9 @@ impl Chains {
         let rows = sqlx::query!(
             "-- last_metrics
             WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, 4294967295
+                SELECT trials.job_id, ?2
                 FROM trials
-                WHERE trials.sweep_id = ?
+                WHERE trials.sweep_id = ?1
                 UNION
                 SELECT jobs.parent_id, jobs.first_epoch - 1
                 FROM chain
@@ -147,7 +147,8 @@ impl Chains {
             FROM chain
             CROSS JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
             GROUP BY chain.id, chain.until, reports.metric",
-            sweep.0
+            sweep.0,
+            TO_THE_END
         )
         .fetch_all(reader.connection())
         .await?;

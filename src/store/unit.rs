@@ -12,9 +12,9 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 
 use super::checkpoints::Held;
-use super::flush::Writes;
 use super::queue::Queue;
 use super::writer::Wanted;
+use super::writes::Writes;
 use super::{Checkpoint, LeaseFor, NewReport, StoreError};
 use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, Refusal};
 use crate::vocabulary::{Attempt, CheckpointHash, JobId, SweepId, Timestamp, WorkerId};
@@ -48,17 +48,26 @@ pub(super) enum Ending {
     Failed,
 }
 
-/// What the writer remembers between transactions; all of it could be looked up.
+/// What the writer remembers between transactions, so that the usual one asks for less; all of it could be looked up.
 #[derive(Default)]
 pub(super) struct Memory {
-    pub(super) workers: BTreeSet<WorkerId>,
+    pub(super) known: Option<Known>,
     /// The last job that each worker completed, where others go on from its state.
     pub(super) completed: BTreeMap<WorkerId, JobId>,
     pub(super) contexts: BTreeMap<i64, Arc<str>>,
     /// The newest job's id, once it was asked for.
     pub(super) newest_job: Option<JobId>,
-    /// Whether `workers` is what the table has.
-    is_loaded: bool,
+}
+
+/// What is asked of the table once.
+pub(super) struct Known {
+    pub(super) workers: BTreeSet<WorkerId>,
+    /// No job that waits for its next try is due before.
+    pub(super) next_due: Option<Timestamp>,
+    /// Whether a sweep may wait for another's job.
+    pub(super) has_joins: bool,
+    /// Whether a job may have a checkpoint.
+    pub(super) has_checkpoints: bool,
 }
 
 /// A job in memory.
@@ -136,13 +145,12 @@ impl Unit {
 
     /// Loads what a group works on.
     pub(super) async fn begin(&mut self, wanted: &Wanted) -> Result<(), StoreError> {
-        if !self.memory.is_loaded {
-            self.memory.workers = super::load::workers(&mut self.connection).await?;
-            self.memory.is_loaded = true;
+        if self.memory.known.is_none() {
+            self.memory.known = Some(super::load::known(&mut self.connection).await?);
         }
         let mut jobs = wanted.jobs.clone();
         if !wanted.ready.is_empty() {
-            self.queue = Queue::load(&mut self.connection, &self.memory, &wanted.ready).await?;
+            self.queue = Queue::load(&mut self.connection, &mut self.memory, &wanted.ready).await?;
             jobs.extend(self.queue.jobs());
             self.load_contexts().await?;
         }
@@ -209,10 +217,12 @@ impl Unit {
             Ok(step) => step,
             Err(refusal) => return Some(Err(refusal)),
         };
-        if let JobState::Queued { not_before } = &mut next.state
-            && *not_before <= now
-        {
-            *not_before = LONG_AGO;
+        if let JobState::Queued { not_before } = &mut next.state {
+            if *not_before <= now {
+                *not_before = LONG_AGO;
+            } else if let Some(known) = &mut self.memory.known {
+                known.note_wait(*not_before);
+            }
         }
         let state = next.state;
         if next != entry.job {
@@ -283,6 +293,9 @@ impl Unit {
         if before.is_some_and(|before| before.attempt == held.attempt && before.is_ahead_of(&held)) {
             return;
         }
+        if let Some(known) = &mut self.memory.known {
+            known.has_checkpoints = true;
+        }
         if let Some(before) = self.checkpoints.insert(lease.job, held)
             && before.checkpoint.hash != checkpoint.hash
         {
@@ -313,6 +326,19 @@ impl Unit {
                 Err(format!("attempt {} is no longer leased: the job is {}", lease.attempt, state.name()))
             }
         }
+    }
+}
+
+impl Memory {
+    pub(super) fn is_worker(&self, worker: WorkerId) -> bool {
+        self.known.as_ref().is_some_and(|known| known.workers.contains(&worker))
+    }
+}
+
+impl Known {
+    /// Notes that a job waits until then.
+    pub(super) fn note_wait(&mut self, until: Timestamp) {
+        self.next_due = Some(self.next_due.map_or(until, |next| next.min(until)));
     }
 }
 

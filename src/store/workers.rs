@@ -108,7 +108,9 @@ impl Request for Register {
         )
         .fetch_one(unit.connection())
         .await?;
-        unit.memory.workers.insert(WorkerId(id));
+        if let Some(known) = &mut unit.memory.known {
+            known.workers.insert(WorkerId(id));
+        }
         Ok(WorkerId(id))
     }
 }

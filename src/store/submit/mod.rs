@@ -2,9 +2,10 @@
 //!
 //! Jobs come in the order in which they are to run, parents first, and go into the table in chunks, with a few statements
 //! each. A job whose state is in the table is joined; one whose state lies within a job that nobody has begun splits that
-//! one; any other is stored, from the furthest state on that can be had. [`resolve`] decides, [`rows`] writes, [`split`]
-//! splits.
+//! one; any other is stored, from the furthest state on that can be had. [`places`] finds, [`resolve`] decides,
+//! [`rows`] writes, [`split`] splits.
 
+mod places;
 mod resolve;
 mod rows;
 mod split;

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::places::Places;
 use super::rows::{self, JobRow, Place};
 use super::split::split;
-use super::{Keep, NewJob, NewSweep, Submitted};
+use super::{Keep, NewSweep, Submitted};
 use crate::lease::JobState;
 use crate::store::StoreError;
-use crate::store::reopen::{Asker, Reopened, join};
-use crate::store::unit::{Unit, is_live, newest_attempt};
-use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp};
+use crate::store::joins::join;
+use crate::store::reopen::{Asker, Reopened};
+use crate::store::unit::Unit;
+use crate::vocabulary::{JobId, StateHash, SweepId, Timestamp};
 
 /// Rows that go into the table together.
 const CHUNK: usize = 1000;
@@ -40,15 +42,6 @@ pub(super) struct Submission<'a> {
     /// Jobs of other sweeps that this one waits for.
     joined: BTreeSet<JobId>,
     told: Submitted,
-}
-
-/// Where the states of a chunk of jobs are in the table.
-#[derive(Default)]
-struct Places {
-    /// By state: a current job that ends with it.
-    ends: BTreeMap<StateHash, JobId>,
-    /// By state: the current jobs that have it within.
-    inner: BTreeMap<StateHash, Vec<Place>>,
 }
 
 impl<'a> Submission<'a> {
@@ -118,7 +111,8 @@ impl<'a> Submission<'a> {
         let (mut at, mut chunk) = (0, CHUNK);
         while at < self.new.jobs.len() {
             let until = (at + chunk).min(self.new.jobs.len());
-            let places = self.find_places(unit, at..until, has_inner_states).await?;
+            let jobs = (at..until).filter(|index| self.is_stored(*index)).map(|index| &self.new.jobs[index]);
+            let places = Places::find(unit, self.new, jobs, has_inner_states).await?;
             self.load(unit, at..until, &places).await?;
             let begun = at;
             while at < until && !self.is_recut {
@@ -137,31 +131,6 @@ impl<'a> Submission<'a> {
         self.first_new.is_some_and(|first| id >= first)
     }
 
-    async fn find_places(
-        &self,
-        unit: &mut Unit,
-        range: std::ops::Range<usize>,
-        has_inner_states: bool,
-    ) -> Result<Places, StoreError> {
-        let mut places = Places::default();
-        let (mut inner, mut last) = (Vec::new(), Vec::new());
-        for index in range.filter(|index| self.is_stored(*index)) {
-            let job = &self.new.jobs[index];
-            inner.extend_from_slice(self.new.inner_states_of(job));
-            last.push(job.state);
-        }
-        for (at, id) in rows::find_ends(unit.connection(), &inner).await? {
-            places.ends.insert(inner[at], id);
-        }
-        if has_inner_states {
-            last.extend(inner);
-            for (at, place) in rows::find_inner(unit.connection(), &last).await? {
-                places.inner.entry(last[at]).or_default().push(place);
-            }
-        }
-        Ok(places)
-    }
-
     /// Whether the job is needed and its state is not in the table.
     fn is_stored(&self, index: usize) -> bool {
         self.is_wanted[index] && !self.found.contains_key(&index)
@@ -175,8 +144,7 @@ impl<'a> Submission<'a> {
         places: &Places,
     ) -> Result<(), StoreError> {
         let mut jobs: Vec<JobId> = self.found.range(range.clone()).map(|(_, id)| *id).collect();
-        jobs.extend(places.ends.values());
-        jobs.extend(places.inner.values().flatten().map(|place| place.job));
+        jobs.extend(places.jobs());
         for index in range.filter(|index| self.is_stored(*index)) {
             let parent = self.new.jobs[index].parent.map(|parent| JobId(self.resolved[parent as usize]));
             jobs.extend(parent.filter(|parent| parent.0 > 0 && !self.is_new(*parent)));
@@ -197,12 +165,12 @@ impl<'a> Submission<'a> {
             return Ok(());
         }
         let job = &self.new.jobs[index];
-        if let Some(place) = splittable(unit, places.inner.get(&job.state)) {
+        if let Some(place) = places.splittable(unit, &job.state) {
             let first = self.split(unit, place).await?;
             self.resolved[index] = first.0;
             return Ok(());
         }
-        let begun = last_begun(unit, self.new, job, places);
+        let begun = places.last_begun(unit, self.new, job);
         let (first_epoch, parent) = self.base(unit, index, places).await?;
         self.told.epochs_run_again += u64::from((begun + 1).saturating_sub(first_epoch));
         self.store(unit, index, first_epoch, parent).await
@@ -244,13 +212,11 @@ impl<'a> Submission<'a> {
         let job = &self.new.jobs[index];
         let inner = self.new.inner_states_of(job).iter();
         for (epoch, state) in (job.first_epoch..job.last_epoch).zip(inner).rev() {
-            if let Some(&end) = places.ends.get(state)
-                && can_be_had(unit, end)?
-            {
+            if let Some(end) = places.end_to_go_on_from(unit, state)? {
                 self.note_joined(unit, end)?;
                 return Ok((epoch + 1, Some(end)));
             }
-            if let Some(place) = splittable(unit, places.inner.get(state)) {
+            if let Some(place) = places.splittable(unit, state) {
                 return Ok((epoch + 1, Some(self.split(unit, place).await?)));
             }
         }
@@ -342,7 +308,7 @@ impl<'a> Submission<'a> {
         // Behind what was in memory, which does not count these.
         rows::add_dependents(unit.connection(), &std::mem::take(&mut self.dependents)).await?;
         for (sweep, jobs) in waiting {
-            join(unit.connection(), sweep, &jobs).await?;
+            join(unit, sweep, &jobs).await?;
         }
         Ok(())
     }
@@ -378,35 +344,4 @@ impl<'a> Submission<'a> {
         told.epochs_to_run += rows::epochs_joined(unit.connection(), self.sweep).await?;
         Ok(told)
     }
-}
-
-/// Whether one can go on from the job's final state, now or when it has run.
-fn can_be_had(unit: &Unit, id: JobId) -> Result<bool, StoreError> {
-    let state = unit.entry(id)?.job.state;
-    Ok(is_live(&state) || (state == JobState::Succeeded && unit.checkpoints.contains_key(&id)))
-}
-
-/// Of the jobs with a state within, one that nobody has begun.
-fn splittable(unit: &Unit, places: Option<&Vec<Place>>) -> Option<Place> {
-    places?.iter().copied().find(|place| {
-        unit.entries.get(&place.job).is_some_and(|entry| {
-            newest_attempt(&entry.job) == Attempt(0)
-                && matches!(entry.job.state, JobState::Blocked | JobState::Queued { .. })
-        })
-    })
-}
-
-/// The last of a job's epochs that somebody has run or is running; 0 where there is none.
-fn last_begun(unit: &Unit, new: &NewSweep, job: &NewJob, places: &Places) -> u32 {
-    let is_begun =
-        |id: &JobId| unit.entries.get(id).is_some_and(|entry| newest_attempt(&entry.job) > Attempt(0));
-    let is_known = |state: &StateHash| {
-        places.ends.get(state).is_some_and(is_begun)
-            || places.inner.get(state).is_some_and(|places| places.iter().any(|place| is_begun(&place.job)))
-    };
-    if is_known(&job.state) {
-        return job.last_epoch;
-    }
-    let inner = (job.first_epoch..job.last_epoch).zip(new.inner_states_of(job));
-    inner.rev().find(|(_, state)| is_known(state)).map_or(0, |(epoch, _)| epoch)
 }

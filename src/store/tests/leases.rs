@@ -99,6 +99,17 @@ async fn what_a_lost_attempt_reported_is_no_result() {
 }
 
 #[tokio::test]
+async fn a_program_may_report_more_epochs_than_its_job_has() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    fixture.report(lease, 1, 1.0).await;
+    fixture.report(lease, 500, 2.0).await;
+    fixture.finish(lease, complete(), 1).await;
+    assert_eq!(fixture.trials(sweep).await[0].metrics, report(500, 2.0).metrics);
+}
+
+#[tokio::test]
 async fn a_heartbeat_keeps_a_lease_alive() {
     let fixture = Fixture::new().await;
     fixture.submit("s", &["a"]).await;
@@ -121,6 +132,47 @@ async fn an_end_that_is_told_twice_counts_once() {
     assert_eq!(fixture.states(sweep).await, ["succeeded"]);
     assert_eq!(fixture.trials(sweep).await[0].metrics, report(1, 5.0).metrics);
     check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
+async fn what_a_program_wrote_is_kept_behind_a_nul_character_too() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    let log_tail = "first\0\n\"last\" ✓ \u{1f600} \\".to_owned();
+    let ended = Ended::Fail { reason: "nan".parse().unwrap(), message: "m\0m".to_owned(), log_tail };
+    assert!(fixture.finish(lease, ended, 1).await);
+    let failure = fixture.trials(sweep).await.remove(0).failure.unwrap();
+    assert_eq!(failure.message, "m\u{fffd}m");
+    assert_eq!(failure.log_tail, "first\u{fffd}\n\"last\" ✓ \u{1f600} \\");
+}
+
+#[tokio::test]
+async fn a_metric_keeps_every_bit() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a"]).await;
+    let lease = fixture.lease_one(0).await;
+    // But for the sign of zero, which no table of SQLite keeps.
+    let edges = [0.0, 0.1, -1.0 / 3.0, f64::MIN_POSITIVE, 5e-324, f64::MAX, f64::EPSILON, 9007199254740993.0];
+    // Numbers that look like chance, of every size, and some with a mantissa just above and below a power of two.
+    let mut state = 1_u64;
+    let drawn = (0..20_000).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f64::from_bits(state)
+    });
+    let near = (-300..300).flat_map(|power| {
+        let two = 2.0_f64.powi(power).to_bits();
+        [two - 1, two, two + 1].map(f64::from_bits)
+    });
+    let values = edges.into_iter().chain(near).chain(drawn).filter(|value| value.is_finite());
+    let metrics: Metrics = values.enumerate().map(|(at, value)| (format!("metric {at}"), value)).collect();
+    let report = NewReport { epoch: 1, metrics: metrics.clone(), checkpoint: None };
+    fixture.store.report(vec![(lease, report)], Timestamp(0)).await.unwrap();
+    let stored = fixture.trials(sweep).await.remove(0).metrics;
+    assert_eq!(stored.len(), metrics.len());
+    for (name, value) in metrics {
+        assert_eq!(stored[&name].to_bits(), value.to_bits(), "{name}: {value:e}");
+    }
 }
 
 #[tokio::test]
