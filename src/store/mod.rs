@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -84,8 +85,10 @@ pub struct Store {
 pub enum StoreError {
     #[error("can't open the job table `{}`", path.display())]
     Open { path: PathBuf, source: Arc<sqlx::Error> },
-    #[error("the job table `{}` was made by another version of `sweep`", path.display())]
-    Migrate { path: PathBuf, source: Arc<sqlx::migrate::MigrateError> },
+    #[error("the job table `{}` was made by a newer version of `sweep`; take that one, or another folder", path.display())]
+    Newer { path: PathBuf },
+    #[error("the job table `{}` can't be brought up to date", path.display())]
+    Migrate { path: PathBuf, source: Arc<MigrateError> },
     #[error("the job table could not be read or written")]
     Database(#[source] Arc<sqlx::Error>),
     #[error("the disk that holds the job table is full; make room, and the work goes on by itself")]
@@ -124,10 +127,11 @@ impl Store {
             .synchronous(SqliteSynchronous::Full);
         // A migration may make a table anew under its old name, to which others refer.
         let mut migrating = options.clone().foreign_keys(false).connect().await.map_err(open_error)?;
-        MIGRATIONS
-            .run(&mut migrating)
-            .await
-            .map_err(|source| StoreError::Migrate { path: path.to_owned(), source: Arc::new(source) })?;
+        MIGRATIONS.run(&mut migrating).await.map_err(|source| match source {
+            // A step that this program does not know.
+            MigrateError::VersionMissing(_) => StoreError::Newer { path: path.to_owned() },
+            source => StoreError::Migrate { path: path.to_owned(), source: Arc::new(source) },
+        })?;
         migrating.close().await.map_err(open_error)?;
         let options = options.create_if_missing(false).foreign_keys(true);
         let writing =

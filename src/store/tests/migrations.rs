@@ -110,3 +110,21 @@ async fn a_new_sweep_joins_the_jobs_of_an_older_schema() {
     assert_eq!((submitted.trials_reused, submitted.jobs_new), (1, 0));
     check_invariants(&store).await;
 }
+
+#[tokio::test]
+async fn a_table_of_a_newer_program_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sweep.db");
+    Store::open(&path).await.unwrap().close().await;
+    let mut connection = SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                 VALUES (9999, 'from the future', 1, x'00', 0)";
+    sqlx::query(newer).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let Err(error) = Store::open(&path).await else { panic!("it was opened") };
+    assert!(
+        error
+            .to_string()
+            .ends_with("was made by a newer version of `sweep`; take that one, or another folder")
+    );
+}
