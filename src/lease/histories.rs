@@ -125,7 +125,7 @@ impl World {
                 }
                 _ => None,
             }),
-            Act::Cancel => self.each(|job, _| is_live(job).then_some(Event::Cancel)),
+            Act::Cancel => self.each(|job, _| job.state.is_live().then_some(Event::Cancel)),
             Act::Retry => self.each(|_, needs| Some(Event::Retry { needs })),
             Act::Pause | Act::Resume => {
                 self.is_paused = matches!(act, Act::Pause);
@@ -223,10 +223,6 @@ impl World {
 
 /// The clock begins here, so that it can be set back.
 pub(crate) const START: Timestamp = Timestamp(1_000_000_000);
-
-fn is_live(job: &Job) -> bool {
-    matches!(job.state, JobState::Blocked | JobState::Queued { .. } | JobState::Leased { .. })
-}
 
 /// What has been asked and answered, job by job.
 #[derive(Debug, Default)]

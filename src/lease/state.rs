@@ -70,6 +70,15 @@ impl Job {
 }
 
 impl JobState {
+    /// Whether the job may still run.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        match self {
+            JobState::Blocked | JobState::Queued { .. } | JobState::Leased { .. } => true,
+            JobState::Succeeded | JobState::Failed { .. } | JobState::Cancelled => false,
+        }
+    }
+
     /// The name under which the state is stored and shown.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -6,10 +6,10 @@ use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use super::load::id_list;
-use super::unit::{Entry, LONG_AGO, Unit, newest_attempt};
+use super::unit::{Entry, Unit, newest_attempt};
 use super::writes::{ClosedAttempt, Counts, OpenedAttempt, ReportedMetric};
 use super::{StoreError, checkpoints, joins};
-use crate::lease::JobState;
+use crate::lease::{JobState, READY};
 use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
 
 /// Values that one statement writes, each bound by itself.
@@ -67,7 +67,7 @@ impl SavedJob {
         let job = &entry.job;
         let (mut worker, mut deadline, mut waits_until, mut reason) = (None, None, None, None);
         match job.state {
-            JobState::Queued { not_before: LONG_AGO } => {}
+            JobState::Queued { not_before: READY } => {}
             JobState::Queued { not_before } => waits_until = Some(not_before.0),
             JobState::Leased { worker: holder, deadline: until, .. } => {
                 (worker, deadline) = (Some(holder.0), Some(until.0));

@@ -9,8 +9,8 @@ use sqlx::SqliteConnection;
 
 use super::StoreError;
 use super::checkpoints;
-use super::unit::{AsRead, Entry, Known, LONG_AGO, Trials, Unit, is_live, is_ready, newest_attempt};
-use crate::lease::{EndedAttempt, Failures, Job, JobState};
+use super::unit::{AsRead, Entry, Known, Trials, Unit, is_ready, newest_attempt};
+use crate::lease::{EndedAttempt, Failures, Job, JobState, READY};
 use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
 
 impl Unit {
@@ -133,7 +133,7 @@ impl TryFrom<StoredJob> for Entry {
             has_requirements: row.has_requirements != 0,
             trials: Trials { own: row.trials.1, others: Vec::new() },
             as_read: AsRead { state: state.name(), attempt, is_ready: is_ready(&state) },
-            is_counted_live: is_live(&state),
+            is_counted_live: state.is_live(),
             is_changed: false,
             is_moved: false,
         })
@@ -146,7 +146,7 @@ impl StoredJob {
         let damaged = |what: &str| StoreError::Damaged(format!("job {} {what}", self.id));
         let state = match self.state.as_str() {
             "blocked" => JobState::Blocked,
-            "queued" => JobState::Queued { not_before: self.waits_until.map_or(LONG_AGO, Timestamp) },
+            "queued" => JobState::Queued { not_before: self.waits_until.map_or(READY, Timestamp) },
             "leased" => JobState::Leased {
                 attempt: Attempt(self.attempt),
                 worker: WorkerId(self.worker_id.ok_or_else(|| damaged("is leased by nobody"))?),

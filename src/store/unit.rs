@@ -16,14 +16,14 @@ use super::queue::Queue;
 use super::writer::Wanted;
 use super::writes::Writes;
 use super::{Checkpoint, LeaseFor, NewReport, StoreError};
-use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, Refusal};
+use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, READY, Refusal};
 use crate::vocabulary::{Attempt, CheckpointHash, JobId, SweepId, Timestamp, WorkerId};
 
 /// Contexts beyond this are forgotten: a table has a handful of them, one that was brought up to date one a job.
 const MOST_CONTEXTS: usize = 1024;
 
-/// When a job that may be leased now began to be leasable: the table does not remember, and nobody asks.
-pub(super) const LONG_AGO: Timestamp = Timestamp(i64::MIN);
+/// Before every moment of which a request can speak.
+const BEFORE_ALL: Timestamp = Timestamp(i64::MIN);
 
 /// What one transaction works on.
 pub(super) struct Unit {
@@ -129,7 +129,7 @@ impl Unit {
             entries: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             writes: Writes::default(),
-            now: LONG_AGO,
+            now: BEFORE_ALL,
             ended: BTreeMap::new(),
             unneeded: Vec::new(),
         }
@@ -177,7 +177,7 @@ impl Unit {
         self.queue = Queue::default();
         self.writes = Writes::default();
         self.ended.clear();
-        self.now = LONG_AGO;
+        self.now = BEFORE_ALL;
     }
 
     async fn load_contexts(&mut self) -> Result<(), StoreError> {
@@ -213,16 +213,14 @@ impl Unit {
     ) -> Option<Applied> {
         self.now = self.now.max(now);
         let entry = self.entries.get_mut(&id)?;
-        let (mut next, effects) = match lease::step(&entry.job, event, now) {
+        let (next, effects) = match lease::step(&entry.job, event, now) {
             Ok(step) => step,
             Err(refusal) => return Some(Err(refusal)),
         };
-        if let JobState::Queued { not_before } = &mut next.state {
-            if *not_before <= now {
-                *not_before = LONG_AGO;
-            } else if let Some(known) = &mut self.memory.known {
-                known.note_wait(*not_before);
-            }
+        if let (JobState::Queued { not_before }, Some(known)) = (next.state, &mut self.memory.known)
+            && not_before != READY
+        {
+            known.note_wait(not_before);
         }
         let state = next.state;
         if next != entry.job {
@@ -344,7 +342,7 @@ impl Known {
 
 impl Entry {
     pub(super) fn is_live(&self) -> bool {
-        is_live(&self.job.state)
+        self.job.state.is_live()
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -352,16 +350,8 @@ impl Entry {
     }
 }
 
-/// Whether the job may still run.
-pub(super) fn is_live(state: &JobState) -> bool {
-    match state {
-        JobState::Blocked | JobState::Queued { .. } | JobState::Leased { .. } => true,
-        JobState::Succeeded | JobState::Failed { .. } | JobState::Cancelled => false,
-    }
-}
-
 pub(super) fn is_ready(state: &JobState) -> bool {
-    *state == JobState::Queued { not_before: LONG_AGO }
+    *state == JobState::Queued { not_before: READY }
 }
 
 pub(super) fn newest_attempt(job: &Job) -> Attempt {

@@ -6,7 +6,7 @@ use super::rows::{self, Place};
 use super::{NewJob, NewSweep};
 use crate::lease::JobState;
 use crate::store::StoreError;
-use crate::store::unit::{Unit, is_live, newest_attempt};
+use crate::store::unit::{Unit, newest_attempt};
 use crate::vocabulary::{Attempt, JobId, StateHash};
 
 /// Where the states of a chunk of jobs are in the table.
@@ -58,7 +58,7 @@ impl Places {
         let Some(&id) = self.ends.get(state) else { return Ok(None) };
         let job = unit.entry(id)?.job.state;
         let has_checkpoint = unit.checkpoints.contains_key(&id);
-        Ok((is_live(&job) || (job == JobState::Succeeded && has_checkpoint)).then_some(id))
+        Ok((job.is_live() || (job == JobState::Succeeded && has_checkpoint)).then_some(id))
     }
 
     /// Of the jobs with the state within, one that nobody has begun.
