@@ -99,53 +99,22 @@ impl Chains {
     async fn read(reader: &mut Reader, sweep: SweepId) -> Result<Chains, StoreError> {
         let mut chains = Chains::default();
         let rows = sqlx::query!(
-            "-- list_chains
-            WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, ?2
-                FROM trials
-                WHERE trials.sweep_id = ?1
-                UNION
-                SELECT jobs.parent_id, jobs.first_epoch - 1
-                FROM chain
-                CROSS JOIN jobs ON jobs.id = chain.id
-                WHERE jobs.parent_id IS NOT NULL
-            )
-            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", jobs.parent_id AS \"parent_id!: i64\",
-                   jobs.first_epoch AS \"first_epoch!: i64\"
-            FROM chain
-            CROSS JOIN jobs ON jobs.id = chain.id
-            WHERE jobs.parent_id IS NOT NULL",
-            sweep.0,
-            TO_THE_END
-        )
-        .fetch_all(reader.connection())
-        .await?;
-        for row in rows {
-            let stretch = Stretch { job: JobId(row.id), until: row.until };
-            let before = Stretch { job: JobId(row.parent_id), until: row.first_epoch - 1 };
-            chains.before.insert(stretch, before);
-        }
-        chains.read_metrics(reader, sweep).await?;
-        Ok(chains)
-    }
-
-    async fn read_metrics(&mut self, reader: &mut Reader, sweep: SweepId) -> Result<(), StoreError> {
-        let rows = sqlx::query!(
             "-- last_metrics
-            WITH RECURSIVE chain (id, until) AS (
-                SELECT trials.job_id, ?2
+            WITH RECURSIVE chain (id, until, parent_id, before) AS (
+                SELECT jobs.id, ?2, jobs.parent_id, jobs.first_epoch - 1
                 FROM trials
+                CROSS JOIN jobs ON jobs.id = trials.job_id
                 WHERE trials.sweep_id = ?1
                 UNION
-                SELECT jobs.parent_id, jobs.first_epoch - 1
+                SELECT jobs.id, chain.before, jobs.parent_id, jobs.first_epoch - 1
                 FROM chain
-                CROSS JOIN jobs ON jobs.id = chain.id
-                WHERE jobs.parent_id IS NOT NULL
+                CROSS JOIN jobs ON jobs.id = chain.parent_id
             )
-            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", reports.metric AS \"metric!\",
-                   reports.value AS \"value!\", MAX(reports.epoch) AS \"epoch: i64\"
+            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", chain.parent_id AS \"parent_id: i64\",
+                   chain.before AS \"before!: i64\", reports.metric AS \"metric?\", reports.value AS \"value?\",
+                   MAX(reports.epoch) AS \"epoch: i64\"
             FROM chain
-            CROSS JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
+            LEFT JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
             GROUP BY chain.id, chain.until, reports.metric",
             sweep.0,
             TO_THE_END
@@ -154,9 +123,14 @@ impl Chains {
         .await?;
         for row in rows {
             let stretch = Stretch { job: JobId(row.id), until: row.until };
-            self.metrics.entry(stretch).or_default().insert(row.metric, row.value);
+            if let Some(parent) = row.parent_id {
+                chains.before.insert(stretch, Stretch { job: JobId(parent), until: row.before });
+            }
+            if let (Some(metric), Some(value)) = (row.metric, row.value) {
+                chains.metrics.entry(stretch).or_default().insert(metric, value);
+            }
         }
-        Ok(())
+        Ok(chains)
     }
 
     /// The last value of each metric over a stretch and all before it.
