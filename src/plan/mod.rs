@@ -14,7 +14,7 @@ use crate::recipe::Recipe;
 use crate::spec::{Order, RenderError, Spec, Trainer, Trial};
 use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
 use stages::Planner;
-use tree::Tree;
+use tree::{GrowingTree, Tree};
 
 /// The jobs that a spec's trials need.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 /// # Errors
 /// When a command can't be rendered, or a dataset that is used has no checksum among the surroundings.
 pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Plan, PlanError> {
-    let (mut tree, mut contexts) = (Tree::default(), BTreeMap::new());
+    let (mut growing, mut contexts) = (GrowingTree::default(), BTreeMap::new());
     let (mut runs, mut trials) = (Vec::new(), Vec::new());
     let planner = Planner::new(spec, around)?;
     let is_chosen = |trial: &Trial| choice.only.is_none_or(|only| only.contains(&trial.number));
@@ -178,12 +178,13 @@ pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Pl
             Sharing::Prefixes => None,
             Sharing::Nothing => Some(trial.number),
         };
-        let stage = tree.insert(&path.states(apart), place);
+        let stage = growing.insert(&path.states(apart), place);
         let next = u32::try_from(contexts.len()).expect("there are fewer contexts than trials");
         let context = *contexts.entry(path.context).or_insert(next);
         runs.push(Run { context, cpus: path.cpus });
         trials.push(PlannedTrial { number: trial.number, job: stage });
     }
+    let tree = growing.tree;
     let order = match spec.order {
         Order::Listed => tree.depth_first(),
         Order::Shuffled | Order::Balanced => tree.by_trial(),

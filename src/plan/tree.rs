@@ -8,12 +8,19 @@ use std::ops::Range;
 
 use crate::vocabulary::StateHash;
 
-/// Stages under construction, or complete.
+/// Stages and the states in them.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) stages: Vec<Stage>,
     /// States of all stages; each has a range of its own.
     states: Vec<StateHash>,
+}
+
+/// A tree that trials are still added to.
+#[derive(Debug, Default)]
+pub(super) struct GrowingTree {
+    pub(super) tree: Tree,
+    /// Stages by their first state. Only growing needs it, and it is as large as a large sweep.
     starting_with: HashMap<StateHash, u32>,
 }
 
@@ -42,7 +49,7 @@ fn index(n: usize) -> u32 {
     u32::try_from(n).expect("four billion states don't fit into memory")
 }
 
-impl Tree {
+impl GrowingTree {
     /// Adds a trial and gives the stage in which it ends. `states` are those after each of its epochs, at least one.
     pub(super) fn insert(&mut self, states: &[StateHash], trial: u32) -> u32 {
         let (mut parent, mut done) = (None, 0);
@@ -51,7 +58,7 @@ impl Tree {
             let Some(&found) = self.starting_with.get(&rest[0]) else {
                 return self.append(parent, index(done) + 1, rest, trial);
             };
-            let own = self.states_of(found);
+            let own = self.tree.states_of(found);
             let common = own.iter().zip(rest).take_while(|(one, other)| one == other).count();
             let stage = if common < own.len() { self.split(found, index(common)) } else { found };
             done += common;
@@ -63,33 +70,35 @@ impl Tree {
     }
 
     fn append(&mut self, parent: Option<u32>, first_epoch: u32, states: &[StateHash], trial: u32) -> u32 {
-        let start = index(self.states.len());
-        self.states.extend_from_slice(states);
-        let stage = Stage { parent, first_epoch, trial, states: start..index(self.states.len()) };
+        let start = index(self.tree.states.len());
+        self.tree.states.extend_from_slice(states);
+        let stage = Stage { parent, first_epoch, trial, states: start..index(self.tree.states.len()) };
         self.add(stage)
     }
 
     fn add(&mut self, stage: Stage) -> u32 {
-        let number = index(self.stages.len());
-        self.starting_with.insert(self.states[stage.states.start as usize], number);
-        self.stages.push(stage);
+        let number = index(self.tree.stages.len());
+        self.starting_with.insert(self.tree.states[stage.states.start as usize], number);
+        self.tree.stages.push(stage);
         number
     }
 
     /// Makes a stage of the first `epochs` of another; that one keeps the others, and the trials that end in it.
     fn split(&mut self, number: u32, epochs: u32) -> u32 {
-        let lower = &mut self.stages[number as usize];
+        let lower = &mut self.tree.stages[number as usize];
         let middle = lower.states.start + epochs;
         let upper = Stage { states: lower.states.start..middle, ..lower.clone() };
         lower.states.start = middle;
         lower.first_epoch += epochs;
-        let first = self.states[middle as usize];
+        let first = self.tree.states[middle as usize];
         let upper = self.add(upper);
-        self.stages[number as usize].parent = Some(upper);
+        self.tree.stages[number as usize].parent = Some(upper);
         self.starting_with.insert(first, number);
         upper
     }
+}
 
+impl Tree {
     /// The states after each epoch of a stage.
     pub(super) fn states_of(&self, stage: u32) -> &[StateHash] {
         let range = &self.stages[stage as usize].states;
@@ -169,11 +178,11 @@ mod tests {
     }
 
     fn tree(trials: &[&[u8]]) -> (Tree, Vec<u32>) {
-        let mut tree = Tree::default();
+        let mut growing = GrowingTree::default();
         let ends =
-            trials.iter().enumerate().map(|(trial, epochs)| tree.insert(&states(epochs), index(trial)));
+            trials.iter().enumerate().map(|(trial, epochs)| growing.insert(&states(epochs), index(trial)));
         let ends = ends.collect();
-        (tree, ends)
+        (growing.tree, ends)
     }
 
     /// First and last epoch, trial and parent of each stage in an order.
