@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::{CliError, Context};
 use crate::recipe::metrics::{METRICS, MetricDoc, find_metric, nearest_metric};
-use crate::recipe::schema::describe;
+use crate::recipe::schema::conditions;
 use crate::report::{lines_of, new_table};
 use crate::vocabulary::Goal;
 
@@ -50,7 +50,7 @@ fn table(metrics: &[&MetricDoc]) -> String {
             &metric.unit.to_string(),
             better(metric).unwrap_or("–"),
             &metric.reported.to_string(),
-            &conditions(metric).unwrap_or_default(),
+            &conditions(metric.applies).unwrap_or_default(),
         ]);
     }
     lines_of(&table)
@@ -68,7 +68,7 @@ fn description(metric: &MetricDoc) -> String {
         ("values", Some(values.join("; ")).filter(|text| !text.is_empty())),
         ("better", better(metric).map(str::to_owned)),
         ("reported", Some(metric.reported.to_string())),
-        ("where", conditions(metric)),
+        ("where", conditions(metric.applies)),
         (
             "volatile",
             metric.is_volatile.then(|| "yes: it measures the machine and not the result".to_owned()),
@@ -84,11 +84,6 @@ fn better(metric: &MetricDoc) -> Option<&'static str> {
         Goal::Maximize => "higher",
         Goal::Minimize => "lower",
     })
-}
-
-/// Under which parameters it is reported; nothing where it always is.
-fn conditions(metric: &MetricDoc) -> Option<String> {
-    Some(describe(metric.applies)).filter(|text| !text.is_empty())
 }
 
 #[derive(Serialize)]
@@ -121,7 +116,7 @@ impl From<&[&MetricDoc]> for Document {
             most: metric.most,
             goal: metric.better,
             reported: metric.reported.to_string(),
-            applies_where: conditions(metric),
+            applies_where: conditions(metric.applies),
             volatile: metric.is_volatile,
             description: metric.doc,
             source: metric.source,

@@ -3,7 +3,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{CliError, Context};
-use crate::recipe::schema::{Kind, PARAMETERS, Parameter, Preset, Problem, Word, describe, find};
+use crate::recipe::schema::{Kind, PARAMETERS, Parameter, Preset, Problem, Word, conditions, find};
 use crate::report::{lines_of, new_table};
 
 /// Version of the document that `--json` prints.
@@ -53,7 +53,7 @@ fn description(parameter: &Parameter) -> String {
     let rows = [
         ("values", Some(parameter.kind.to_string())),
         ("default", Some(default(parameter))),
-        ("where", conditions(parameter)),
+        ("where", conditions(parameter.applies)),
         ("elsewhere", parameter.may_be_idle.then(|| "may be written, and means nothing".to_owned())),
         (
             "identity",
@@ -81,11 +81,6 @@ fn default(parameter: &Parameter) -> String {
         (_, Some(value)) => value.to_string(),
         (_, None) => "–".to_owned(),
     }
-}
-
-/// Under which parameters it applies; nothing where it always does.
-fn conditions(parameter: &Parameter) -> Option<String> {
-    Some(describe(parameter.applies)).filter(|text| !text.is_empty())
 }
 
 fn words(kind: &Kind) -> &'static [Word] {
@@ -131,7 +126,7 @@ impl From<&[&Parameter]> for Document {
             values: parameter.kind.to_string(),
             required: matches!(parameter.default, Preset::Required),
             default: parameter.default.value(),
-            applies_where: conditions(parameter),
+            applies_where: conditions(parameter.applies),
             may_be_idle: parameter.may_be_idle,
             changes_results: parameter.changes_results,
             choices: words(&parameter.kind)

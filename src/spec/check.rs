@@ -64,11 +64,9 @@ pub(super) fn unreported_metric(metric: &Metric, span: &Span, space: &Space) -> 
         unmet.push(schema::unmet(groups, &combination.parameters)?);
     }
     let message = format!("`{}` is not reported under `{}`", metric.name, unmet.first()?);
-    let conditions = schema::describe(groups);
-    Some(
-        SpecProblem::new(span, message)
-            .help(format!("rank by another metric; this one is reported where {conditions}")),
-    )
+    let help = schema::conditions(groups)
+        .map(|conditions| format!("rank by another metric; this one is reported where {conditions}"));
+    Some(SpecProblem::new(span, message).help_if(help))
 }
 
 /// The parameter that a name was probably meant to be.

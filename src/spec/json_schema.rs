@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::document::{KEYS, WANDB_KEYS};
 use super::forms::FORMS;
 use super::settings::{KEEPS, ORDERS, SEED_ORDERS};
-use crate::recipe::schema::{Kind, PARAMETERS, Parameter, Preset, Word, describe};
+use crate::recipe::schema::{self, Kind, PARAMETERS, Parameter, Preset, Word};
 
 /// The schema.
 #[must_use]
@@ -239,8 +239,7 @@ fn conditions(owner: Owner) -> Value {
 
 fn of_parameter(parameter: &Parameter) -> Value {
     let mut doc = parameter.doc.to_owned();
-    let conditions = describe(parameter.applies);
-    if !conditions.is_empty() {
+    if let Some(conditions) = schema::conditions(parameter.applies) {
         doc += &format!("; applies where {conditions}");
     }
     if matches!(parameter.default, Preset::Required) {

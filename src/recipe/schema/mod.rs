@@ -18,7 +18,7 @@ pub use check::{check_value, is_content_hash};
 pub use complete::{canonical, complete, identifying};
 pub use nearest::nearest;
 pub use parameter::{Condition, Is, Kind, Parameter, Preset, Word};
-pub use problem::{Problem, Problems, Setting, describe};
+pub use problem::{Problem, Problems, Setting, conditions};
 pub use table::PARAMETERS;
 
 /// The parameter of this name.

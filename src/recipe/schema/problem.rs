@@ -92,17 +92,20 @@ fn must_be(name: &str) -> Option<String> {
 
 fn remove_or_change(name: &str) -> String {
     let groups = find(name).map_or(&[] as &[_], |parameter| parameter.applies);
-    format!("remove it; it applies where {}", describe(groups))
+    match conditions(groups) {
+        Some(conditions) => format!("remove it; it applies where {conditions}"),
+        None => "remove it".to_owned(),
+    }
 }
 
-/// Groups of conditions, of which one has to hold, as a clause.
+/// Groups of conditions, of which one has to hold, as a clause; `None` where nothing has to.
 #[must_use]
-pub fn describe(groups: &[&[Condition]]) -> String {
-    let conditions: Vec<_> = groups
+pub fn conditions(groups: &[&[Condition]]) -> Option<String> {
+    let clauses: Vec<_> = groups
         .iter()
         .map(|group| group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "))
         .collect();
-    conditions.join(", or ")
+    Some(clauses.join(", or ")).filter(|text| !text.is_empty())
 }
 
 /// A value as a person would write it: texts bare, all else as JSON.
