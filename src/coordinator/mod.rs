@@ -9,6 +9,7 @@ mod clock;
 mod context;
 mod folder;
 mod lock;
+mod placement;
 mod prepare;
 mod processes;
 mod weights;
@@ -18,6 +19,7 @@ use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
+pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use wire::ReportError;
 

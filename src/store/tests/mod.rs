@@ -9,6 +9,7 @@ mod interruptions;
 mod invariants;
 mod leases;
 mod migrations;
+mod network;
 mod planned;
 mod queries;
 mod queue;
