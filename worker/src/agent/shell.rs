@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::event::{Action, Event, Exit, Stop, Timer};
 use super::options::Options;
@@ -36,6 +37,8 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 const REGISTER_ATTEMPTS: u32 = 20;
 /// One that is restarted or unreachable for about an hour; results of trials that ended meanwhile wait as long.
 const WORK_ATTEMPTS: u32 = 300;
+/// A process that was killed is gone at once, unless the kernel itself is stuck in it.
+const LONGEST_CLOSING: Duration = Duration::from_secs(2);
 /// Goodbye is a courtesy.
 const LEAVE_ATTEMPTS: u32 = 3;
 
@@ -72,6 +75,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         tasks: JoinSet::new(),
         asking: None,
         slots: Vec::new(),
+        slot_tasks: JoinSet::new(),
         stops: BTreeMap::new(),
     };
     shell.open_slots(place, visible_gpus);
@@ -85,6 +89,9 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     loop {
         for action in next {
             if let ControlFlow::Break(exit) = shell.perform(action) {
+                // Nobody listens any more: whoever has something to say must not wait for that.
+                drop(events);
+                shell.close_slots().await;
                 return Ok(exit);
             }
         }
@@ -166,6 +173,8 @@ struct Shell {
     tasks: JoinSet<()>,
     asking: Option<AbortHandle>,
     slots: Vec<mpsc::Sender<Assignment>>,
+    /// The slots themselves, apart from the rest since they are waited for at the end.
+    slot_tasks: JoinSet<()>,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
 }
 
@@ -174,8 +183,18 @@ impl Shell {
         let place = Arc::new(place);
         for gpu in visible_gpus {
             let (jobs, assigned) = mpsc::channel(1);
-            self.tasks.spawn(slot::work(place.clone(), gpu, assigned, self.inbox.clone()));
+            self.slot_tasks.spawn(slot::work(place.clone(), gpu, assigned, self.inbox.clone()));
             self.slots.push(jobs);
+        }
+    }
+
+    /// Lets the slots end their warm trainers, so that nothing of them is left when the agent is gone. What doesn't end in
+    /// time, a trial that can't even be killed, is left to the kernel.
+    async fn close_slots(mut self) {
+        self.slots.clear();
+        let closed = async { while self.slot_tasks.join_next().await.is_some() {} };
+        if timeout(LONGEST_CLOSING, closed).await.is_err() {
+            tracing::warn!("a trial process does not end; the agent leaves it behind");
         }
     }
 
@@ -184,14 +203,14 @@ impl Shell {
         events: &mut mpsc::Receiver<Result<Event, AgentError>>,
     ) -> Result<Event, AgentError> {
         let event = loop {
-            tokio::select! {
+            let ended = tokio::select! {
                 event = events.recv() => break event.expect("the shell itself holds a sender")?,
-                Some(ended) = self.tasks.join_next() => {
-                    // A panic of ours must not leave a slot busy for ever.
-                    if let Err(error) = ended && error.is_panic() {
-                        std::panic::resume_unwind(error.into_panic());
-                    }
-                }
+                Some(ended) = self.tasks.join_next() => ended,
+                Some(ended) = self.slot_tasks.join_next() => ended,
+            };
+            // A panic of ours must not leave a slot busy for ever.
+            if let Err(error) = ended && error.is_panic() {
+                std::panic::resume_unwind(error.into_panic());
             }
         };
         if let Event::Ended { token, .. } = &event {

@@ -88,6 +88,9 @@ pub(crate) async fn work(
         log_end(token, &end);
         tell(&inbox, Event::Ended { token, end, wall: started.elapsed() }).await;
     }
+    if let Some(trainer) = trainer {
+        trainer.end().await;
+    }
 }
 
 fn log_end(token: LeaseToken, end: &TrialEnd) {

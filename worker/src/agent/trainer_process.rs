@@ -106,6 +106,13 @@ impl TrainerProcess {
         (!self.process.has_ended()).then_some(self)
     }
 
+    /// Ends it, and comes back when it is gone.
+    pub(crate) async fn end(mut self) {
+        self.process.stop(Stop::Kill);
+        // Nothing to do where it can't be waited for: then it is nobody's child any more.
+        let _ = self.process.wait().await;
+    }
+
     async fn talk(&mut self, request: TrainRequest, trial: &mut Trial, log: &mut AttemptLog) -> Talk {
         let mut line =
             serde_json::to_vec(&TrialRequest::Train(request)).expect("a request of text and numbers is JSON");
