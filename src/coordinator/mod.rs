@@ -11,6 +11,7 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod resources;
 mod weights;
 mod wire;
 

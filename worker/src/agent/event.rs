@@ -57,7 +57,7 @@ pub(crate) enum Action {
     /// Give up the request for jobs that is under way.
     AbandonAsking,
     /// Start a job on slots that are free.
-    Start { lease: Lease, slots: Vec<SlotId> },
+    Start { lease: Box<Lease>, slots: Vec<SlotId> },
     /// Tell a trial's process group to end.
     Stop { token: LeaseToken, how: Stop },
     /// Write.

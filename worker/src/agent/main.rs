@@ -14,6 +14,7 @@ mod event;
 mod gpus;
 mod identity;
 mod lines;
+mod memory;
 mod options;
 mod outbox;
 mod output;
@@ -26,6 +27,7 @@ mod slots;
 mod stage;
 mod state;
 mod trainer_process;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -43,6 +43,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "all|none|0,1,…", default_value = "all")]
     pub gpus: GpuChoice,
 
+    /// Run this many jobs at a time on each GPU
+    #[arg(long, value_name = "K", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub slots_per_gpu: u32,
+
     /// End when there are no jobs any more
     #[arg(long)]
     pub until_drained: bool,

@@ -16,7 +16,7 @@ use sweep::vocabulary::Metrics;
 use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
 use super::outbox::Outbox;
 use super::pace::Pace;
-use super::slots::{SlotId, SlotKind, Slots};
+use super::slots::{Need, SlotId, SlotKind, Slots};
 
 #[cfg(test)]
 mod tests;
@@ -159,7 +159,7 @@ impl Agent {
                 continue;
             }
             if self.phase == Phase::Working {
-                self.pace.job_leased(lease.cpus);
+                self.pace.job_leased(need_of(&lease));
                 self.pending.push_back(lease);
             } else {
                 self.release(lease.token);
@@ -277,11 +277,11 @@ impl Agent {
 
     /// Strictly in order: a large job that waits for slots is not overtaken by small ones for ever.
     fn start_pending(&mut self, actions: &mut Vec<Action>) {
-        while let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(lease.cpus)) {
+        while let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(need_of(lease))) {
             let Some(lease) = self.pending.pop_front() else { return };
             self.starts += 1;
             self.running.insert(lease.token, Running { slots: slots.clone(), is_dropped: false });
-            actions.push(Action::Start { lease, slots });
+            actions.push(Action::Start { lease: Box::new(lease), slots });
         }
     }
 
@@ -318,7 +318,7 @@ impl Agent {
     /// How many jobs to ask for: what the free slots take, and what is worth holding beyond.
     fn wanted_jobs(&self) -> usize {
         let startable = if self.pending.is_empty() {
-            self.slots.free() / self.slots.needed(self.pace.expected_cpus())
+            self.slots.free() / self.slots.needed(self.pace.expected_need())
         } else {
             0 // Slots are free and a job waits: it needs more of them, and comes first.
         };
@@ -355,4 +355,8 @@ impl Agent {
         let running = self.running.iter().filter(|(_, running)| !running.is_dropped).map(|(&token, _)| token);
         pending.chain(running).chain(self.outbox.ended_tokens()).collect()
     }
+}
+
+fn need_of(lease: &Lease) -> Need {
+    Need { cpus: lease.cpus, gpus: lease.gpus }
 }

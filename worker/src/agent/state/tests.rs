@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sweep::protocol::http::{CommandWork, HeartbeatResponse, OutcomesRequest, Work, WriteResponse};
+use sweep::protocol::http::{CommandWork, HeartbeatResponse, Limits, OutcomesRequest, Work, WriteResponse};
 use sweep::protocol::trial::Checkpoint;
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Parameters, TrialNumber};
 
@@ -34,7 +34,7 @@ fn lease(job: i64, cpus: u32) -> Lease {
         trial: TrialNumber(job),
         stage: None,
     });
-    Lease { token: token(job), cpus, work }
+    Lease { token: token(job), cpus, gpus: None, limits: Limits::default(), work }
 }
 
 fn leased(leases: &[Lease]) -> Event {
