@@ -79,6 +79,10 @@ pub(crate) enum Timer {
     Heartbeat,
     /// Jobs that were leased ahead had this long to start.
     Surplus,
+    /// It is time to look whether anything is at work.
+    Idle,
+    /// The agent's time is nearly over.
+    Limit,
     /// Trials had this long to end by themselves.
     Grace,
     /// The agent has had its time to leave in order.

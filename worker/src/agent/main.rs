@@ -33,7 +33,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use sweep::client::ClientError;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,9 @@ use options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = options.check() {
+        Options::command().error(ErrorKind::ValueValidation, error).exit();
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::event::{Action, Event, Exit, Stop, Timer};
 use super::options::Options;
@@ -49,6 +49,7 @@ const LEAVE_ATTEMPTS: u32 = 3;
 /// # Errors
 /// The agent can't be set up, or the coordinator is gone for good or refuses to work with it.
 pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
+    let started = Instant::now();
     let parent = rustix::process::getppid();
     let client = connect(options)?;
     let (place, _spool) = lay_out(options)?;
@@ -61,7 +62,13 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let mut agent = Agent::new(Settings {
         slot_kind,
         slots,
-        until: if options.until_drained { Until::Drained } else { Until::Stopped },
+        until: Until {
+            is_drained: options.until_drained,
+            jobs: options.max_jobs,
+            idle: options.idle_timeout,
+            // What it took to get here counts.
+            time: options.time_limit.map(|limit| limit.saturating_sub(started.elapsed())),
+        },
         grace: Duration::from_secs(options.grace),
         heartbeat: Duration::from_millis(registered.heartbeat_millis).max(SHORTEST_HEARTBEAT),
     });

@@ -4,6 +4,7 @@
 
 mod coordinator;
 mod limits;
+mod until;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
