@@ -12,6 +12,7 @@ mod lock;
 mod placement;
 mod prepare;
 mod processes;
+mod resources;
 mod weights;
 mod wire;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::context::Context;
+use super::resources::Resources;
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
@@ -245,6 +246,7 @@ fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
             spec::Keep::Last => Keep::Last,
             spec::Keep::None => Keep::None,
         },
+        resources: json(&Resources::from(&spec.resources)),
         contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),
         jobs,
         inner_states,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
     AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
@@ -33,7 +34,16 @@ pub enum ReportError {
 }
 
 pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
-    Ok(Lease { token: job.lease.into(), cpus: job.cpus, work: context::work(job)? })
+    let resources: Resources = serde_json::from_str(&job.resources).map_err(|_| {
+        StoreError::Damaged(format!("the sweep of job {} has unreadable resources", job.lease.job))
+    })?;
+    Ok(Lease {
+        token: job.lease.into(),
+        cpus: job.cpus,
+        gpus: resources.gpus,
+        limits: resources.limits(),
+        work: context::work(job)?,
+    })
 }
 
 pub(super) fn report(report: Report) -> Result<(LeaseFor, NewReport), ReportError> {

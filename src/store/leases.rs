@@ -33,6 +33,8 @@ pub struct LeasedJob {
     pub first_epoch: u32,
     pub last_epoch: u32,
     pub cpus: u32,
+    /// What the attempt may use, as it was submitted.
+    pub resources: String,
     /// Where an earlier attempt had come to.
     pub checkpoint: Option<Checkpoint>,
     /// The state that the job goes on from where no attempt has come to anything yet: its parent's last.
@@ -145,6 +147,7 @@ fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
         first_epoch: offer.first_epoch,
         last_epoch: offer.last_epoch,
         cpus: offer.cpus,
+        resources: offer.resources,
         checkpoint: checkpoint_of(lease.job),
         start: unit.entry(lease.job)?.parent.and_then(checkpoint_of),
         has_dependents: unit.entry(lease.job)?.live_dependents > 0,

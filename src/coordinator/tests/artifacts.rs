@@ -154,6 +154,7 @@ fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to() {
         first_epoch: 4,
         last_epoch: 9,
         cpus: 1,
+        resources: "{}".to_owned(),
         checkpoint: Some(checkpoint('1', 5).try_into().unwrap()),
         start: Some(checkpoint('2', 3).try_into().unwrap()),
         has_dependents: false,

@@ -35,6 +35,8 @@ pub struct NewSweep {
     /// How often each job is tried again.
     pub retries: u32,
     pub keep: Keep,
+    /// What one attempt may use, as JSON that the store hands out as it is.
+    pub resources: String,
     /// What trials of a kind have in common, as JSON that the store hands out as it is.
     pub contexts: Vec<String>,
     /// In the order in which they are to run; parents and requirements come before the jobs that need them.
@@ -182,6 +184,8 @@ impl Request for Submit {
 
     async fn apply(&self, unit: &mut Unit) -> Result<Submitted, StoreError> {
         if let Some(existing) = rows::find_expansion(unit.connection(), &self.sweep.expansion_hash).await? {
+            // Whoever raises a limit that trials ran into submits the same sweep again.
+            rows::set_resources(unit.connection(), existing.sweep, &self.sweep.resources).await?;
             return Ok(existing);
         }
         let sweep = rows::insert_sweep(unit.connection(), &self.sweep, self.now).await?;

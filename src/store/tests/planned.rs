@@ -68,6 +68,7 @@ fn plan(name: &str, trials: &[&str], states: impl Fn(&str) -> Vec<StateHash>) ->
         priority: 0,
         retries: 0,
         keep: Keep::Last,
+        resources: "{}".to_owned(),
         contexts: vec!["context".to_owned()],
         jobs: vec![],
         inner_states: vec![],
