@@ -8,8 +8,9 @@ use super::{CliError, Context};
 use crate::client::Client;
 use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
 use crate::protocol::http::{
-    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
+    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
+use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::Store;
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -129,10 +130,43 @@ impl Access {
         }
     }
 
-    pub(super) async fn retry(&self, sweep: SweepId) -> Result<u64, CliError> {
+    pub(super) async fn cancel(
+        &self,
+        sweep: SweepId,
+        trials: &ChosenTrials,
+    ) -> Result<CancelResponse, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.retry(sweep).await?),
-            Access::Remote(remote) => Ok(remote.client.retry(sweep).await?.jobs),
+            Access::Local(local) => Ok(local.coordinator.cancel(sweep, trials.clone()).await?),
+            Access::Remote(remote) => Ok(remote.client.cancel(sweep, trials).await?),
+        }
+    }
+
+    /// How many jobs are queued again.
+    pub(super) async fn retry(&self, sweep: SweepId, trials: &ChosenTrials) -> Result<u64, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.retry(sweep, trials.clone()).await?),
+            Access::Remote(remote) => Ok(remote.client.retry(sweep, trials).await?.jobs),
+        }
+    }
+
+    pub(super) async fn pause(&self, sweep: SweepId) -> Result<SweepStatus, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.pause(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.pause(sweep).await?),
+        }
+    }
+
+    pub(super) async fn resume(&self, sweep: SweepId) -> Result<SweepStatus, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.resume(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.resume(sweep).await?),
+        }
+    }
+
+    pub(super) async fn bump(&self, sweep: SweepId, request: BumpRequest) -> Result<BumpResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.bump(sweep, request).await?),
+            Access::Remote(remote) => Ok(remote.client.bump(sweep, &request).await?),
         }
     }
 

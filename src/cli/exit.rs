@@ -71,6 +71,8 @@ impl From<CoordinatorError> for CliError {
             CoordinatorError::Report(_)
             | CoordinatorError::NoSuchSweep(_)
             | CoordinatorError::NoSuchTrial { .. }
+            | CoordinatorError::UnknownTrial { .. }
+            | CoordinatorError::HasEnded { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
         }

@@ -5,6 +5,8 @@
 
 mod access;
 mod audit;
+mod bump;
+mod cancel;
 mod data;
 mod doctor;
 mod exit;
@@ -14,8 +16,10 @@ mod host;
 mod metrics;
 mod output;
 mod params;
+mod pause;
 mod progress;
 mod results;
+mod resume;
 mod retry;
 mod run;
 mod schema;
@@ -53,7 +57,11 @@ enum Command {
     Submit(submit::Args),
     Status(status::Args),
     Results(results::Args),
+    Cancel(cancel::Args),
     Retry(retry::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Bump(bump::Args),
     Audit(audit::Args),
     Doctor(doctor::Args),
     Worker(worker::Args),
@@ -107,7 +115,11 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
-        Command::Retry(args) => retry::run(&args, &context).await,
+        Command::Cancel(args) => cancel::run(args, &context).await,
+        Command::Retry(args) => retry::run(args, &context).await,
+        Command::Pause(args) => pause::run(&args, &context).await,
+        Command::Resume(args) => resume::run(&args, &context).await,
+        Command::Bump(args) => bump::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
         Command::Doctor(args) => doctor::run(&args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,

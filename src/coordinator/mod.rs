@@ -11,6 +11,7 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod steering;
 mod weights;
 mod wire;
 
@@ -87,6 +88,10 @@ pub enum CoordinatorError {
     NoSuchSweep(SweepId),
     #[error("sweep {sweep} has no trial {trial} that has succeeded")]
     NoSuchTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has no trial {trial}")]
+    UnknownTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has nothing {what}: {which} have ended")]
+    HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -147,17 +152,6 @@ impl Coordinator {
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
         self.changed.notify_waiters();
         Ok(wire::submitted(submitted, name, jobs))
-    }
-
-    /// Reopens a sweep's failed and cancelled jobs; says how many.
-    ///
-    /// # Errors
-    /// When there is no such sweep, or the disk refuses.
-    pub async fn retry(&self, sweep: SweepId) -> Result<u64, CoordinatorError> {
-        self.find(sweep).await?;
-        let reopened = self.store.retry(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
-        Ok(reopened)
     }
 
     /// Notes a new agent.
