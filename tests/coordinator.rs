@@ -2,7 +2,10 @@
 
 mod harness;
 
-use harness::{Project, wait_until};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use harness::{Project, Running, signal, wait_until};
 
 /// Trials that never end by themselves, and don't when they are asked to.
 const ENDLESS: &str = r#"
@@ -20,10 +23,19 @@ parameters:
   x: [1, 2, 3]
 "#;
 
+/// Trials that note their start and wait for a file.
+const GATED: &str = r#"
+name: gated
+command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters:
+  x: [1, 2]
+"#;
+
 #[test]
 fn the_help_of_what_steers_a_sweep_says_what_it_does() {
     let project = Project::new();
-    for command in ["cancel", "retry", "pause", "resume", "bump"] {
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve"] {
         let help = project.sweep(&[command, "--help"]).exits_with(0);
         insta::assert_snapshot!(format!("help_{command}"), help.stdout());
     }
@@ -130,4 +142,107 @@ fn the_trials_that_another_sweep_needs_go_on() {
     assert_eq!(cancelled.stderr(), "cancelled 1 trial; 2 trials go on, since sweep 2 needs their jobs\n");
     project.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
     assert_eq!(project.read("order"), "1\n2\n7\n");
+}
+
+/// A service, and the address that it prints.
+fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
+    let service = project.start(&[&["serve"], arguments].concat());
+    wait_until("the service's address", || service.log().contains("coordinating"));
+    let url = service.log().lines().next().unwrap().to_owned();
+    (service, url)
+}
+
+#[test]
+fn a_worker_with_no_shared_folder_works_for_a_service() {
+    let project = Project::new();
+    let (mut service, url) = serve(&project, &[]);
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(project.read("order"), "1\n2\n3\n");
+    assert_eq!(elsewhere.results("1"), project.results("1"));
+    // A run is a client too, with a worker for its own sweep only.
+    elsewhere.write("quick.yaml", QUICK);
+    elsewhere.sweep(&["run", "quick.yaml", "x=7", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(elsewhere.read("order"), "7\n");
+    assert!(!elsewhere.path(".sweep/sweep.db").exists());
+
+    signal("TERM", service.pid());
+    assert_eq!(service.exit_code(), Some(0), "{}", service.log());
+    assert!(!project.path(".sweep/coordinator.json").exists(), "the announcement was withdrawn");
+    assert_eq!(project.status()["sweeps"][1]["trials"]["succeeded"], 1);
+    let gone = elsewhere.sweep(&["status"]).exits_with(1);
+    assert!(gone.stderr().contains("can't reach the coordinator"), "{}", gone.stderr());
+}
+
+#[test]
+fn what_can_not_be_served_says_why() {
+    let project = Project::new();
+    let (service, url) = serve(&project, &[]);
+    let second = project.sweep(&["serve"]).exits_with(1);
+    let holder = format!("process {} on ", service.pid());
+    assert!(second.stderr().contains(&holder) && second.stderr().contains(&url), "{}", second.stderr());
+    assert!(second.stderr().contains("coordinates here already"), "{}", second.stderr());
+
+    let elsewhere = project.elsewhere(&url);
+    let contradictory = elsewhere.sweep(&["serve"]).exits_with(2);
+    assert!(contradictory.stderr().contains("unset SWEEP_COORDINATOR"), "{}", contradictory.stderr());
+    let other = Project::new();
+    for (code, arguments, said) in [
+        (2, &["--listen", "nowhere"][..], "an address and a port"),
+        (1, &["--listen", url.trim_start_matches("http://")], "can't listen on"),
+        (2, &["--url", "nonsense"], "no coordinator's address"),
+    ] {
+        let refused = other.sweep(&[&["serve"], arguments].concat()).exits_with(code);
+        assert!(refused.stderr().contains(said), "{}", refused.stderr());
+        assert_eq!(refused.stdout(), "");
+        assert!(!other.path(".sweep/coordinator.json").exists());
+    }
+}
+
+#[test]
+fn workers_ride_out_the_restart_of_a_service() {
+    for (ending, exit_code) in [("KILL", None), ("TERM", Some(0))] {
+        let project = Project::new();
+        let (mut service, url) = serve(&project, &["--lease", "2"]);
+        project.write("gated.yaml", GATED);
+        project.sweep(&["submit", "gated.yaml"]).exits_with(0);
+        let elsewhere = project.elsewhere(&url);
+        let work = ["worker", "--until-drained", "--cpu-slots", "1"];
+        let mut workers = [project.start(&work), elsewhere.start(&work)];
+        wait_until("both trials", || project.read("started").lines().count() == 2);
+        signal(ending, service.pid());
+        assert_eq!(service.exit_code(), exit_code);
+        let (_service, again) = serve(&project, &["--lease", "2"]);
+        assert_eq!(again, url, "it listens where it did");
+        project.write("gate", "");
+        for worker in &mut workers {
+            assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
+            assert!(!worker.log().contains("takes over"), "{}", worker.log());
+        }
+        assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 2);
+        assert_eq!(project.read("started").lines().count(), 2, "{ending}: a trial was started again");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_service_at_once() {
+    let project = Project::new();
+    let (mut service, url) = serve(&project, &[]);
+    // A request that does not end is waited for; that is bounded, too, but longer than this test takes.
+    let mut request = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    let token = project.read(".sweep/token");
+    let head = format!(
+        "POST /v1/sweeps HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+    );
+    request.write_all(head.as_bytes()).unwrap();
+    let mut begun = [0; 12];
+    request.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100");
+    signal("TERM", service.pid());
+    wait_until("the first signal to be heard", || service.log().contains("once more"));
+    signal("TERM", service.pid());
+    assert_eq!(service.exit_code(), Some(1), "{}", service.log());
 }

@@ -33,6 +33,8 @@ pub(super) struct Remote {
     pub(super) token: String,
     /// Where it announced itself; `None` for one that the user named.
     folder: Option<StateFolder>,
+    /// It is started again where it ends.
+    is_service: bool,
 }
 
 /// The table of a state folder, opened by this process.
@@ -170,10 +172,14 @@ impl Access {
         }
     }
 
-    /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more.
+    /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more. A service comes back, and
+    /// is waited for; only where another coordinator has announced itself since is it another one's turn.
     pub(super) fn is_orphaned(&self) -> bool {
         match self {
-            Access::Remote(Remote { folder: Some(folder), .. }) => {
+            Access::Remote(Remote { folder: Some(folder), is_service: true, url, .. }) => {
+                folder.announced().is_some_and(|announced| announced.url != *url)
+            }
+            Access::Remote(Remote { folder: Some(folder), is_service: false, .. }) => {
                 let lock = DatabaseLock::try_acquire(&folder.lock());
                 // Whoever sees the lock held in this moment must not find the dead one's address.
                 lock.inspect(|_| folder.withdraw()).is_ok()
@@ -199,8 +205,23 @@ impl Access {
 
     pub(super) async fn close(self) {
         if let Access::Local(local) = self {
-            local.coordinator.close().await;
+            local.close().await;
         }
+    }
+}
+
+impl Remote {
+    /// Who it is and where, for people.
+    pub(super) fn describe(&self) -> String {
+        let announced = self.folder.as_ref().and_then(StateFolder::announced);
+        let process = announced.map(|it| format!("process {} on {}", it.pid, it.host));
+        format!("{} ({})", process.as_deref().unwrap_or("another process"), self.url)
+    }
+}
+
+impl Local {
+    pub(super) async fn close(self) {
+        self.coordinator.close().await;
     }
 }
 
@@ -220,7 +241,7 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
     };
     let client = Client::new(&url, &token)?;
     client.status().await?;
-    Ok(Some(Access::Remote(Remote { client, url, token, folder: None })))
+    Ok(Some(Access::Remote(Remote { client, url, token, folder: None, is_service: true })))
 }
 
 /// The coordinator that runs in this folder, or the folder's table.
@@ -263,6 +284,7 @@ async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option
             url: announced.url,
             token: token.to_owned(),
             folder: Some(folder.clone()),
+            is_service: announced.is_service,
         })
     }))
 }

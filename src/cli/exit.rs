@@ -82,7 +82,9 @@ impl From<CoordinatorError> for CliError {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         match &error {
-            ClientError::Refused { status: 400..=499, .. } => CliError::Usage(error.into()),
+            ClientError::Refused { status: 400..=499, .. }
+            | ClientError::BadAddress { .. }
+            | ClientError::BadToken => CliError::Usage(error.into()),
             _ => CliError::Failed(error.into()),
         }
     }

@@ -23,6 +23,8 @@ mod resume;
 mod retry;
 mod run;
 mod schema;
+mod serve;
+mod signals;
 mod spec_file;
 mod status;
 mod submit;
@@ -64,6 +66,7 @@ enum Command {
     Bump(bump::Args),
     Audit(audit::Args),
     Doctor(doctor::Args),
+    Serve(serve::Args),
     Worker(worker::Args),
     Data(data::Args),
     Metrics(metrics::Args),
@@ -122,6 +125,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Bump(args) => bump::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
         Command::Doctor(args) => doctor::run(&args, &context).await,
+        Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
