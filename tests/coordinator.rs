@@ -35,7 +35,7 @@ parameters:
 #[test]
 fn the_help_of_what_steers_a_sweep_says_what_it_does() {
     let project = Project::new();
-    for command in ["cancel", "retry", "pause", "resume", "bump", "serve"] {
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker"] {
         let help = project.sweep(&[command, "--help"]).exits_with(0);
         insta::assert_snapshot!(format!("help_{command}"), help.stdout());
     }
@@ -246,4 +246,32 @@ fn a_second_signal_ends_a_service_at_once() {
     wait_until("the first signal to be heard", || service.log().contains("once more"));
     signal("TERM", service.pid());
     assert_eq!(service.exit_code(), Some(1), "{}", service.log());
+}
+
+#[test]
+fn options_of_the_worker_itself_come_after_two_dashes() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let refused = project.sweep(&["worker", "--", "--nonsense"]).exits_with(2);
+    assert!(refused.stderr().contains("unexpected argument '--nonsense'"), "{}", refused.stderr());
+    assert_eq!(project.read("order"), "");
+    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1", "--", "--grace", "1"]).exits_with(0);
+    assert_eq!(project.read("order"), "1\n2\n3\n");
+}
+
+#[test]
+fn a_worker_without_the_right_token_says_so() {
+    let project = Project::new();
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    let stranger = elsewhere.command(&["worker"]).env("SWEEP_TOKEN", "guessed").output().unwrap();
+    assert_eq!(stranger.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(said.contains("the request shows no valid token"), "{said}");
+    let stranger = elsewhere.command(&["worker"]).env_remove("SWEEP_TOKEN").output().unwrap();
+    assert_eq!(stranger.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(said.contains("set `SWEEP_TOKEN`"), "{said}");
+    assert!(!elsewhere.has_state());
 }

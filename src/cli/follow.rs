@@ -277,8 +277,11 @@ impl Follower<'_> {
         const USAGE: i32 = 2;
         self.restarts = count_restart(self.restarts, ended.age());
         let what = format!("the worker ended unexpectedly ({status})");
-        if self.restarts > MOST_RESTARTS || status.code() == Some(USAGE) {
-            let tail = ended.log_tail();
+        let tail = ended.log_tail();
+        if status.code() == Some(USAGE) {
+            return Err(CliError::usage(format!("the worker can't do what it was asked for:\n{tail}")));
+        }
+        if self.restarts > MOST_RESTARTS {
             return Err(CliError::failed(anyhow::anyhow!("{what}; its log ends with:\n{tail}")));
         }
         self.progress.note(&format!("{what}; starting another"));

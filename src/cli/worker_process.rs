@@ -1,5 +1,6 @@
 //! The `sweep-worker` that a command starts beside itself.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ pub(super) struct WorkerArgs {
     /// GPUs to use, one job on each: `all`, `none`, or a list such as `0,1`; all unless given.
     #[arg(long, value_name = "GPUS", value_parser = parse_gpus)]
     gpus: Option<String>,
+    /// Options of the worker itself, as `sweep-worker --help` shows them, for instance `-- --grace 60`.
+    #[arg(last = true, value_name = "WORKER OPTION")]
+    options: Vec<OsString>,
 }
 
 /// Where the worker finds its coordinator, and what it works on.
@@ -80,6 +84,7 @@ impl WorkerProcess {
         if assignment.until_drained {
             command.arg("--until-drained");
         }
+        command.args(&args.options);
         let child = command.spawn().map_err(|error| {
             CliError::failed(
                 anyhow::Error::new(error).context(format!("can't start `{}`", program.display())),
