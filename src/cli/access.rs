@@ -9,8 +9,9 @@ use crate::coordinator::{
     Clock, Coordinator, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError, Settings, StateFolder,
 };
 use crate::protocol::http::{
-    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
+    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
+use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -33,6 +34,8 @@ pub(super) struct Remote {
     pub(super) token: String,
     /// Where it announced itself, and what it locks; `None` for one that the user named.
     home: Option<(StateFolder, DatabaseFiles)>,
+    /// It is started again where it ends.
+    is_service: bool,
 }
 
 /// The table of a state folder, opened by this process.
@@ -130,17 +133,54 @@ impl Access {
         }
     }
 
-    pub(super) async fn retry(&self, sweep: SweepId) -> Result<u64, CliError> {
+    pub(super) async fn cancel(
+        &self,
+        sweep: SweepId,
+        trials: &ChosenTrials,
+    ) -> Result<CancelResponse, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.retry(sweep).await?),
-            Access::Remote(remote) => Ok(remote.client.retry(sweep).await?.jobs),
+            Access::Local(local) => Ok(local.coordinator.cancel(sweep, trials.clone()).await?),
+            Access::Remote(remote) => Ok(remote.client.cancel(sweep, trials).await?),
         }
     }
 
-    /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more.
+    /// How many jobs are queued again.
+    pub(super) async fn retry(&self, sweep: SweepId, trials: &ChosenTrials) -> Result<u64, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.retry(sweep, trials.clone()).await?),
+            Access::Remote(remote) => Ok(remote.client.retry(sweep, trials).await?.jobs),
+        }
+    }
+
+    pub(super) async fn pause(&self, sweep: SweepId) -> Result<SweepStatus, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.pause(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.pause(sweep).await?),
+        }
+    }
+
+    pub(super) async fn resume(&self, sweep: SweepId) -> Result<SweepStatus, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.resume(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.resume(sweep).await?),
+        }
+    }
+
+    pub(super) async fn bump(&self, sweep: SweepId, request: BumpRequest) -> Result<BumpResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.bump(sweep, request).await?),
+            Access::Remote(remote) => Ok(remote.client.bump(sweep, &request).await?),
+        }
+    }
+
+    /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more. A service comes back, and
+    /// is waited for; only where another coordinator has announced itself since is it another one's turn.
     pub(super) async fn is_orphaned(&self) -> bool {
         match self {
-            Access::Remote(Remote { home: Some((folder, files)), .. }) => {
+            Access::Remote(Remote { home: Some((folder, _)), is_service: true, url, .. }) => {
+                folder.announced().is_some_and(|announced| announced.url != *url)
+            }
+            Access::Remote(Remote { home: Some((folder, files)), is_service: false, .. }) => {
                 let lock = DatabaseLock::acquire(&files.lock).await;
                 // Whoever sees the lock held in this moment must not find the dead one's address.
                 lock.inspect(|_| folder.withdraw()).is_ok()
@@ -166,8 +206,23 @@ impl Access {
 
     pub(super) async fn close(self) {
         if let Access::Local(local) = self {
-            local.coordinator.close().await;
+            local.close().await;
         }
+    }
+}
+
+impl Remote {
+    /// Who it is and where, for people.
+    pub(super) fn describe(&self) -> String {
+        let announced = self.home.as_ref().and_then(|(folder, _)| folder.announced());
+        let process = announced.map(|it| format!("process {} on {}", it.pid, it.host));
+        format!("{} ({})", process.as_deref().unwrap_or("another process"), self.url)
+    }
+}
+
+impl Local {
+    pub(super) async fn close(self) {
+        self.coordinator.close().await;
     }
 }
 
@@ -187,7 +242,7 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
     };
     let client = Client::new(&url, &token)?;
     client.status().await?;
-    Ok(Some(Access::Remote(Remote { client, url, token, home: None })))
+    Ok(Some(Access::Remote(Remote { client, url, token, home: None, is_service: true })))
 }
 
 /// The coordinator that runs in this folder, or the folder's table.
@@ -239,6 +294,7 @@ async fn reach(
             url: announced.url,
             token: token.to_owned(),
             home: Some((folder.clone(), files.clone())),
+            is_service: announced.is_service,
         })
     }))
 }

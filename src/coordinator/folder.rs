@@ -21,6 +21,10 @@ pub struct Announcement {
     pub url: String,
     pub host: String,
     pub pid: u32,
+    /// Somebody runs it for its own sake (`sweep serve`) and starts it again where it ends: whoever works for it waits
+    /// instead of taking its place.
+    #[serde(default)]
+    pub is_service: bool,
 }
 
 /// What is wrong with the folder or a file in it.
@@ -94,6 +98,10 @@ impl StateFolder {
         self.path.join("token")
     }
 
+    fn port_file(&self) -> PathBuf {
+        self.path.join("port")
+    }
+
     fn announcement_file(&self) -> PathBuf {
         self.path.join("coordinator.json")
     }
@@ -141,6 +149,20 @@ impl StateFolder {
     pub fn announce(&self, announcement: &Announcement) -> Result<(), FolderError> {
         let text = serde_json::to_string_pretty(announcement).expect("an announcement is text and numbers");
         write_private(&self.announcement_file(), text.as_bytes())
+    }
+
+    /// The port on which a service listened last, so that workers find it again after a restart.
+    #[must_use]
+    pub fn last_port(&self) -> Option<u16> {
+        fs::read_to_string(self.port_file()).ok()?.trim().parse().ok()
+    }
+
+    /// Notes the port on which a service listens.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn note_port(&self, port: u16) -> Result<(), FolderError> {
+        write_private(&self.port_file(), format!("{port}\n").as_bytes())
     }
 
     /// Takes the announcement back. Only the holder of the database lock may.

@@ -13,6 +13,7 @@ mod placement;
 mod prepare;
 mod processes;
 mod resources;
+mod steering;
 mod weights;
 mod wire;
 
@@ -26,6 +27,7 @@ pub use wire::ReportError;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -73,6 +75,8 @@ pub struct Coordinator {
     artifacts: Arc<Artifacts>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
+    /// It is about to end: nobody is kept waiting any more.
+    is_ending: Arc<AtomicBool>,
 }
 
 /// What a request can run into.
@@ -90,6 +94,10 @@ pub enum CoordinatorError {
     NoSuchSweep(SweepId),
     #[error("sweep {sweep} has no trial {trial} that has succeeded")]
     NoSuchTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has no trial {trial}")]
+    UnknownTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has nothing {what}: {which} have ended")]
+    HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -107,7 +115,15 @@ impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
-        Coordinator { store, clock, settings, artifacts, changed: Arc::new(Notify::new()) }
+        let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        Coordinator { store, clock, settings, artifacts, changed, is_ending }
+    }
+
+    /// Answers whoever waits for jobs, at once and with none, now and from now on. For the end: the agents ask again, and
+    /// find the coordinator's successor.
+    pub fn stop_waiting(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// Commits what is waiting and closes the table.
@@ -152,17 +168,6 @@ impl Coordinator {
         Ok(wire::submitted(submitted, name, jobs))
     }
 
-    /// Reopens a sweep's failed and cancelled jobs; says how many.
-    ///
-    /// # Errors
-    /// When there is no such sweep, or the disk refuses.
-    pub async fn retry(&self, sweep: SweepId) -> Result<u64, CoordinatorError> {
-        self.find(sweep).await?;
-        let reopened = self.store.retry(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
-        Ok(reopened)
-    }
-
     /// Notes a new agent.
     ///
     /// # Errors
@@ -191,7 +196,8 @@ impl Coordinator {
             changed.as_mut().enable();
             let leases = self.lease_now(request).await?;
             let is_drained = leases.is_empty() && self.is_drained(request.sweep).await?;
-            if !leases.is_empty() || is_drained || tokio::time::Instant::now() >= give_up_at {
+            let is_over = self.is_ending.load(Ordering::SeqCst) || tokio::time::Instant::now() >= give_up_at;
+            if !leases.is_empty() || is_drained || is_over {
                 return Ok(LeaseResponse { leases, is_drained });
             }
             let look_again_at = match self.next_due(request.sweep).await? {

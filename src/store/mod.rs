@@ -30,7 +30,7 @@ mod workers;
 mod writer;
 mod writes;
 
-pub use cancel::Chosen;
+pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
@@ -42,6 +42,7 @@ pub use read::{
     list_running, list_sweeps, list_workers,
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
+pub use sweeps::{Bumped, NewPriority};
 pub use trials::{FailureRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 

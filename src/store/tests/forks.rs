@@ -158,7 +158,7 @@ impl World {
             }
             Step::Retry(which) => {
                 if let Some(sweep) = sweep(which) {
-                    store.retry(sweep, Timestamp(self.now)).await.unwrap();
+                    store.retry(sweep, Chosen::All, Timestamp(self.now)).await.unwrap();
                 }
             }
             Step::Cancel { sweep: which, trial } => {
@@ -237,7 +237,7 @@ impl World {
     async fn finish(&mut self) {
         for (sweep, _) in &self.sweeps {
             self.fixture.store.resume(*sweep).await.unwrap();
-            self.fixture.store.retry(*sweep, Timestamp(self.now)).await.unwrap();
+            self.fixture.store.retry(*sweep, Chosen::All, Timestamp(self.now)).await.unwrap();
             check_invariants(&self.fixture.store).await;
         }
         while let Some(job) = self.pick(0) {

@@ -112,7 +112,7 @@ impl Table {
             Act::Expire => drop(self.store.expire(now, Timestamp(i64::MIN)).await.unwrap()),
             Act::WorkerLost { worker } => drop(self.store.bury(*worker, now).await.unwrap()),
             Act::Cancel => drop(self.store.cancel(self.sweep, Chosen::All, now).await.unwrap()),
-            Act::Retry => drop(self.store.retry(self.sweep, now).await.unwrap()),
+            Act::Retry => drop(self.store.retry(self.sweep, Chosen::All, now).await.unwrap()),
             Act::Pause => self.store.pause(self.sweep).await.unwrap(),
             Act::Resume => self.store.resume(self.sweep).await.unwrap(),
             Act::Clock { .. } => {}

@@ -22,8 +22,8 @@ pub(super) use planned::{sweep, tree};
 use std::time::Duration;
 
 use super::{
-    Checkpoint, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewReport, NewSweep, NewWorker, Store,
-    TrialRow, list_trials,
+    Bumped, Checkpoint, Chosen, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewPriority,
+    NewReport, NewSweep, NewWorker, Store, TrialRow, list_trials,
 };
 use crate::vocabulary::{CheckpointHash, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
 
