@@ -10,8 +10,9 @@ use crate::protocol::http::{
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease,
-    RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker,
+    RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow,
+    WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -146,7 +147,9 @@ impl From<FailureRow> for Failure {
     fn from(row: FailureRow) -> Failure {
         let FailureRow { reason, cause, message, log_tail } = row;
         let message = match cause {
-            Some(cause) => format!("what it continues failed ({cause}): {message}"),
+            Some(Cause { reason, sweep, trial }) => {
+                format!("what it needs failed (trial {trial} of sweep {sweep}: {reason}): {message}")
+            }
             None => message,
         };
         Failure { reason, message, log_tail }

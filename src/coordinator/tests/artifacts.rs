@@ -156,6 +156,7 @@ fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to() {
         cpus: 1,
         checkpoint: Some(checkpoint('1', 5).try_into().unwrap()),
         start: Some(checkpoint('2', 3).try_into().unwrap()),
+        required: vec![],
         has_dependents: false,
     };
     let first = LeasedJob { checkpoint: None, ..job.clone() };

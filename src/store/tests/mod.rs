@@ -12,6 +12,7 @@ mod migrations;
 mod planned;
 mod queries;
 mod queue;
+mod requirements;
 mod sharing;
 mod sweeps;
 
