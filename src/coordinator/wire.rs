@@ -12,9 +12,9 @@ use crate::protocol::http::{
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Bumped, Cancelled, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewPriority,
-    NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts,
-    SweepRow, TrialRow, WorkerRow,
+    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome,
+    NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted,
+    SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -179,7 +179,9 @@ impl From<FailureRow> for Failure {
     fn from(row: FailureRow) -> Failure {
         let FailureRow { reason, cause, message, log_tail } = row;
         let message = match cause {
-            Some(cause) => format!("what it continues failed ({cause}): {message}"),
+            Some(Cause { reason, sweep, trial }) => {
+                format!("what it needs failed (trial {trial} of sweep {sweep}: {reason}): {message}")
+            }
             None => message,
         };
         Failure { reason, message, log_tail }

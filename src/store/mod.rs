@@ -7,6 +7,7 @@
 //! where a sweep's jobs meet those that are there already.
 
 mod cancel;
+mod candidates;
 mod checkpoints;
 mod doctor;
 mod file_system;
@@ -31,11 +32,12 @@ mod writer;
 mod writes;
 
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
+pub use candidates::{Candidate, list_candidates};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
-pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
+pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
@@ -43,7 +45,7 @@ pub use read::{
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
-pub use trials::{FailureRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};

@@ -13,6 +13,7 @@ mod network;
 mod planned;
 mod queries;
 mod queue;
+mod requirements;
 mod sharing;
 mod sweeps;
 
