@@ -52,8 +52,7 @@ impl Host {
     /// Listens, and announces in the state folder where.
     pub(super) async fn start(local: &Local, door: &Door) -> Result<Host, CliError> {
         let token = local.folder.ensure_token().map_err(CliError::failed)?;
-        // Workers that died with an earlier coordinator are not waited for.
-        local.coordinator.bury_dead_workers().await?;
+        local.coordinator.take_over().await?;
         let listener = door.listen(&local.folder).await?;
         let address = listener.local_addr().map_err(CliError::failed)?;
         let url = door.url(address, &token).await?;

@@ -352,6 +352,16 @@ impl Coordinator {
             .ok_or(CoordinatorError::NoSuchSweep(sweep))
     }
 
+    /// Goes on where another coordinator stopped, whatever ended it and whatever its clock said.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn take_over(&self) -> Result<(), CoordinatorError> {
+        self.store.adopt(self.settings.lease, self.clock.now()).await?;
+        // Workers that died with it are not waited for.
+        self.bury_dead_workers().await
+    }
+
     /// Ends the leases of workers of this machine whose process is gone, so that nobody waits for their deadlines.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! Start with `unit.rs`: every change of a job's state, and every count that depends on it, happens there. `submit/` is
 //! where a sweep's jobs meet those that are there already.
 
+mod adopt;
 mod cancel;
 mod candidates;
 mod checkpoints;
