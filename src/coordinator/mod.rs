@@ -8,6 +8,7 @@ mod artifacts;
 mod clock;
 mod context;
 mod folder;
+mod loads;
 mod lock;
 mod prepare;
 mod processes;
@@ -18,6 +19,7 @@ mod wire;
 use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
+use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use wire::ReportError;
@@ -33,7 +35,7 @@ use crate::protocol::http::{
     RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
     TrialHistory, WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
+use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
 use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -69,6 +71,7 @@ pub struct Coordinator {
     clock: Clock,
     settings: Settings,
     artifacts: Arc<Artifacts>,
+    loads: Arc<Loads>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
 }
@@ -105,7 +108,14 @@ impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
-        Coordinator { store, clock, settings, artifacts, changed: Arc::new(Notify::new()) }
+        Coordinator {
+            store,
+            clock,
+            settings,
+            artifacts,
+            loads: Arc::default(),
+            changed: Arc::new(Notify::new()),
+        }
     }
 
     /// Commits what is waiting and closes the table.
@@ -245,6 +255,9 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         let refused = self.store.heartbeat(beat, self.clock.now()).await?;
+        if let Some(node) = &request.node {
+            self.loads.note(request.worker, node.clone());
+        }
         Ok(HeartbeatResponse { stop: refused.into_iter().map(Into::into).collect() })
     }
 
@@ -290,9 +303,11 @@ impl Coordinator {
         let sweeps = store::list_sweeps(&mut reader).await?;
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
+        self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
+        let load_of = |worker: &WorkerRow| self.loads.of(worker.id);
         Ok(StatusResponse {
             sweeps: sweeps.into_iter().map(Into::into).collect(),
-            workers: workers.into_iter().map(|worker| wire::worker(worker, now)).collect(),
+            workers: workers.into_iter().map(|row| wire::worker(load_of(&row), row, now)).collect(),
             running: running.into_iter().map(Into::into).collect(),
         })
     }

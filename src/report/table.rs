@@ -291,6 +291,7 @@ pub(super) mod tests {
                 slots: 2,
                 running: 2,
                 last_seen_seconds: 3.2,
+                node: None,
             }],
             running: vec![],
         };

@@ -5,7 +5,7 @@ mod artifacts;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, Outcome, SweepState, TrialState};
+use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
 
@@ -193,6 +193,23 @@ async fn a_finished_sweep_shows_as_succeeded() {
     assert_eq!((status.sweeps[0].id, status.sweeps[0].state), (sweep, SweepState::Succeeded));
     assert_eq!(status.sweeps[0].trials.succeeded, 2);
     check_invariants(&fixture.coordinator.store).await;
+}
+
+#[tokio::test]
+async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
+    let fixture = Fixture::new().await;
+    let beat = |node| HeartbeatRequest { worker: fixture.worker, leases: vec![], node };
+    let shown = async || fixture.coordinator.status().await.unwrap().workers.remove(0).node;
+    assert_eq!(shown().await, None);
+    let load = NodeLoad { load: Some(1.5), ..NodeLoad::default() };
+    fixture.coordinator.heartbeat(&beat(Some(load.clone()))).await.unwrap();
+    assert_eq!(shown().await, Some(load.clone()));
+    // A heartbeat without says nothing new.
+    fixture.coordinator.heartbeat(&beat(None)).await.unwrap();
+    assert_eq!(shown().await, Some(load));
+    fixture.coordinator.leave(fixture.worker).await.unwrap();
+    assert_eq!(fixture.coordinator.status().await.unwrap().workers, []);
+    assert_eq!(fixture.coordinator.loads.of(fixture.worker), None);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@
 
 mod command;
 mod event;
+mod gauge;
 mod gpus;
 mod identity;
 mod lines;
@@ -40,7 +41,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use event::Exit;
-use gpus::NoSuchGpu;
+use gpus::GpuError;
 use options::Options;
 
 fn main() -> ExitCode {
@@ -100,9 +101,9 @@ pub enum AgentError {
     /// Signals can't be caught.
     #[error("can't catch signals")]
     Signals(#[source] std::io::Error),
-    /// A GPU was asked for that isn't there.
+    /// Which GPUs to use can't be told, or one isn't there.
     #[error(transparent)]
-    Gpu(#[from] NoSuchGpu),
+    Gpu(#[from] GpuError),
     /// The coordinator is gone for good, or refuses to work with this agent.
     #[error("can't {what}")]
     Coordinator {

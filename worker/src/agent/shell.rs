@@ -18,6 +18,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::event::{Action, Event, Exit, Stop, Timer};
+use super::gauge::Gauge;
+use super::gpus::Surroundings;
 use super::options::Options;
 use super::outbox::Write;
 use super::slot::{self, Assignment, Place};
@@ -83,6 +85,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         asking: None,
         slots: Vec::new(),
         slot_tasks: JoinSet::new(),
+        gauge: Gauge::new(&gpus),
         gpus,
         stops: BTreeMap::new(),
     };
@@ -153,7 +156,11 @@ fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), Age
     if let Some(count) = options.cpu_slots {
         return Ok((SlotKind::Cpu, count as usize, Vec::new()));
     }
-    let gpus = gpus::choose(&options.gpus, options.cuda_visible_devices.as_deref())?;
+    let around = Surroundings {
+        cuda: options.cuda_visible_devices.as_deref(),
+        slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
+    };
+    let gpus = gpus::choose(&options.gpus, around)?;
     if gpus.is_empty() {
         return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
     }
@@ -186,6 +193,7 @@ struct Shell {
     slot_tasks: JoinSet<()>,
     /// What the slots are on; none where they are CPUs.
     gpus: Vec<String>,
+    gauge: Gauge,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
 }
 
@@ -303,9 +311,9 @@ impl Shell {
 
     /// Not repeated with the same leases: a missed heartbeat is followed soon by one that knows the newest.
     fn beat(&mut self, leases: Vec<LeaseToken>) {
-        let client = self.client.clone();
-        let request = HeartbeatRequest { worker: self.worker, leases };
+        let (client, gauge, worker) = (self.client.clone(), self.gauge.clone(), self.worker);
         self.spawn("send a heartbeat", async move {
+            let request = HeartbeatRequest { worker, leases, node: gauge.read().await };
             match client.heartbeat(&request).await {
                 Ok(response) => Ok(Event::Beat(response)),
                 Err(error) if error.is_transient() => {
