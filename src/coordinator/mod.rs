@@ -255,9 +255,7 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         let refused = self.store.heartbeat(beat, self.clock.now()).await?;
-        if let Some(node) = &request.node {
-            self.loads.note(request.worker, node.clone());
-        }
+        self.loads.note(request.worker, request.node.as_ref(), request.problem.as_deref());
         Ok(HeartbeatResponse { stop: refused.into_iter().map(Into::into).collect() })
     }
 
@@ -304,10 +302,10 @@ impl Coordinator {
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
         self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
-        let load_of = |worker: &WorkerRow| self.loads.of(worker.id);
+        let word_of = |worker: &WorkerRow| self.loads.of(worker.id);
         Ok(StatusResponse {
             sweeps: sweeps.into_iter().map(Into::into).collect(),
-            workers: workers.into_iter().map(|row| wire::worker(load_of(&row), row, now)).collect(),
+            workers: workers.into_iter().map(|row| wire::worker(word_of(&row), row, now)).collect(),
             running: running.into_iter().map(Into::into).collect(),
         })
     }

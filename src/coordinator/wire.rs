@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::loads::Word;
 use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
-    AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, NodeLoad, Outcome, Refused, RegisterRequest,
-    Report, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts,
-    TrialHistory, TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
+    RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts, TrialHistory,
+    TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
@@ -93,7 +94,7 @@ pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, CoordinatorError> 
     Ok(NewOutcome { lease: outcome.token.into(), reports, ended })
 }
 
-pub(super) fn worker(node: Option<NodeLoad>, row: WorkerRow, now: Timestamp) -> WorkerStatus {
+pub(super) fn worker(word: Word, row: WorkerRow, now: Timestamp) -> WorkerStatus {
     WorkerStatus {
         id: row.id,
         host: row.host,
@@ -101,7 +102,8 @@ pub(super) fn worker(node: Option<NodeLoad>, row: WorkerRow, now: Timestamp) -> 
         slots: row.slots,
         running: row.running,
         last_seen_seconds: now.since(row.last_seen_at).as_secs_f64(),
-        node,
+        node: word.node,
+        problem: word.problem,
     }
 }
 

@@ -159,6 +159,9 @@ pub struct HeartbeatRequest {
     /// What its node is doing, where that can be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeLoad>,
+    /// Why it takes no jobs at the moment, where it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// What a node is doing. It is for people: nothing is decided by it.
@@ -458,6 +461,9 @@ pub struct WorkerStatus {
     /// What its node was doing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeLoad>,
+    /// Why it takes no jobs at the moment, where it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A leased job at a glance.

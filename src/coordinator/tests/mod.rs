@@ -198,7 +198,7 @@ async fn a_finished_sweep_shows_as_succeeded() {
 #[tokio::test]
 async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
     let fixture = Fixture::new().await;
-    let beat = |node| HeartbeatRequest { worker: fixture.worker, leases: vec![], node };
+    let beat = |node| HeartbeatRequest { worker: fixture.worker, leases: vec![], node, problem: None };
     let shown = async || fixture.coordinator.status().await.unwrap().workers.remove(0).node;
     assert_eq!(shown().await, None);
     let load = NodeLoad { load: Some(1.5), ..NodeLoad::default() };
@@ -209,7 +209,7 @@ async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
     assert_eq!(shown().await, Some(load));
     fixture.coordinator.leave(fixture.worker).await.unwrap();
     assert_eq!(fixture.coordinator.status().await.unwrap().workers, []);
-    assert_eq!(fixture.coordinator.loads.of(fixture.worker), None);
+    assert_eq!(fixture.coordinator.loads.of(fixture.worker).node, None);
 }
 
 #[tokio::test]

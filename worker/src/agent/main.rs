@@ -13,6 +13,7 @@ mod command;
 mod event;
 mod gauge;
 mod gpus;
+mod health;
 mod identity;
 mod lines;
 mod memory;
@@ -22,6 +23,7 @@ mod output;
 mod pace;
 mod process;
 mod report_file;
+mod self_test;
 mod shell;
 mod slot;
 mod slots;
@@ -98,6 +100,9 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// Jobs would fail here.
+    #[error("this node can't run jobs: {0}")]
+    Unfit(String),
     /// Signals can't be caught.
     #[error("can't catch signals")]
     Signals(#[source] std::io::Error),
