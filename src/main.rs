@@ -33,7 +33,12 @@ fn main() -> ExitCode {
     // One thread would do, but a slow read of results must not hold up a heartbeat.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(cli::run(cli, environment, output)).into(),
+        Ok(runtime) => {
+            let status = runtime.block_on(cli::run(cli, environment, output));
+            // A file operation that hangs, on a lost network folder say, must not keep the program from ending.
+            runtime.shutdown_background();
+            status.into()
+        }
         Err(error) => output.report_failure(format!("can't start: {error}")),
     }
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod problem;
 mod routes;
+mod steering;
 
 use std::future::Future;
 
@@ -47,7 +48,11 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/sweeps/{sweep}/results", get(routes::results))
         .route("/v1/sweeps/{sweep}/request", get(routes::request))
         .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
-        .route("/v1/sweeps/{sweep}/retry", post(routes::retry))
+        .route("/v1/sweeps/{sweep}/retry", post(steering::retry))
+        .route("/v1/sweeps/{sweep}/cancel", post(steering::cancel))
+        .route("/v1/sweeps/{sweep}/pause", post(steering::pause))
+        .route("/v1/sweeps/{sweep}/resume", post(steering::resume))
+        .route("/v1/sweeps/{sweep}/bump", post(steering::bump))
         .route("/v1/doctor", get(routes::examine))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)

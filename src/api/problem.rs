@@ -31,9 +31,11 @@ impl ApiError {
             | ApiError::Coordinator(
                 CoordinatorError::NoSuchSweep(_)
                 | CoordinatorError::NoSuchTrial { .. }
+                | CoordinatorError::UnknownTrial { .. }
                 | CoordinatorError::NoSuchWorker(_),
             ) => StatusCode::NOT_FOUND,
             ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Coordinator(CoordinatorError::HasEnded { .. }) => StatusCode::CONFLICT,
             ApiError::Body(rejection) => rejection.status(),
             ApiError::Id(_) => StatusCode::BAD_REQUEST,
             ApiError::Coordinator(CoordinatorError::Prepare(_) | CoordinatorError::Report(_)) => {
@@ -52,7 +54,10 @@ impl ApiError {
             ApiError::Body(_) => "bad_body",
             ApiError::Id(_) => "bad_id",
             ApiError::Coordinator(CoordinatorError::NoSuchSweep(_)) => "no_such_sweep",
-            ApiError::Coordinator(CoordinatorError::NoSuchTrial { .. }) => "no_such_trial",
+            ApiError::Coordinator(
+                CoordinatorError::NoSuchTrial { .. } | CoordinatorError::UnknownTrial { .. },
+            ) => "no_such_trial",
+            ApiError::Coordinator(CoordinatorError::HasEnded { .. }) => "has_ended",
             ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",

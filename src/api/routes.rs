@@ -7,13 +7,13 @@ use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
-    OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse,
-    StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse,
+    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 
-type Body<T> = Result<Json<T>, JsonRejection>;
-type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) async fn register(
     State(coordinator): State<Coordinator>,
@@ -87,13 +87,6 @@ pub(super) async fn history(
     Ok(Json(coordinator.history(parse_id(sweep)?, trial).await?))
 }
 
-pub(super) async fn retry(
-    State(coordinator): State<Coordinator>,
-    Path(sweep): Path<String>,
-) -> Answer<RetryResponse> {
-    Ok(Json(RetryResponse { jobs: coordinator.retry(parse_id(sweep)?).await? }))
-}
-
 pub(super) async fn status(State(coordinator): State<Coordinator>) -> Answer<StatusResponse> {
     Ok(Json(coordinator.status().await?))
 }
@@ -110,6 +103,6 @@ pub(super) async fn no_such_method() -> ApiError {
     ApiError::NoSuchMethod
 }
 
-fn parse_id(text: String) -> Result<SweepId, ApiError> {
+pub(super) fn parse_id(text: String) -> Result<SweepId, ApiError> {
     text.parse().map_err(|_| ApiError::Id(text))
 }

@@ -6,8 +6,12 @@ use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
 use crate::protocol::http::SubmitRequest;
+use crate::protocol::http::{
+    HeartbeatRequest, Lease, LeaseRequest, RegisterRequest, SweepState, SweepStatus,
+};
+use crate::protocol::steering::{BumpRequest, BumpResponse, ChosenTrials};
 use crate::store::Store;
-use crate::vocabulary::SweepId;
+use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
 
 struct Server {
     url: String,
@@ -70,7 +74,7 @@ async fn a_submitted_sweep_is_there() {
     assert_eq!((submitted.trials, submitted.jobs), (2, 2));
     assert_eq!(client.status().await.unwrap().sweeps[0].id, submitted.sweep);
     assert_eq!(client.results(submitted.sweep).await.unwrap().trials.len(), 2);
-    assert_eq!(client.retry(submitted.sweep).await.unwrap().jobs, 0);
+    assert_eq!(client.retry(submitted.sweep, &ChosenTrials::default()).await.unwrap().jobs, 0);
 }
 
 #[tokio::test]
@@ -106,4 +110,110 @@ async fn what_is_no_request_gets_a_problem_document() {
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
+}
+
+/// Registers a worker that leases so many jobs.
+async fn lease(client: &Client, most: u32) -> (WorkerId, Vec<Lease>) {
+    let registered = client
+        .register(&RegisterRequest {
+            host: "here".to_owned(),
+            boot_id: "boot".to_owned(),
+            pid: 1,
+            started_ticks: 1,
+            slots: 2,
+            version: "0".to_owned(),
+        })
+        .await
+        .unwrap();
+    let request = LeaseRequest { worker: registered.worker, sweep: None, most, wait_millis: 0 };
+    (registered.worker, client.lease(&request).await.unwrap().leases)
+}
+
+fn chosen(trials: &[i64]) -> ChosenTrials {
+    ChosenTrials { trials: Some(trials.iter().map(|trial| TrialNumber(*trial)).collect()) }
+}
+
+#[tokio::test]
+async fn a_worker_hears_with_its_heartbeat_that_its_job_was_cancelled() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let sweep = client.submit(&submit_request("command: [/bin/true]\nparameters: {x: [1, 2, 3]}\n")).await;
+    let sweep = sweep.unwrap().sweep;
+    let (worker, leases) = lease(&client, 2).await;
+    let tokens: Vec<_> = leases.iter().map(|lease| lease.token).collect();
+    let cancelled = client.cancel(sweep, &chosen(&[1, 3])).await.unwrap();
+    assert_eq!((cancelled.trials, cancelled.running, cancelled.kept), (2, 1, 0));
+    let beat = client
+        .heartbeat(&HeartbeatRequest { worker, leases: tokens.clone(), node: None, problem: None })
+        .await
+        .unwrap();
+    assert_eq!(beat.stop.iter().map(|refused| refused.token).collect::<Vec<_>>(), [tokens[0]]);
+    assert_eq!(client.retry(sweep, &chosen(&[3])).await.unwrap().jobs, 1);
+}
+
+#[tokio::test]
+async fn a_paused_sweep_is_not_leased_from_until_it_is_resumed() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let sweep = client.submit(&submit_request("command: [/bin/true]\nparameters: {}\n")).await.unwrap().sweep;
+    for _repeated in 0..2 {
+        assert!(matches!(client.pause(sweep).await.unwrap(), SweepStatus { state: SweepState::Paused, .. }));
+    }
+    assert_eq!(lease(&client, 2).await.1, []);
+    assert_eq!(client.status().await.unwrap().sweeps[0].state, SweepState::Paused);
+    for _repeated in 0..2 {
+        assert!(matches!(client.resume(sweep).await.unwrap(), SweepStatus { state: SweepState::Queued, .. }));
+    }
+    assert_eq!(lease(&client, 2).await.1.len(), 1);
+}
+
+#[tokio::test]
+async fn a_bump_answers_with_both_priorities() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let submit = async |x: i64| {
+        let spec = format!("command: [/bin/true]\nparameters: {{x: {x}}}\npriority: {x}\n");
+        client.submit(&submit_request(&spec)).await.unwrap().sweep
+    };
+    let (one, two) = (submit(1).await, submit(2).await);
+    for (request, before, after) in [
+        (BumpRequest::First, 1, 3),
+        (BumpRequest::Raise { by: -2 }, 3, 1),
+        (BumpRequest::Set { priority: 7 }, 1, 7),
+        (BumpRequest::Set { priority: 7 }, 7, 7),
+    ] {
+        assert_eq!(client.bump(one, &request).await.unwrap(), BumpResponse { before, after });
+    }
+    let status = client.status().await.unwrap();
+    assert_eq!(status.sweeps.iter().map(|sweep| sweep.priority).collect::<Vec<_>>(), [7, 2]);
+    client.cancel(two, &ChosenTrials::default()).await.unwrap();
+    assert_eq!(refusal(client.bump(two, &BumpRequest::First).await), (409, "has_ended".to_owned()));
+}
+
+#[tokio::test]
+async fn what_can_not_be_steered_is_refused() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let all = ChosenTrials::default();
+    let nowhere = SweepId(9);
+    let no_sweep = (404, "no_such_sweep".to_owned());
+    assert_eq!(refusal(client.cancel(nowhere, &all).await), no_sweep);
+    assert_eq!(refusal(client.retry(nowhere, &all).await), no_sweep);
+    assert_eq!(refusal(client.pause(nowhere).await), no_sweep);
+    assert_eq!(refusal(client.resume(nowhere).await), no_sweep);
+    assert_eq!(refusal(client.bump(nowhere, &BumpRequest::First).await), no_sweep);
+
+    let sweep = client.submit(&submit_request("command: [/bin/true]\nparameters: {x: [1, 2]}\n")).await;
+    let sweep = sweep.unwrap().sweep;
+    let no_trial = (404, "no_such_trial".to_owned());
+    assert_eq!(refusal(client.cancel(sweep, &chosen(&[1, 5])).await), no_trial);
+    assert_eq!(refusal(client.retry(sweep, &chosen(&[5])).await), no_trial);
+    assert_eq!(client.status().await.unwrap().sweeps[0].trials.queued, 2, "nothing was cancelled");
+
+    client.cancel(sweep, &all).await.unwrap();
+    let has_ended = (409, "has_ended".to_owned());
+    assert_eq!(refusal(client.cancel(sweep, &all).await), has_ended);
+    assert_eq!(refusal(client.cancel(sweep, &chosen(&[1])).await), has_ended);
+    assert_eq!(refusal(client.pause(sweep).await), has_ended);
+    assert_eq!(refusal(client.resume(sweep).await), has_ended);
 }

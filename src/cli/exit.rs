@@ -71,6 +71,8 @@ impl From<CoordinatorError> for CliError {
             CoordinatorError::Report(_)
             | CoordinatorError::NoSuchSweep(_)
             | CoordinatorError::NoSuchTrial { .. }
+            | CoordinatorError::UnknownTrial { .. }
+            | CoordinatorError::HasEnded { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
         }
@@ -80,7 +82,9 @@ impl From<CoordinatorError> for CliError {
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
         match &error {
-            ClientError::Refused { status: 400..=499, .. } => CliError::Usage(error.into()),
+            ClientError::Refused { status: 400..=499, .. }
+            | ClientError::BadAddress { .. }
+            | ClientError::BadToken => CliError::Usage(error.into()),
             _ => CliError::Failed(error.into()),
         }
     }

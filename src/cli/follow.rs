@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::access::Access;
-use super::host::Host;
+use super::host::{Door, Host};
 use super::progress::Progress;
+use super::signals::StopSignals;
 use super::worker_process::{Assignment, WorkerArgs, WorkerProcess};
 use super::{CliError, Context};
 use crate::coordinator::StateFolder;
@@ -21,8 +20,8 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(2);
 /// How often the view is brought up to date.
 const REFRESH: Duration = Duration::from_millis(250);
 
-/// A coordinator elsewhere may be away for this many refreshes in a row, half a minute to some minutes.
-const MOST_MISSED_REFRESHES: u32 = 120;
+/// A coordinator that has not answered this often in a row, for some seconds at least, is away.
+const MISSED_REFRESHES: u32 = 20;
 
 /// A worker that ends without being asked is started again this often; then something is wrong with the machine.
 const MOST_RESTARTS: u32 = 3;
@@ -69,14 +68,19 @@ pub(super) async fn work_through(
     context: &Context,
     mut work: impl AsyncFnMut(&Session) -> Result<Turn, CliError>,
 ) -> Result<(), CliError> {
+    let mut is_first = true;
     loop {
         let session = Session::start(Access::open_or_create(context, lease).await?, context).await?;
+        if !is_first {
+            context.output.note(match session.host {
+                Some(_) => "the coordinator is gone; this command takes over",
+                None => "the coordinator is gone; there is another",
+            });
+        }
+        is_first = false;
         let outcome = match work(&session).await {
             Ok(Turn::Over(outcome)) => Some(outcome),
-            Ok(Turn::Orphaned) => {
-                context.output.note("the coordinator is gone; this command takes over");
-                None
-            }
+            Ok(Turn::Orphaned) => None,
             Err(_) if session.access.has_ended().await => None,
             Err(error) => Some(Err(error)),
         };
@@ -92,7 +96,7 @@ impl Session {
     async fn start(access: Access, context: &Context) -> Result<Session, CliError> {
         match &access {
             Access::Local(local) => {
-                let host = Host::start(local).await?;
+                let host = Host::start(local, &Door::Command).await?;
                 let token = local.folder.ensure_token().map_err(CliError::failed)?;
                 let (url, state_folder) = (host.url().to_owned(), local.folder.path().to_owned());
                 Ok(Session { access, host: Some(host), url, token, state_folder })
@@ -210,7 +214,7 @@ impl Follower<'_> {
         let mut is_interrupted = false;
         let mut missed = 0;
         loop {
-            if missed > 0 && self.session.access.is_orphaned() {
+            if missed > 0 && self.session.access.is_orphaned().await {
                 // The worker has nobody to give its jobs back to; it ends with this function.
                 return Ok(if is_interrupted { Ended::Interrupted } else { Ended::Orphaned });
             }
@@ -244,14 +248,23 @@ impl Follower<'_> {
             answer.await.unwrap_or_else(|_| Err(CliError::failed(anyhow::anyhow!("no answer in time"))));
         match answer {
             Ok(status) => {
+                if missed >= MISSED_REFRESHES {
+                    self.progress.note("the coordinator is there again");
+                }
                 self.progress.show(&status);
                 Ok(0)
             }
-            Err(error) if missed >= MOST_MISSED_REFRESHES => {
-                self.progress.note("the coordinator is gone; the same command goes on from here");
-                Err(error)
+            // This process's own: nothing will change by waiting.
+            Err(error) if missed >= MISSED_REFRESHES && self.session.host.is_some() => Err(error),
+            // The worker decides how long it waits, about an hour: what it does meanwhile must not be lost.
+            Err(_) => {
+                if missed + 1 == MISSED_REFRESHES {
+                    let url = &self.session.url;
+                    self.progress
+                        .note(&format!("the coordinator at {url} does not answer and is waited for"));
+                }
+                Ok(missed.saturating_add(1))
             }
-            Err(_) => Ok(missed + 1),
         }
     }
 
@@ -264,8 +277,11 @@ impl Follower<'_> {
         const USAGE: i32 = 2;
         self.restarts = count_restart(self.restarts, ended.age());
         let what = format!("the worker ended unexpectedly ({status})");
-        if self.restarts > MOST_RESTARTS || status.code() == Some(USAGE) {
-            let tail = ended.log_tail();
+        let tail = ended.log_tail();
+        if status.code() == Some(USAGE) {
+            return Err(CliError::usage(format!("the worker can't do what it was asked for:\n{tail}")));
+        }
+        if self.restarts > MOST_RESTARTS {
             return Err(CliError::failed(anyhow::anyhow!("{what}; its log ends with:\n{tail}")));
         }
         self.progress.note(&format!("{what}; starting another"));
@@ -289,28 +305,6 @@ async fn next(
         () = stop.asked() => Happening::StopAsked,
         _ = refresh.tick() => Happening::RefreshDue,
     })
-}
-
-/// Ctrl-C, and what a scheduler sends.
-struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl StopSignals {
-    fn catch() -> Result<StopSignals, CliError> {
-        Ok(StopSignals {
-            interrupt: signal(SignalKind::interrupt()).map_err(CliError::failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(CliError::failed)?,
-        })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

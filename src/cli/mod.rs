@@ -5,6 +5,8 @@
 
 mod access;
 mod audit;
+mod bump;
+mod cancel;
 mod data;
 mod doctor;
 mod exit;
@@ -14,11 +16,15 @@ mod host;
 mod metrics;
 mod output;
 mod params;
+mod pause;
 mod progress;
 mod results;
+mod resume;
 mod retry;
 mod run;
 mod schema;
+mod serve;
+mod signals;
 mod spec_file;
 mod status;
 mod submit;
@@ -44,6 +50,10 @@ pub struct Cli {
     /// Address of a running coordinator, instead of the one of this project.
     #[arg(long, global = true, env = "SWEEP_COORDINATOR", value_name = "URL")]
     coordinator: Option<String>,
+
+    /// Where the job table is to lie, if not in `.sweep/`: on a local disk, for instance; needed once.
+    #[arg(long = "db", global = true, value_name = "FILE")]
+    database: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,9 +63,14 @@ enum Command {
     Submit(submit::Args),
     Status(status::Args),
     Results(results::Args),
+    Cancel(cancel::Args),
     Retry(retry::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
+    Bump(bump::Args),
     Audit(audit::Args),
     Doctor(doctor::Args),
+    Serve(serve::Args),
     Worker(worker::Args),
     Data(data::Args),
     Metrics(metrics::Args),
@@ -82,6 +97,7 @@ pub struct Environment {
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) coordinator: Option<String>,
+    pub(crate) database: Option<PathBuf>,
     pub(crate) output: Output,
 }
 
@@ -100,16 +116,21 @@ impl Context {
 
 /// Runs one command line; what goes wrong is said on stderr.
 pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStatus {
-    let context = Context { environment, coordinator: cli.coordinator, output };
+    let context = Context { environment, coordinator: cli.coordinator, database: cli.database, output };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
         Command::Expand(args) => expand::run(args, &context).await,
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
-        Command::Retry(args) => retry::run(&args, &context).await,
+        Command::Cancel(args) => cancel::run(args, &context).await,
+        Command::Retry(args) => retry::run(args, &context).await,
+        Command::Pause(args) => pause::run(&args, &context).await,
+        Command::Resume(args) => resume::run(&args, &context).await,
+        Command::Bump(args) => bump::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
         Command::Doctor(args) => doctor::run(&args, &context).await,
+        Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),

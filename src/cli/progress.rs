@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
-use crate::protocol::http::{RunningJob, StatusResponse, TrialCounts};
+use crate::protocol::http::{RunningJob, StatusResponse, SweepState, SweepStatus, TrialCounts};
 use crate::vocabulary::SweepId;
 
 /// Plain lines come no faster, so that a log stays readable.
@@ -25,6 +25,16 @@ pub(super) struct Progress {
     started: Instant,
     /// Trials that were done when the work began; they say nothing about its speed.
     done_before: Option<f64>,
+}
+
+/// What is known of when it will be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlook {
+    Unknown,
+    /// When somebody says `sweep resume`.
+    Paused,
+    /// At the speed so far.
+    Left(Duration),
 }
 
 enum View {
@@ -52,18 +62,18 @@ impl Progress {
         let running: Vec<&RunningJob> =
             status.running.iter().filter(|job| self.sweep.is_none_or(|sweep| job.sweep == sweep)).collect();
         let done = done(&counts, &running);
-        let remaining = self.remaining(&counts, done);
+        let outlook = if self.is_paused(status) { Outlook::Paused } else { self.outlook(&counts, done) };
         match &mut self.view {
             View::Quiet => {}
             View::Live(bar) => {
                 bar.set_length(steps(as_float(counts.total)));
                 bar.set_position(steps(done));
-                bar.set_message(live_message(&counts, &running, remaining));
+                bar.set_message(live_message(&counts, &running, outlook));
             }
             View::Lines { last, last_at } => {
                 let due = last_at.is_none_or(|at| at.elapsed() >= LINE_INTERVAL);
                 if *last != Some(counts) && (due || is_over(&counts)) {
-                    self.output.note(&summary(&counts, remaining));
+                    self.output.note(&summary(&counts, outlook));
                     (*last, *last_at) = (Some(counts), Some(Instant::now()));
                 }
             }
@@ -85,9 +95,21 @@ impl Progress {
         }
     }
 
+    fn sweeps<'a>(&self, status: &'a StatusResponse) -> impl Iterator<Item = &'a SweepStatus> {
+        let shown = self.sweep;
+        status.sweeps.iter().filter(move |sweep| shown.is_none_or(|id| sweep.id == id))
+    }
+
+    /// Whether something is left to do and all of it waits for `sweep resume`.
+    fn is_paused(&self, status: &StatusResponse) -> bool {
+        let mut left =
+            self.sweeps(status).filter(|sweep| sweep.trials.queued + sweep.trials.running > 0).peekable();
+        left.peek().is_some() && left.all(|sweep| sweep.state == SweepState::Paused)
+    }
+
     fn counts(&self, status: &StatusResponse) -> TrialCounts {
         let mut sum = TrialCounts::default();
-        for sweep in status.sweeps.iter().filter(|sweep| self.sweep.is_none_or(|id| sweep.id == id)) {
+        for sweep in self.sweeps(status) {
             sum.total += sweep.trials.total;
             sum.queued += sweep.trials.queued;
             sum.running += sweep.trials.running;
@@ -98,11 +120,14 @@ impl Progress {
         sum
     }
 
-    /// Time left at the speed so far; unknown before anything was done.
-    fn remaining(&mut self, counts: &TrialCounts, done: f64) -> Option<Duration> {
+    /// Unknown before anything was done.
+    fn outlook(&mut self, counts: &TrialCounts, done: f64) -> Outlook {
         let before = *self.done_before.get_or_insert(done);
         let share = (done - before) / (as_float(counts.total) - before).max(f64::MIN_POSITIVE);
-        (share > 0.0).then(|| self.started.elapsed().mul_f64(((1.0 - share) / share).clamp(0.0, 1e6)))
+        if share <= 0.0 {
+            return Outlook::Unknown;
+        }
+        Outlook::Left(self.started.elapsed().mul_f64(((1.0 - share) / share).clamp(0.0, 1e6)))
     }
 }
 
@@ -128,7 +153,7 @@ fn is_over(counts: &TrialCounts) -> bool {
     counts.queued + counts.running == 0
 }
 
-fn summary(counts: &TrialCounts, remaining: Option<Duration>) -> String {
+fn summary(counts: &TrialCounts, outlook: Outlook) -> String {
     let mut text = format!("{}/{} trials", counts.succeeded, counts.total);
     for (n, what) in [(counts.running, "running"), (counts.failed, "failed"), (counts.cancelled, "cancelled")]
     {
@@ -136,14 +161,16 @@ fn summary(counts: &TrialCounts, remaining: Option<Duration>) -> String {
             text += &format!(" · {n} {what}");
         }
     }
-    if let Some(remaining) = remaining.filter(|_| !is_over(counts)) {
-        text += &format!(" · {} left", HumanDuration(remaining));
+    match outlook {
+        Outlook::Left(time) if !is_over(counts) => text += &format!(" · {} left", HumanDuration(time)),
+        Outlook::Paused => text += " · paused",
+        Outlook::Left(_) | Outlook::Unknown => {}
     }
     text
 }
 
-fn live_message(counts: &TrialCounts, running: &[&RunningJob], remaining: Option<Duration>) -> String {
-    let mut text = summary(counts, remaining);
+fn live_message(counts: &TrialCounts, running: &[&RunningJob], outlook: Outlook) -> String {
+    let mut text = summary(counts, outlook);
     for job in running.iter().take(MOST_RUNNING_SHOWN) {
         text += &format!("\n  trial {}", job.trial);
         if has_known_end(job) {
@@ -182,11 +209,12 @@ mod tests {
     fn the_summary_leaves_out_what_is_zero() {
         let counts = TrialCounts { total: 6, succeeded: 2, running: 2, queued: 2, ..TrialCounts::default() };
         assert_eq!(
-            summary(&counts, Some(Duration::from_secs(90))),
+            summary(&counts, Outlook::Left(Duration::from_secs(90))),
             "2/6 trials · 2 running · 2 minutes left"
         );
         let over = TrialCounts { total: 6, succeeded: 5, failed: 1, ..TrialCounts::default() };
-        assert_eq!(summary(&over, Some(Duration::from_secs(90))), "5/6 trials · 1 failed");
+        assert_eq!(summary(&over, Outlook::Left(Duration::from_secs(90))), "5/6 trials · 1 failed");
+        assert_eq!(summary(&counts, Outlook::Paused), "2/6 trials · 2 running · paused");
     }
 
     #[test]
@@ -204,7 +232,7 @@ mod tests {
         let program = RunningJob { epoch: 7, last_epoch: 1, ..job.clone() };
         assert!((done(&counts, &[&program]) - 1.0).abs() < 1e-12, "its end is unknown");
         assert_eq!(
-            live_message(&counts, &[&job], None),
+            live_message(&counts, &[&job], Outlook::Unknown),
             "1/4 trials · 1 running\n  trial 3 · epoch 3/12 · 31.25"
         );
     }

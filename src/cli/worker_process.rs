@@ -1,5 +1,6 @@
 //! The `sweep-worker` that a command starts beside itself.
 
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub(super) struct WorkerArgs {
     /// Jobs at a time on each GPU; one unless given.
     #[arg(long, value_name = "K", conflicts_with = "cpu_slots", value_parser = clap::value_parser!(u32).range(1..=64))]
     slots_per_gpu: Option<u32>,
+    /// Options of the worker itself, as `sweep-worker --help` shows them, for instance `-- --grace 60`.
+    #[arg(last = true, value_name = "WORKER OPTION")]
+    options: Vec<OsString>,
     #[arg(skip)]
     pub(super) end: EndArgs,
 }
@@ -122,6 +126,7 @@ impl WorkerProcess {
         if assignment.until_drained {
             command.arg("--until-drained");
         }
+        command.args(&args.options);
         let child = command.spawn().map_err(|error| {
             CliError::failed(
                 anyhow::Error::new(error).context(format!("can't start `{}`", program.display())),

@@ -5,6 +5,7 @@
 
 mod error;
 mod retry;
+mod steering;
 
 pub use error::ClientError;
 pub use retry::{Backoff, retry};
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
     OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse,
-    RetryResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -134,14 +135,6 @@ impl Client {
     /// Like all methods above.
     pub async fn request(&self, sweep: SweepId) -> Result<SubmitRequest, ClientError> {
         self.get(&format!("v1/sweeps/{sweep}/request")).await
-    }
-
-    /// `POST /v1/sweeps/{sweep}/retry`
-    ///
-    /// # Errors
-    /// Like all methods above.
-    pub async fn retry(&self, sweep: SweepId) -> Result<RetryResponse, ClientError> {
-        self.post(&format!("v1/sweeps/{sweep}/retry"), &(), LONG_ANSWER_LIMIT).await
     }
 
     async fn get<A: DeserializeOwned>(&self, route: &str) -> Result<A, ClientError> {

@@ -21,6 +21,10 @@ pub struct Announcement {
     pub url: String,
     pub host: String,
     pub pid: u32,
+    /// Somebody runs it for its own sake (`sweep serve`) and starts it again where it ends: whoever works for it waits
+    /// instead of taking its place.
+    #[serde(default)]
+    pub is_service: bool,
 }
 
 /// What is wrong with the folder or a file in it.
@@ -83,16 +87,6 @@ impl StateFolder {
         &self.path
     }
 
-    #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.path.join("sweep.db")
-    }
-
-    #[must_use]
-    pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
-    }
-
     /// Where checkpoints and other weights lie, each under the hash of its contents.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
@@ -102,6 +96,10 @@ impl StateFolder {
     #[must_use]
     pub fn token_file(&self) -> PathBuf {
         self.path.join("token")
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.path.join("port")
     }
 
     fn announcement_file(&self) -> PathBuf {
@@ -153,6 +151,20 @@ impl StateFolder {
         write_private(&self.announcement_file(), text.as_bytes())
     }
 
+    /// The port on which a service listened last, so that workers find it again after a restart.
+    #[must_use]
+    pub fn last_port(&self) -> Option<u16> {
+        fs::read_to_string(self.port_file()).ok()?.trim().parse().ok()
+    }
+
+    /// Notes the port on which a service listens.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn note_port(&self, port: u16) -> Result<(), FolderError> {
+        write_private(&self.port_file(), format!("{port}\n").as_bytes())
+    }
+
     /// Takes the announcement back. Only the holder of the database lock may.
     pub fn withdraw(&self) {
         let _already_gone = fs::remove_file(self.announcement_file());
@@ -170,7 +182,7 @@ fn is_ours_alone(path: &Path) -> bool {
 }
 
 /// Writes beside and renames, so that a reader sees all of it or nothing; mode 0600.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), FolderError> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), FolderError> {
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         let mut file =

@@ -10,9 +10,12 @@ mod context;
 mod folder;
 mod loads;
 mod lock;
+mod placement;
 mod prepare;
 mod processes;
 mod resources;
+mod steering;
+mod watch;
 mod weights;
 mod wire;
 
@@ -21,11 +24,14 @@ pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
+pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use watch::Watch;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -36,7 +42,7 @@ use crate::protocol::http::{
     TrialHistory, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
-use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -74,6 +80,8 @@ pub struct Coordinator {
     loads: Arc<Loads>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
+    /// It is about to end: nobody is kept waiting any more.
+    is_ending: Arc<AtomicBool>,
 }
 
 /// What a request can run into.
@@ -91,6 +99,10 @@ pub enum CoordinatorError {
     NoSuchSweep(SweepId),
     #[error("sweep {sweep} has no trial {trial} that has succeeded")]
     NoSuchTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has no trial {trial}")]
+    UnknownTrial { sweep: SweepId, trial: TrialNumber },
+    #[error("sweep {sweep} has nothing {what}: {which} have ended")]
+    HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -108,14 +120,15 @@ impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
-        Coordinator {
-            store,
-            clock,
-            settings,
-            artifacts,
-            loads: Arc::default(),
-            changed: Arc::new(Notify::new()),
-        }
+        let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        Coordinator { store, clock, settings, artifacts, loads: Arc::default(), changed, is_ending }
+    }
+
+    /// Answers whoever waits for jobs, at once and with none, now and from now on. For the end: the agents ask again, and
+    /// find the coordinator's successor.
+    pub fn stop_waiting(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// Commits what is waiting and closes the table.
@@ -160,17 +173,6 @@ impl Coordinator {
         Ok(wire::submitted(submitted, name, jobs))
     }
 
-    /// Reopens a sweep's failed and cancelled jobs; says how many.
-    ///
-    /// # Errors
-    /// When there is no such sweep, or the disk refuses.
-    pub async fn retry(&self, sweep: SweepId) -> Result<u64, CoordinatorError> {
-        self.find(sweep).await?;
-        let reopened = self.store.retry(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
-        Ok(reopened)
-    }
-
     /// Notes a new agent.
     ///
     /// # Errors
@@ -199,7 +201,8 @@ impl Coordinator {
             changed.as_mut().enable();
             let leases = self.lease_now(request).await?;
             let is_drained = leases.is_empty() && self.is_drained(request.sweep).await?;
-            if !leases.is_empty() || is_drained || tokio::time::Instant::now() >= give_up_at {
+            let is_over = self.is_ending.load(Ordering::SeqCst) || tokio::time::Instant::now() >= give_up_at;
+            if !leases.is_empty() || is_drained || is_over {
                 return Ok(LeaseResponse { leases, is_drained });
             }
             let look_again_at = match self.next_due(request.sweep).await? {
@@ -374,77 +377,10 @@ impl Coordinator {
         self.changed.notify_waiters();
         Ok(())
     }
-
-    /// Ends leases that nobody extended, for as long as the coordinator runs. Stops when the table is closed.
-    ///
-    /// Nothing expires until a whole lease's length was listened to: while the coordinator was away (not started yet,
-    /// stopped by Ctrl-Z, on a laptop that slept) no heartbeat could reach it, and that is no worker's fault.
-    pub async fn watch_deadlines(self) {
-        // Often enough that an expired lease is noticed within a small part of its length.
-        let mut tick = tokio::time::interval((self.settings.lease / 20).max(Duration::from_millis(50)));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut presence = Presence::since(self.clock.now());
-        loop {
-            tick.tick().await;
-            if presence.at(self.clock.now(), self.settings.lease) < self.settings.lease {
-                continue;
-            }
-            match self.expire_overdue().await {
-                Ok(()) => {}
-                Err(CoordinatorError::Store(StoreError::Closed)) => return,
-                // The store has said so. Heartbeats were refused as well, which is no worker's fault.
-                Err(CoordinatorError::DiskFull) => presence = Presence::since(self.clock.now()),
-                Err(error) => tracing::error!(%error, "expired leases could not be ended"),
-            }
-        }
-    }
-
-    /// Ends the leases whose deadline is over.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn expire_overdue(&self) -> Result<(), CoordinatorError> {
-        let now = self.clock.now();
-        let silent_since = Timestamp(now.0.saturating_sub(
-            i64::try_from((self.settings.lease * SILENT_LEASES).as_millis()).unwrap_or(i64::MAX),
-        ));
-        // Looking costs the writer nothing; most of the time there is nothing to do.
-        if !store::is_anything_overdue(&mut self.store.reader().await?, now, silent_since).await? {
-            return Ok(());
-        }
-        let expired = self.store.expire(now, silent_since).await?;
-        if expired > 0 {
-            tracing::warn!(expired, "{expired} leases expired");
-            self.changed.notify_waiters();
-        }
-        Ok(())
-    }
 }
 
 fn answer(refused: Vec<RefusedLease>) -> WriteResponse {
     WriteResponse { refused: refused.into_iter().map(Into::into).collect() }
-}
-
-/// Since when the coordinator has been listening without a gap.
-#[derive(Debug, Clone, Copy)]
-struct Presence {
-    since: Timestamp,
-    last_seen: Timestamp,
-}
-
-impl Presence {
-    fn since(now: Timestamp) -> Presence {
-        Presence { since: now, last_seen: now }
-    }
-
-    /// How long it has been there at `now`; a gap in which heartbeats may have been missed starts it anew.
-    fn at(&mut self, now: Timestamp, lease: Duration) -> Duration {
-        if now.since(self.last_seen) > lease / HEARTBEATS_PER_LEASE {
-            self.since = now;
-        }
-        self.last_seen = now;
-        now.since(self.since)
-    }
 }
 
 #[cfg(test)]

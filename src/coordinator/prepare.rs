@@ -229,7 +229,9 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
 
 fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
     let (mut jobs, mut inner_states) = (Vec::with_capacity(plan.jobs().len()), Vec::new());
-    for job in plan.jobs() {
+    let mut requirements = Vec::new();
+    for (place, job) in (0..).zip(plan.jobs()) {
+        requirements.extend(job.required.iter().map(|state| (place, *state)));
         jobs.push(job_row(&job, inner_states.len()));
         inner_states.extend_from_slice(&job.states[..job.states.len() - 1]);
     }
@@ -250,7 +252,7 @@ fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
         contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),
         jobs,
         inner_states,
-        requirements: Vec::new(),
+        requirements,
         trial_ends: plan.trials.iter().map(|trial| trial.job).collect(),
         trials: Arc::new(SpecTrials {
             numbers: plan.trials.iter().map(|trial| trial.number).collect(),

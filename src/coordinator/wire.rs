@@ -10,10 +10,12 @@ use crate::protocol::http::{
     RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts, TrialHistory,
     TrialResult, TrialState, WorkerStatus,
 };
+use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker, RefusedLease,
-    RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome,
+    NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted,
+    SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -155,11 +157,34 @@ pub(super) fn history(trial: TrialNumber, row: HistoryRow) -> Result<TrialHistor
     })
 }
 
+pub(super) fn cancelled(cancelled: Cancelled) -> CancelResponse {
+    let Cancelled { trials, running, jobs, kept, needed_by } = cancelled;
+    CancelResponse { trials, running, jobs, kept, needed_by: needed_by.into_iter().collect() }
+}
+
+impl From<BumpRequest> for NewPriority {
+    fn from(request: BumpRequest) -> NewPriority {
+        match request {
+            BumpRequest::Set { priority } => NewPriority::Exactly(priority),
+            BumpRequest::Raise { by } => NewPriority::By(by),
+            BumpRequest::First => NewPriority::First,
+        }
+    }
+}
+
+impl From<Bumped> for BumpResponse {
+    fn from(bumped: Bumped) -> BumpResponse {
+        BumpResponse { before: bumped.before, after: bumped.after }
+    }
+}
+
 impl From<FailureRow> for Failure {
     fn from(row: FailureRow) -> Failure {
         let FailureRow { reason, cause, message, log_tail } = row;
         let message = match cause {
-            Some(cause) => format!("what it continues failed ({cause}): {message}"),
+            Some(Cause { reason, sweep, trial }) => {
+                format!("what it needs failed (trial {trial} of sweep {sweep}: {reason}): {message}")
+            }
             None => message,
         };
         Failure { reason, message, log_tail }
@@ -215,13 +240,20 @@ impl From<RegisterRequest> for NewWorker {
 
 impl From<SweepRow> for SweepStatus {
     fn from(row: SweepRow) -> SweepStatus {
-        SweepStatus { id: row.id, name: row.name, state: state_of(row.counts), trials: row.counts.into() }
+        SweepStatus {
+            id: row.id,
+            state: state_of(&row),
+            name: row.name,
+            trials: row.counts.into(),
+            priority: row.priority,
+        }
     }
 }
 
-/// A sweep has no state of its own: it is what its trials are.
-fn state_of(counts: SweepCounts) -> SweepState {
-    match counts {
+/// Beside being paused a sweep has no state of its own: it is what its trials are.
+fn state_of(row: &SweepRow) -> SweepState {
+    match row.counts {
+        SweepCounts { queued, running, .. } if row.is_paused && queued + running > 0 => SweepState::Paused,
         SweepCounts { running: 1.., .. } => SweepState::Running,
         SweepCounts { queued: 1.., .. } => SweepState::Queued,
         SweepCounts { failed: 1.., .. } => SweepState::Failed,

@@ -408,6 +408,8 @@ pub struct SweepStatus {
     pub state: SweepState,
     /// Trials by state.
     pub trials: TrialCounts,
+    /// Sweeps of higher priority are leased from first.
+    pub priority: i64,
 }
 
 /// What a sweep is doing.
@@ -418,6 +420,8 @@ pub enum SweepState {
     Queued,
     /// Something runs.
     Running,
+    /// Nothing is leased from it, and it has not ended; what runs goes on.
+    Paused,
     /// All trials succeeded.
     Succeeded,
     /// All trials ended, and at least one failed.

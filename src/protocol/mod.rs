@@ -6,4 +6,5 @@
 #![warn(missing_docs)]
 
 pub mod http;
+pub mod steering;
 pub mod trial;

@@ -12,9 +12,32 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// A count with the word, or the words, for what is counted.
+#[must_use]
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+/// `1, 2 and 3`
+#[must_use]
+pub fn listed(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    match items.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_read_as_sentences_do() {
+        assert_eq!(listed(&[""; 0]), "");
+        assert_eq!([listed(&[1]), listed(&[1, 2]), listed(&[1, 2, 3])], ["1", "1 and 2", "1, 2 and 3"]);
+    }
 
     #[test]
     fn every_three_digits_from_the_end_are_set_apart() {

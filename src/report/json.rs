@@ -158,6 +158,7 @@ struct SweepEntry {
     id: SweepId,
     name: String,
     state: crate::protocol::http::SweepState,
+    priority: i64,
     trials: TrialsEntry,
 }
 
@@ -187,6 +188,7 @@ impl From<StatusResponse> for StatusDocument {
             id: sweep.id,
             name: sweep.name,
             state: sweep.state,
+            priority: sweep.priority,
             trials: TrialsEntry {
                 total: sweep.trials.total,
                 queued: sweep.trials.queued,

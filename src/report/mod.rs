@@ -11,7 +11,7 @@ mod table;
 mod tree;
 
 pub use configurations::{Configuration, Spread, by_configuration};
-pub use grouped::grouped;
+pub use grouped::{counted, grouped, listed};
 pub use rank::rank;
 pub use table::{lines_of, new_table, results_table, status_tables, trials_table};
 pub use tree::stage_tree;

@@ -119,6 +119,7 @@ pub fn status_tables(status: &StatusResponse) -> String {
         "sweep",
         "name",
         "state",
+        "priority",
         "trials",
         "queued",
         "running",
@@ -129,6 +130,7 @@ pub fn status_tables(status: &StatusResponse) -> String {
     for sweep in &status.sweeps {
         let counts = &sweep.trials;
         let mut row = vec![Cell::new(sweep.id), Cell::new(&sweep.name), Cell::new(word(&sweep.state))];
+        row.push(number(sweep.priority.to_string()));
         row.extend(
             [counts.total, counts.queued, counts.running, counts.succeeded, counts.failed, counts.cancelled]
                 .map(|n| number(n.to_string())),
@@ -288,6 +290,7 @@ pub(super) mod tests {
                 name: "demo".to_owned(),
                 state: SweepState::Running,
                 trials: counts,
+                priority: 0,
             }],
             workers: vec![WorkerStatus {
                 id: WorkerId(1),

@@ -20,7 +20,7 @@ use super::tree::Entry;
 use super::weights::FindWeights;
 use super::{command, overrides, yaml};
 use crate::recipe::schema::{self, Parameter};
-use crate::vocabulary::Metric;
+use crate::vocabulary::{HIGHEST_PRIORITY, Metric};
 
 /// Keys of a spec.
 pub(super) const KEYS: &[&str] = &[
@@ -146,7 +146,7 @@ impl<'n> Document<'n> {
         let metric = read_metric(self, trainer.as_ref(), findings);
         let seeds = self.seeds(findings);
         let retries = self.integer("retries", 0..=MOST_RETRIES, findings).unwrap_or(1);
-        let priority = self.integer("priority", -1000..=1000, findings).unwrap_or(0);
+        let priority = self.integer("priority", -HIGHEST_PRIORITY..=HIGHEST_PRIORITY, findings).unwrap_or(0);
         let resources = self.resources(trainer.as_ref(), findings);
         let order = self.word("order", ORDERS, [Order::Listed, Order::Shuffled, Order::Balanced], findings);
         let seed_order =

@@ -9,6 +9,7 @@ use super::document::{KEYS, WANDB_KEYS};
 use super::forms::FORMS;
 use super::settings::{KEEPS, ORDERS, SEED_ORDERS};
 use crate::recipe::schema::{self, Kind, PARAMETERS, Parameter, Preset, Word};
+use crate::vocabulary::HIGHEST_PRIORITY;
 
 /// The schema.
 #[must_use]
@@ -119,7 +120,7 @@ fn schema_of(key: &str, owner: Owner) -> Value {
         "when" => owner.reference("when"),
         "exclude" => json!({"type": "array", "minItems": 1, "items": owner.reference("conditions")}),
         "retries" => integer(0, 100),
-        "priority" => integer(-1000, 1000),
+        "priority" => integer(-HIGHEST_PRIORITY, HIGHEST_PRIORITY),
         "resources" => resources(owner),
         "order" => json!({"enum": ORDERS}),
         "seed_order" => json!({"enum": SEED_ORDERS}),

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
-use super::unit::{Entry, Remains, Unit};
+use super::unit::{Entry, Remains, Trials, Unit};
 use super::writer::{Request, Wants};
-use super::{Store, StoreError};
-use crate::lease::Event;
+use super::{Reader, Store, StoreError};
+use crate::lease::{Event, JobState};
 use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
 
 /// Trials that are looked at together.
@@ -20,14 +20,70 @@ pub enum Chosen {
     These(BTreeSet<TrialNumber>),
 }
 
+impl Chosen {
+    /// The numbers as a JSON array; nothing where all trials are meant.
+    pub(super) fn numbers(&self) -> Result<Option<String>, StoreError> {
+        match self {
+            Chosen::All => Ok(None),
+            Chosen::These(trials) => {
+                let numbers: Vec<i64> = trials.iter().map(|trial| trial.0).collect();
+                super::flush::rows(&numbers).map(Some)
+            }
+        }
+    }
+}
+
+/// What came of cancelling.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Trials that are cancelled now and were not before.
+    pub trials: u64,
+    /// How many of these a worker was running.
+    pub running: u64,
+    /// Jobs that are cancelled now, those before a trial's last one too.
+    pub jobs: u64,
+    /// Trials that were meant and go on, since others need the jobs in which they end.
+    pub kept: u64,
+    /// The other sweeps among those that need them; empty where they are trials of the same sweep.
+    pub needed_by: BTreeSet<SweepId>,
+}
+
 impl Store {
-    /// Cancels trials that have not ended: jobs that no other live trial needs, whoever runs them. Says how many jobs.
+    /// Cancels trials that have not ended: jobs that no other live trial needs, whoever runs them.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub async fn cancel(&self, sweep: SweepId, chosen: Chosen, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn cancel(
+        &self,
+        sweep: SweepId,
+        chosen: Chosen,
+        now: Timestamp,
+    ) -> Result<Cancelled, StoreError> {
         self.writer.write(Cancel { sweep, chosen, now }).await
     }
+}
+
+/// The first of these numbers that is no trial of the sweep.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn find_missing_trial(
+    reader: &mut Reader,
+    sweep: SweepId,
+    chosen: &Chosen,
+) -> Result<Option<TrialNumber>, StoreError> {
+    let Some(numbers) = chosen.numbers()? else { return Ok(None) };
+    let missing = sqlx::query_scalar!(
+        "-- find_missing_trial
+        SELECT MIN(chosen.value) AS \"number: i64\"
+        FROM json_each(?) AS chosen
+        WHERE NOT EXISTS (SELECT 1 FROM trials WHERE sweep_id = ? AND number = chosen.value)",
+        numbers,
+        sweep.0
+    )
+    .fetch_one(reader.connection())
+    .await?;
+    Ok(missing.map(TrialNumber))
 }
 
 struct Cancel {
@@ -37,28 +93,23 @@ struct Cancel {
 }
 
 impl Request for Cancel {
-    type Answer = u64;
+    type Answer = Cancelled;
 
     fn wants(&self) -> Wants {
         Wants::Everything
     }
 
-    async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
-        let numbers = match &self.chosen {
-            Chosen::All => None,
-            Chosen::These(trials) => {
-                Some(super::flush::rows(&trials.iter().map(|trial| trial.0).collect::<Vec<_>>())?)
-            }
-        };
+    async fn apply(&self, unit: &mut Unit) -> Result<Cancelled, StoreError> {
+        let numbers = self.chosen.numbers()?;
         let given_up = match &numbers {
             None => None,
             Some(numbers) => Some(count_by_job(unit.connection(), self.sweep, numbers).await?),
         };
-        let (mut cancelled, mut after) = (0, 0);
+        let (mut cancelled, mut after) = (Cancelled::default(), 0);
         loop {
             let (last, mut candidates) =
                 list_live(unit.connection(), self.sweep, numbers.as_deref(), after).await?;
-            let Some(last) = last else { return Ok(cancelled) };
+            let Some(last) = last else { break };
             while !candidates.is_empty() {
                 unit.load(candidates.clone()).await?;
                 for job in candidates {
@@ -67,14 +118,33 @@ impl Request for Cancel {
                         && entry.live_dependents == 0
                         && is_given_up(entry, self.sweep, given_up.as_ref())
                     {
+                        cancelled.add(entry);
                         unit.step(job, &Event::Cancel, &Remains::default(), self.now);
-                        cancelled += 1;
                     }
                 }
                 candidates = unit.settle().await?;
             }
             unit.flush().await?;
             after = last;
+        }
+        cancelled.kept = count_live(unit.connection(), self.sweep, numbers.as_deref()).await?;
+        if cancelled.kept > 0 {
+            cancelled.needed_by = list_needing(unit.connection(), self.sweep, numbers.as_deref()).await?;
+        }
+        Ok(cancelled)
+    }
+}
+
+impl Cancelled {
+    /// Adds a job that is about to be cancelled; all trials that end in it are given up.
+    fn add(&mut self, entry: &Entry) {
+        let Trials { own, others } = &entry.trials;
+        let trials = own + others.iter().map(|(_, trials)| trials).sum::<i64>();
+        let trials = u64::try_from(trials).unwrap_or(0);
+        self.jobs += 1;
+        self.trials += trials;
+        if let JobState::Leased { .. } = entry.job.state {
+            self.running += trials;
         }
     }
 }
@@ -133,4 +203,63 @@ async fn list_live(
     .await?;
     let last = rows.last().map(|row| row.number);
     Ok((last, rows.into_iter().map(|row| JobId(row.job_id)).collect()))
+}
+
+/// How many of the chosen trials have not ended.
+async fn count_live(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    numbers: Option<&str>,
+) -> Result<u64, StoreError> {
+    let trials = sqlx::query_scalar!(
+        "-- count_live_trials
+        SELECT COUNT(*) AS \"trials!: i64\"
+        FROM trials
+        CROSS JOIN jobs ON jobs.id = trials.job_id
+        WHERE trials.sweep_id = ?1 AND jobs.state IN ('blocked', 'queued', 'leased')
+          AND (?2 IS NULL OR trials.number IN (SELECT value FROM json_each(?2)))",
+        sweep.0,
+        numbers
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(u64::try_from(trials).unwrap_or(0))
+}
+
+/// Other sweeps with trials that end in the jobs of chosen trials that have not ended, or in what goes on from these.
+async fn list_needing(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    numbers: Option<&str>,
+) -> Result<BTreeSet<SweepId>, StoreError> {
+    let sweeps = sqlx::query_scalar!(
+        "-- list_needing_sweeps
+        WITH RECURSIVE needing (id) AS (
+            SELECT trials.job_id
+            FROM trials
+            CROSS JOIN jobs ON jobs.id = trials.job_id
+            WHERE trials.sweep_id = ?1 AND jobs.state IN ('blocked', 'queued', 'leased')
+              AND (?2 IS NULL OR trials.number IN (SELECT value FROM json_each(?2)))
+            UNION
+            SELECT jobs.id
+            FROM needing
+            CROSS JOIN jobs ON jobs.parent_id = needing.id
+            WHERE jobs.state IN ('blocked', 'queued', 'leased')
+            UNION
+            SELECT jobs.id
+            FROM needing
+            CROSS JOIN job_requirements ON job_requirements.required_id = needing.id
+            CROSS JOIN jobs ON jobs.id = job_requirements.job_id
+            WHERE jobs.state IN ('blocked', 'queued', 'leased')
+        )
+        SELECT DISTINCT trials.sweep_id AS \"sweep_id!\"
+        FROM needing
+        CROSS JOIN trials ON trials.job_id = needing.id
+        WHERE trials.sweep_id <> ?1",
+        sweep.0,
+        numbers
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(sweeps.into_iter().map(SweepId).collect())
 }

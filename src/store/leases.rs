@@ -8,7 +8,7 @@ use super::unit::{Applied, Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::{Event, JobState, Refusal};
-use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -39,8 +39,19 @@ pub struct LeasedJob {
     pub checkpoint: Option<Checkpoint>,
     /// The state that the job goes on from where no attempt has come to anything yet: its parent's last.
     pub start: Option<Checkpoint>,
+    /// The weights that it reads beside.
+    pub required: Vec<RequiredWeights>,
     /// Whether jobs that are not done go on from its last state.
     pub has_dependents: bool,
+}
+
+/// Weights of a trial that a job reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredWeights {
+    /// Names them: the state in which the trial ends.
+    pub state: StateHash,
+    /// The file; nothing where its job could not write one.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What a worker gets.
@@ -150,8 +161,17 @@ fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
         resources: offer.resources,
         checkpoint: checkpoint_of(lease.job),
         start: unit.entry(lease.job)?.parent.and_then(checkpoint_of),
+        required: required_by(unit, lease.job)?,
         has_dependents: unit.entry(lease.job)?.live_dependents > 0,
     })
+}
+
+fn required_by(unit: &Unit, job: JobId) -> Result<Vec<RequiredWeights>, StoreError> {
+    let required = unit.required.get(&job).into_iter().flatten();
+    let weights = required.map(|(id, state)| {
+        Ok(RequiredWeights { state: *state, checkpoint: unit.final_checkpoint(*id)?.cloned() })
+    });
+    weights.collect()
 }
 
 struct Heartbeat {

@@ -2,6 +2,7 @@
 
 use sqlx::SqliteConnection;
 
+use super::cancel::Chosen;
 use super::joins::join;
 use super::reopen::{Asker, Reopened};
 use super::unit::Unit;
@@ -13,17 +14,18 @@ use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
 const CHUNK: i64 = 1000;
 
 impl Store {
-    /// Reopens every failed or cancelled job that the sweep needs, with full budgets. Says how many.
+    /// Reopens every failed or cancelled job that these trials need, with full budgets. Says how many.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub async fn retry(&self, sweep: SweepId, now: Timestamp) -> Result<u64, StoreError> {
-        self.writer.write(Retry { sweep, now }).await
+    pub async fn retry(&self, sweep: SweepId, chosen: Chosen, now: Timestamp) -> Result<u64, StoreError> {
+        self.writer.write(Retry { sweep, chosen, now }).await
     }
 }
 
 struct Retry {
     sweep: SweepId,
+    chosen: Chosen,
     now: Timestamp,
 }
 
@@ -35,10 +37,11 @@ impl Request for Retry {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
+        let numbers = self.chosen.numbers()?;
         let mut reopened = 0;
         let mut after = 0;
         loop {
-            let ended = list_ended_badly(unit.connection(), self.sweep, after).await?;
+            let ended = list_ended_badly(unit.connection(), self.sweep, numbers.as_deref(), after).await?;
             let Some(&(last, _)) = ended.last() else { return Ok(reopened) };
             unit.load(ended.iter().map(|(_, job)| *job).collect()).await?;
             let mut log = Reopened::default();
@@ -61,6 +64,7 @@ impl Request for Retry {
 async fn list_ended_badly(
     connection: &mut SqliteConnection,
     sweep: SweepId,
+    numbers: Option<&str>,
     after: i64,
 ) -> Result<Vec<(TrialNumber, JobId)>, StoreError> {
     let rows = sqlx::query!(
@@ -68,11 +72,13 @@ async fn list_ended_badly(
         SELECT trials.number, trials.job_id
         FROM trials
         CROSS JOIN jobs ON jobs.id = trials.job_id
-        WHERE trials.sweep_id = ? AND trials.number > ? AND jobs.state IN ('failed', 'cancelled')
+        WHERE trials.sweep_id = ?1 AND trials.number > ?2 AND jobs.state IN ('failed', 'cancelled')
+          AND (?3 IS NULL OR trials.number IN (SELECT value FROM json_each(?3)))
         ORDER BY trials.number
-        LIMIT ?",
+        LIMIT ?4",
         sweep.0,
         after,
+        numbers,
         CHUNK
     )
     .fetch_all(connection)

@@ -22,3 +22,6 @@ use std::collections::BTreeMap;
 
 /// Parameters of one configuration by name, in canonical (alphabetical) order.
 pub type Parameters = BTreeMap<String, serde_json::Value>;
+
+/// Priorities of sweeps lie between this and its negative.
+pub const HIGHEST_PRIORITY: i64 = 1000;

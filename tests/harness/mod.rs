@@ -24,18 +24,26 @@ const LONGEST_COMMAND: Duration = Duration::from_secs(600);
 pub(crate) struct Project {
     pub(crate) folder: tempfile::TempDir,
     datasets: PathBuf,
+    /// Address and token of a coordinator elsewhere.
+    coordinator: Option<(String, String)>,
 }
 
 impl Project {
     pub(crate) fn new() -> Project {
         let folder = tempfile::tempdir().unwrap();
         let datasets = folder.path().join("data");
-        Project { folder, datasets }
+        Project { folder, datasets, coordinator: None }
+    }
+
+    /// Another folder, as on another host, whose commands go to this project's coordinator.
+    pub(crate) fn elsewhere(&self, url: &str) -> Project {
+        let token = self.read(".sweep/token");
+        Project { coordinator: Some((url.to_owned(), token)), ..Project::new() }
     }
 
     /// Another project that sees the same datasets.
     pub(crate) fn beside(&self) -> Project {
-        Project { folder: tempfile::tempdir().unwrap(), datasets: self.datasets.clone() }
+        Project { folder: tempfile::tempdir().unwrap(), datasets: self.datasets.clone(), coordinator: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -64,6 +72,9 @@ impl Project {
             .env_remove("SWEEP_TOKEN")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
+        if let Some((url, token)) = &self.coordinator {
+            command.env("SWEEP_COORDINATOR", url).env("SWEEP_TOKEN", token);
+        }
         command
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
+use crate::vocabulary::Timestamp;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -224,11 +225,17 @@ async fn what_is_not_there_is_named() {
     ));
 }
 
-#[test]
-fn a_coordinator_that_was_away_listens_for_a_whole_lease_before_it_expires_any() {
-    let seconds = |n: i64| Timestamp(n * 1000);
-    let mut presence = Presence::since(seconds(0));
-    let listened: Vec<u64> =
-        [10, 20, 30, 600, 610].map(|n| presence.at(seconds(n), LEASE).as_secs()).into_iter().collect();
-    assert_eq!(listened, [10, 20, 30, 0, 10]);
+#[tokio::test]
+async fn a_coordinator_that_is_about_to_end_keeps_nobody_waiting() {
+    let fixture = Fixture::new().await;
+    fixture.submit("command: [/bin/true]\nparameters: {}\n").await;
+    fixture.lease().await;
+    let waiting = tokio::spawn({
+        let (coordinator, request) = (fixture.coordinator.clone(), fixture.ask(LONG));
+        async move { coordinator.lease(&request).await.unwrap() }
+    });
+    fixture.coordinator.stop_waiting();
+    let nothing = LeaseResponse { leases: vec![], is_drained: false };
+    assert_eq!(waiting.await.unwrap(), nothing);
+    assert_eq!(fixture.coordinator.lease(&fixture.ask(LONG)).await.unwrap(), nothing);
 }

@@ -53,7 +53,7 @@ async fn an_attempt_keeps_the_reports_up_to_its_checkpoint_and_replaces_later_on
     fixture.store.report(vec![(first, beyond)], Timestamp(0)).await.unwrap();
     fixture.report(first, 4, 99.0).await;
     fixture.finish(first, fail("exit:1"), 1).await;
-    assert_eq!(fixture.store.retry(sweep, Timestamp(1)).await.unwrap(), 1);
+    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(1)).await.unwrap(), 1);
     let second = fixture.lease(1, 1).await;
     assert_eq!(second[0].checkpoint, Some(checkpoint('1', 2, 0)), "a retry goes on too");
     fixture.report(second[0].lease, 3, 3.0).await;

@@ -67,16 +67,6 @@ async fn a_job_that_runs_is_not_split() {
     assert_eq!(fixture.run_all().await, ["aaac"]);
 }
 
-#[tokio::test]
-async fn both_parts_of_a_split_job_read_the_weights_that_it_required() {
-    let fixture = Fixture::new().await;
-    let teacher_and_student = NewSweep { requirements: vec![(1, 0)], ..tree("one", &["t", "aab"]) };
-    fixture.store.submit(teacher_and_student, Timestamp(0)).await.unwrap();
-    fixture.submit_tree("two", &["aac"]).await;
-    assert_eq!(fixture.run_one().await.unwrap(), "t");
-    assert_eq!(fixture.run_all().await, ["aa", "aab", "aac"]);
-}
-
 /// What may happen between two submissions.
 #[derive(Debug, Clone)]
 enum Step {
@@ -158,7 +148,7 @@ impl World {
             }
             Step::Retry(which) => {
                 if let Some(sweep) = sweep(which) {
-                    store.retry(sweep, Timestamp(self.now)).await.unwrap();
+                    store.retry(sweep, Chosen::All, Timestamp(self.now)).await.unwrap();
                 }
             }
             Step::Cancel { sweep: which, trial } => {
@@ -237,7 +227,7 @@ impl World {
     async fn finish(&mut self) {
         for (sweep, _) in &self.sweeps {
             self.fixture.store.resume(*sweep).await.unwrap();
-            self.fixture.store.retry(*sweep, Timestamp(self.now)).await.unwrap();
+            self.fixture.store.retry(*sweep, Chosen::All, Timestamp(self.now)).await.unwrap();
             check_invariants(&self.fixture.store).await;
         }
         while let Some(job) = self.pick(0) {

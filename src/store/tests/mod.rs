@@ -9,9 +9,11 @@ mod interruptions;
 mod invariants;
 mod leases;
 mod migrations;
+mod network;
 mod planned;
 mod queries;
 mod queue;
+mod requirements;
 mod sharing;
 mod sweeps;
 
@@ -21,8 +23,8 @@ pub(super) use planned::{sweep, tree};
 use std::time::Duration;
 
 use super::{
-    Checkpoint, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewReport, NewSweep, NewWorker, Store,
-    TrialRow, list_trials,
+    Bumped, Checkpoint, Chosen, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewPriority,
+    NewReport, NewSweep, NewWorker, Store, TrialRow, list_trials,
 };
 use crate::vocabulary::{CheckpointHash, Metrics, SweepId, Timestamp, TrialNumber, WorkerId};
 

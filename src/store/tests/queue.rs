@@ -8,7 +8,7 @@ async fn sweeps_take_turns_by_priority_and_then_by_age() {
     fixture.submit("one", &["a", "b"]).await;
     let two = fixture.submit("two", &["c", "d"]).await;
     assert_eq!(names(&fixture.lease(1, 0).await), ["a"]);
-    fixture.store.set_priority(two, 5).await.unwrap();
+    fixture.store.bump(two, NewPriority::Exactly(5)).await.unwrap();
     assert_eq!(names(&fixture.lease(9, 0).await), ["c", "d", "b"]);
 }
 
@@ -56,7 +56,7 @@ async fn what_has_a_higher_priority_comes_before_what_goes_on_from_where_a_worke
     fixture.submit_tree("s", &["aab", "aac"]).await;
     fixture.run_one().await;
     let urgent = fixture.submit("urgent", &["x"]).await;
-    fixture.store.set_priority(urgent, 1).await.unwrap();
+    fixture.store.bump(urgent, NewPriority::Exactly(1)).await.unwrap();
     assert_eq!(names(&fixture.lease(2, 0).await), ["x", "aab"]);
 }
 

@@ -193,10 +193,15 @@ async fn a_failure_fails_the_trials_below_and_names_its_cause() {
     assert_eq!(fixture.states(sweep).await, ["failed", "failed", "queued"]);
     for trial in &fixture.trials(sweep).await[..2] {
         let failure = trial.failure.clone().unwrap();
-        assert_eq!((failure.reason.to_string(), failure.cause), ("upstream".to_owned(), "nan".parse().ok()));
+        let cause = failure.cause.unwrap();
+        assert_eq!(
+            (failure.reason.to_string(), cause.reason.to_string()),
+            ("upstream".to_owned(), "nan".to_owned())
+        );
+        assert_eq!((cause.sweep, cause.trial), (sweep, TrialNumber(1)));
         assert_eq!((failure.message.as_str(), failure.log_tail.as_str()), ("it broke", "last words"));
     }
-    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 3);
+    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 3);
     check_invariants(&fixture.store).await;
     assert_eq!(fixture.states(sweep).await, ["blocked", "blocked", "queued"]);
     assert_eq!(fixture.run_all().await, ["aab", "aabb", "aabc", "c"]);
@@ -211,7 +216,7 @@ async fn a_retry_makes_the_state_again_from_which_the_failed_job_went_on() {
     let last = fixture.lease(1, 0).await.remove(0);
     fixture.finish(last.lease, fail("nan"), 1).await;
     assert_eq!(fixture.unneeded(), [hash_of("aa")], "nobody was left who needed it");
-    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 1);
     check_invariants(&fixture.store).await;
     assert_eq!(fixture.states(sweep).await, ["succeeded", "blocked"]);
     assert_eq!(fixture.run_all().await, ["aa", "aac"]);
@@ -228,7 +233,7 @@ async fn a_retry_that_goes_on_from_the_jobs_own_checkpoint_needs_nothing_again()
     let own = Checkpoint { hash: hash_of("abb"), epoch: 3, step: 0, size_bytes: 1 };
     fixture.report_checkpoint(last.lease, 3.0, own.clone()).await;
     fixture.finish(last.lease, fail("nan"), 1).await;
-    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 1);
     let again = fixture.lease(1, 2).await.remove(0);
     assert_eq!((again.lease.job, again.checkpoint.clone()), (last.lease.job, Some(own)));
     fixture.complete(&again).await;

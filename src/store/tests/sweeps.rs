@@ -82,7 +82,7 @@ async fn a_failed_trial_says_why_and_a_retry_reopens_it() {
     let failure = fixture.trials(sweep).await.remove(0).failure.unwrap();
     assert_eq!((failure.reason.to_string().as_str(), failure.message.as_str()), ("exit:3", "it broke"));
     assert_eq!(failure.log_tail, "last words");
-    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 1);
+    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 1);
     assert_eq!(fixture.states(sweep).await, ["queued"]);
     assert_eq!(fixture.trials(sweep).await[0].failure, None);
     check_invariants(&fixture.store).await;
@@ -112,45 +112,6 @@ async fn a_job_that_failed_once_waits_before_its_next_try() {
     assert_eq!(find_next_due(&mut reader, Some(sweep_id.unwrap().sweep)).await.unwrap(), Some(due));
     assert_eq!(fixture.lease(1, due.0 - 1).await, []);
     assert_eq!(fixture.lease(1, due.0).await.len(), 1);
-}
-
-/// Parent a, its child b, which reads a's final weights too, and c, which reads those of both.
-fn family() -> NewSweep {
-    NewSweep { requirements: vec![(1, 0), (2, 0), (2, 1)], ..tree("family", &["a", "ab", "c"]) }
-}
-
-#[tokio::test]
-async fn a_job_is_leasable_when_all_that_it_needs_has_succeeded() {
-    let fixture = Fixture::new().await;
-    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
-    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
-    for (now, states) in [(1, ["succeeded", "queued", "blocked"]), (2, ["succeeded", "succeeded", "queued"])]
-    {
-        let leased = fixture.lease(9, now).await;
-        assert_eq!(leased.len(), 1, "only one at a time has all that it needs");
-        fixture.finish(leased[0].lease, complete(), now).await;
-        assert_eq!(fixture.states(sweep).await, states);
-        check_invariants(&fixture.store).await;
-    }
-}
-
-#[tokio::test]
-async fn a_job_that_fails_for_good_fails_all_that_needs_it_and_a_retry_reopens_all() {
-    let fixture = Fixture::new().await;
-    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
-    let lease = fixture.lease_one(0).await;
-    fixture.finish(lease, fail("bad_config"), 1).await;
-    assert_eq!(fixture.states(sweep).await, ["failed", "failed", "failed"]);
-    let reasons: Vec<_> = fixture
-        .trials(sweep)
-        .await
-        .into_iter()
-        .map(|trial| trial.failure.unwrap().reason.to_string())
-        .collect();
-    assert_eq!(reasons, ["bad_config", "upstream", "upstream"]);
-    assert_eq!(fixture.store.retry(sweep, Timestamp(2)).await.unwrap(), 3);
-    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
-    check_invariants(&fixture.store).await;
 }
 
 #[tokio::test]
@@ -230,4 +191,32 @@ async fn a_program_may_report_more_epochs_than_its_job_has() {
     let mut reader = fixture.store.reader().await.unwrap();
     let history = crate::store::find_history(&mut reader, sweep_id, TrialNumber(1)).await.unwrap().unwrap();
     assert_eq!(history.reports.keys().copied().collect::<Vec<_>>(), [1, 10, 11, 500]);
+}
+
+#[tokio::test]
+async fn a_bump_says_what_the_priority_was_and_is() {
+    let fixture = Fixture::new().await;
+    let [one, two, three] = [
+        fixture.submit("one", &["a"]).await,
+        fixture.submit("two", &["b"]).await,
+        fixture.submit("three", &["c"]).await,
+    ];
+    let bump = async |sweep, to| fixture.store.bump(sweep, to).await.unwrap();
+    assert_eq!(bump(one, NewPriority::Exactly(5)).await, Some(Bumped { before: 0, after: 5 }));
+    assert_eq!(bump(two, NewPriority::By(-2)).await, Some(Bumped { before: 0, after: -2 }));
+    assert_eq!(bump(three, NewPriority::First).await, Some(Bumped { before: 0, after: 6 }));
+    assert_eq!(bump(three, NewPriority::First).await, Some(Bumped { before: 6, after: 6 }), "it is first");
+    assert_eq!(bump(one, NewPriority::By(i64::MAX)).await, Some(Bumped { before: 5, after: 1000 }));
+    assert_eq!(bump(SweepId(9), NewPriority::First).await, None);
+}
+
+#[tokio::test]
+async fn to_be_first_is_to_be_before_those_that_have_something_to_do() {
+    let fixture = Fixture::new().await;
+    let done = fixture.submit("done", &["a"]).await;
+    let waiting = fixture.submit("waiting", &["b"]).await;
+    fixture.store.bump(done, NewPriority::Exactly(500)).await.unwrap();
+    fixture.store.cancel(done, Chosen::All, Timestamp(1)).await.unwrap();
+    let bumped = fixture.store.bump(waiting, NewPriority::First).await.unwrap();
+    assert_eq!(bumped, Some(Bumped { before: 0, after: 0 }));
 }

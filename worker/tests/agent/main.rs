@@ -150,6 +150,7 @@ fn training(seed: u64) -> Work {
         dataset_checksum: String::new(),
         first_epoch: 1,
         last_epoch: 2,
+        teachers: Default::default(),
         resume: None,
     })
 }

@@ -1,0 +1,86 @@
+use super::access::Access;
+use super::{CliError, Context};
+use crate::protocol::steering::{CancelResponse, ChosenTrials};
+use crate::report::{counted, listed};
+use crate::vocabulary::{SweepId, TrialNumber};
+
+/// Cancel a sweep, or some of its trials.
+///
+/// What runs is ended within a quarter of a lease, 15 seconds. Trials that have ended stay as they are, and what trials of
+/// other sweeps need goes on. `sweep retry` takes it back.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The sweep's id, as `sweep status` shows it.
+    sweep: SweepId,
+    /// Only these trials, by their numbers.
+    #[arg(value_name = "TRIAL")]
+    trials: Vec<TrialNumber>,
+}
+
+pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    let access = Access::open(context).await?;
+    let cancelled = access.cancel(args.sweep, &chosen(args.trials)).await;
+    access.close().await;
+    context.output.note(&describe(&cancelled?));
+    Ok(())
+}
+
+/// No number means all of them.
+pub(super) fn chosen(trials: Vec<TrialNumber>) -> ChosenTrials {
+    ChosenTrials { trials: Some(trials).filter(|trials| !trials.is_empty()) }
+}
+
+fn describe(cancelled: &CancelResponse) -> String {
+    let CancelResponse { trials, running, kept, needed_by, .. } = cancelled;
+    let mut line = format!("cancelled {}", counted(*trials, "trial", "trials"));
+    if *running > 0 {
+        line += &format!(" ({})", counted(*running, "was running", "were running"));
+    }
+    if *kept > 0 {
+        let stay = counted(*kept, "trial goes on", "trials go on");
+        let who = match needed_by.as_slice() {
+            [] => "other trials of the sweep need".to_owned(),
+            [sweep] => format!("sweep {sweep} needs"),
+            sweeps => format!("sweeps {} need", listed(sweeps)),
+        };
+        let what = if *kept == 1 { "its job" } else { "their jobs" };
+        line += &format!("; {stay}, since {who} {what}");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_on_is_said_with_its_reason() {
+        let none = CancelResponse { trials: 0, running: 0, jobs: 0, kept: 0, needed_by: vec![] };
+        for (cancelled, expected) in [
+            (
+                CancelResponse { trials: 12, running: 3, jobs: 14, ..none.clone() },
+                "cancelled 12 trials (3 were running)",
+            ),
+            (
+                CancelResponse { trials: 1, jobs: 1, kept: 2, needed_by: vec![SweepId(4)], ..none.clone() },
+                "cancelled 1 trial; 2 trials go on, since sweep 4 needs their jobs",
+            ),
+            (
+                CancelResponse {
+                    trials: 1000,
+                    jobs: 1,
+                    kept: 1,
+                    needed_by: vec![SweepId(4), SweepId(6)],
+                    ..none.clone()
+                },
+                "cancelled 1,000 trials; 1 trial goes on, since sweeps 4 and 6 need its job",
+            ),
+            (
+                CancelResponse { kept: 1, ..none },
+                "cancelled 0 trials; 1 trial goes on, since other trials of the sweep need its job",
+            ),
+        ] {
+            assert_eq!(describe(&cancelled), expected);
+        }
+    }
+}

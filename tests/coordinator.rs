@@ -1,0 +1,277 @@
+//! Sweeps that are steered while they run, on the local table and through a coordinator, with the real programs.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use harness::{Project, Running, signal, wait_until};
+
+/// Trials that never end by themselves, and don't when they are asked to.
+const ENDLESS: &str = r#"
+name: endless
+command: [sh, -c, 'trap "" TERM; echo {{x}} >> started; while :; do sleep 0.02; done']
+parameters:
+  x: [1, 2, 3]
+"#;
+
+/// Three trials that note that they ran.
+const QUICK: &str = r#"
+name: quick
+command: [sh, -c, 'echo {{x}} >> order']
+parameters:
+  x: [1, 2, 3]
+"#;
+
+/// Trials that note their start and wait for a file.
+const GATED: &str = r#"
+name: gated
+command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters:
+  x: [1, 2]
+"#;
+
+#[test]
+fn the_help_of_what_steers_a_sweep_says_what_it_does() {
+    let project = Project::new();
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker"] {
+        let help = project.sweep(&[command, "--help"]).exits_with(0);
+        insta::assert_snapshot!(format!("help_{command}"), help.stdout());
+    }
+}
+
+#[test]
+fn cancelling_ends_a_running_trial_within_a_heartbeat() {
+    let project = Project::new();
+    project.write("endless.yaml", ENDLESS);
+    let mut run = project.start(&["run", "endless.yaml", "--cpu-slots", "2", "--lease", "1"]);
+    wait_until("two trials", || project.read("started").lines().count() == 2);
+    let cancelled = project.sweep(&["cancel", "1", "1"]).exits_with(0);
+    assert_eq!(cancelled.stderr(), "cancelled 1 trial (1 was running)\n");
+    wait_until("the slot's next trial", || project.read("started").lines().count() == 3);
+    // A trial that starts `sleep` is two for a moment.
+    wait_until("the cancelled trial's end", || project.processes("sh").len() == 2);
+    let cancelled = project.sweep(&["cancel", "1"]).exits_with(0);
+    assert_eq!(cancelled.stderr(), "cancelled 2 trials (2 were running)\n");
+    // Its trials did not succeed, so neither did it.
+    assert_eq!(run.exit_code(), Some(1), "{}", run.log());
+    assert_eq!(project.processes("sh"), Vec::<i32>::new());
+    assert_eq!(project.status()["sweeps"][0]["trials"]["cancelled"], 3);
+}
+
+#[test]
+fn a_sweep_is_steered_alike_on_the_local_table_and_through_a_coordinator() {
+    let local = Project::new();
+    local.write("endless.yaml", ENDLESS);
+    local.sweep(&["submit", "endless.yaml"]).exits_with(0);
+    let said_locally = steer(&local);
+    let remote = Project::new();
+    remote.write("endless.yaml", ENDLESS);
+    // It has no slot for any other sweep.
+    let _coordinator = remote.start(&["run", "endless.yaml", "--cpu-slots", "1"]);
+    wait_until("the first trial", || !remote.read("started").is_empty());
+    assert_eq!(steer(&remote), said_locally);
+    insta::assert_snapshot!("steering", said_locally);
+}
+
+/// What the commands say to a second sweep.
+fn steer(project: &Project) -> String {
+    project.write("quick.yaml", QUICK);
+    assert_eq!(project.sweep(&["submit", "quick.yaml"]).exits_with(0).stdout(), "2\n");
+    let mut said = String::new();
+    for (code, command) in [
+        (0, "pause 2"),
+        (0, "pause 2"),
+        (0, "resume 2"),
+        (0, "bump 2 --priority 5"),
+        (0, "bump 2 --by -2"),
+        (0, "bump 2"),
+        (2, "bump 2 --priority 1001"),
+        (2, "bump 2 --priority 1 --by 1"),
+        (0, "cancel 2 3"),
+        (2, "cancel 2 3"),
+        (2, "cancel 2 7"),
+        (2, "cancel 2 zero"),
+        (2, "retry 2 7"),
+        (0, "retry 2 3"),
+        (0, "cancel 2"),
+        (2, "cancel 2"),
+        (2, "pause 2"),
+        (2, "resume 2"),
+        (2, "bump 2"),
+        (2, "cancel 99"),
+        (2, "retry 99"),
+        (2, "pause 99"),
+        (2, "resume 99"),
+        (2, "bump 99"),
+    ] {
+        let finished = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(code);
+        assert_eq!(finished.stdout(), "");
+        said += &format!("$ sweep {command}\n{}", finished.stderr());
+    }
+    said
+}
+
+#[test]
+fn nothing_starts_while_a_sweep_is_paused_and_the_bumped_one_starts_first() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    for x in ["x=1", "x=2", "x=3"] {
+        project.sweep(&["submit", "quick.yaml", x]).exits_with(0);
+    }
+    project.sweep(&["pause", "1"]).exits_with(0);
+    project.sweep(&["bump", "3"]).exits_with(0);
+    assert_eq!(project.status()["sweeps"][0]["state"], "paused");
+    let mut worker = project.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    project.wait_for_status("all others to be done", |status| {
+        status["sweeps"][1]["state"] == "succeeded" && status["sweeps"][2]["state"] == "succeeded"
+    });
+    assert_eq!(project.read("order"), "3\n2\n");
+    project.sweep(&["resume", "1"]).exits_with(0);
+    assert_eq!(worker.exit_code(), Some(0));
+    assert_eq!(project.read("order"), "3\n2\n1\n");
+}
+
+#[test]
+fn the_trials_that_another_sweep_needs_go_on() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    project.sweep(&["submit", "quick.yaml", "x=1,2,7"]).exits_with(0);
+    let cancelled = project.sweep(&["cancel", "1"]).exits_with(0);
+    assert_eq!(cancelled.stderr(), "cancelled 1 trial; 2 trials go on, since sweep 2 needs their jobs\n");
+    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(project.read("order"), "1\n2\n7\n");
+}
+
+/// A service, and the address that it prints.
+fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
+    let service = project.start(&[&["serve"], arguments].concat());
+    wait_until("the service's address", || service.log().contains("coordinating"));
+    let url = service.log().lines().next().expect("the line that was waited for").to_owned();
+    (service, url)
+}
+
+#[test]
+fn a_worker_with_no_shared_folder_works_for_a_service() {
+    let project = Project::new();
+    let (mut service, url) = serve(&project, &[]);
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(project.read("order"), "1\n2\n3\n");
+    assert_eq!(elsewhere.results("1"), project.results("1"));
+    // A run is a client too, with a worker for its own sweep only.
+    elsewhere.write("quick.yaml", QUICK);
+    elsewhere.sweep(&["run", "quick.yaml", "x=7", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(elsewhere.read("order"), "7\n");
+    assert!(!elsewhere.path(".sweep/sweep.db").exists());
+
+    signal("TERM", service.pid());
+    assert_eq!(service.exit_code(), Some(0), "{}", service.log());
+    assert!(!project.path(".sweep/coordinator.json").exists(), "the announcement was withdrawn");
+    assert_eq!(project.status()["sweeps"][1]["trials"]["succeeded"], 1);
+    let gone = elsewhere.sweep(&["status"]).exits_with(1);
+    assert!(gone.stderr().contains("can't reach the coordinator"), "{}", gone.stderr());
+}
+
+#[test]
+fn what_can_not_be_served_says_why() {
+    let project = Project::new();
+    let (service, url) = serve(&project, &[]);
+    let second = project.sweep(&["serve"]).exits_with(1);
+    let holder = format!("process {} on ", service.pid());
+    assert!(second.stderr().contains(&holder) && second.stderr().contains(&url), "{}", second.stderr());
+    assert!(second.stderr().contains("coordinates here already"), "{}", second.stderr());
+
+    let elsewhere = project.elsewhere(&url);
+    let contradictory = elsewhere.sweep(&["serve"]).exits_with(2);
+    assert!(contradictory.stderr().contains("unset SWEEP_COORDINATOR"), "{}", contradictory.stderr());
+    let other = Project::new();
+    for (code, arguments, said) in [
+        (2, &["--listen", "nowhere"][..], "an address and a port"),
+        (1, &["--listen", url.trim_start_matches("http://")], "can't listen on"),
+        (2, &["--url", "nonsense"], "no coordinator's address"),
+    ] {
+        let refused = other.sweep(&[&["serve"], arguments].concat()).exits_with(code);
+        assert!(refused.stderr().contains(said), "{}", refused.stderr());
+        assert_eq!(refused.stdout(), "");
+        assert!(!other.path(".sweep/coordinator.json").exists());
+    }
+}
+
+#[test]
+fn workers_ride_out_the_restart_of_a_service() {
+    for (ending, exit_code) in [("KILL", None), ("TERM", Some(0))] {
+        let project = Project::new();
+        let (mut service, url) = serve(&project, &["--lease", "2"]);
+        project.write("gated.yaml", GATED);
+        project.sweep(&["submit", "gated.yaml"]).exits_with(0);
+        let elsewhere = project.elsewhere(&url);
+        let work = ["worker", "--until-drained", "--cpu-slots", "1"];
+        let mut workers = [project.start(&work), elsewhere.start(&work)];
+        wait_until("both trials", || project.read("started").lines().count() == 2);
+        signal(ending, service.pid());
+        assert_eq!(service.exit_code(), exit_code);
+        let (_service, again) = serve(&project, &["--lease", "2"]);
+        assert_eq!(again, url, "it listens where it did");
+        project.write("gate", "");
+        for worker in &mut workers {
+            assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
+            assert!(!worker.log().contains("takes over"), "{}", worker.log());
+        }
+        assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 2);
+        assert_eq!(project.read("started").lines().count(), 2, "{ending}: a trial was started again");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_service_at_once() {
+    let project = Project::new();
+    let (mut service, url) = serve(&project, &[]);
+    // A request that does not end is waited for; that is bounded, too, but longer than this test takes.
+    let mut request = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    let token = project.read(".sweep/token");
+    let head = format!(
+        "POST /v1/sweeps HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+         content-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+    );
+    request.write_all(head.as_bytes()).unwrap();
+    let mut begun = [0; 12];
+    request.read_exact(&mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 100");
+    signal("TERM", service.pid());
+    wait_until("the first signal to be heard", || service.log().contains("once more"));
+    signal("TERM", service.pid());
+    assert_eq!(service.exit_code(), Some(1), "{}", service.log());
+}
+
+#[test]
+fn options_of_the_worker_itself_come_after_two_dashes() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let refused = project.sweep(&["worker", "--", "--nonsense"]).exits_with(2);
+    assert!(refused.stderr().contains("unexpected argument '--nonsense'"), "{}", refused.stderr());
+    assert_eq!(project.read("order"), "");
+    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1", "--", "--grace", "1"]).exits_with(0);
+    assert_eq!(project.read("order"), "1\n2\n3\n");
+}
+
+#[test]
+fn a_worker_without_the_right_token_says_so() {
+    let project = Project::new();
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    let stranger = elsewhere.command(&["worker"]).env("SWEEP_TOKEN", "guessed").output().unwrap();
+    assert_eq!(stranger.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(said.contains("the request shows no valid token"), "{said}");
+    let stranger = elsewhere.command(&["worker"]).env_remove("SWEEP_TOKEN").output().unwrap();
+    assert_eq!(stranger.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
+    assert!(said.contains("set `SWEEP_TOKEN`"), "{said}");
+    assert!(!elsewhere.has_state());
+}
