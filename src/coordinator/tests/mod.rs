@@ -214,6 +214,35 @@ async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
 }
 
 #[tokio::test]
+async fn a_node_on_which_jobs_keep_failing_gets_none_while_another_one_does_better() {
+    let fixture = Fixture::new().await;
+    fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
+    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = fixture.coordinator.register(other).await.unwrap().worker;
+    let fail = || AttemptEnd::Fail {
+        reason: crate::vocabulary::FailureReason::Exit(1),
+        message: "no such module".to_owned(),
+        log_tail: String::new(),
+    };
+    for lease in fixture.lease().await.into_iter().take(5) {
+        fixture.finish(lease.token, fail()).await;
+    }
+    assert_eq!(fixture.lease().await, [], "it is in quarantine");
+    let problem_of = async |worker| {
+        let workers = fixture.coordinator.status().await.unwrap().workers;
+        workers.into_iter().find(|status| status.id == worker).unwrap().problem
+    };
+    assert!(problem_of(fixture.worker).await.unwrap().contains("`sweep workers release here`"));
+    assert_eq!(problem_of(other).await, None);
+    // It waits in vain and is not asked for in a busy loop, and the other one works.
+    let ask = LeaseRequest { worker: other, ..fixture.ask(0) };
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 8);
+    assert!(fixture.coordinator.release_node("here"));
+    assert_eq!(fixture.lease().await.len(), 8);
+    check_invariants(&fixture.coordinator.store).await;
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.coordinator.results(SweepId(7)).await.unwrap_err().to_string(), "there is no sweep 7");
