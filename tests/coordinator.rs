@@ -149,7 +149,7 @@ fn the_trials_that_another_sweep_needs_go_on() {
 fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
     let service = project.start(&[&["serve"], arguments].concat());
     wait_until("the service's address", || service.log().contains("coordinating"));
-    let url = service.log().lines().next().unwrap().to_owned();
+    let url = service.log().lines().next().expect("the line that was waited for").to_owned();
     (service, url)
 }
 

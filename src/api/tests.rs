@@ -143,7 +143,10 @@ async fn a_worker_hears_with_its_heartbeat_that_its_job_was_cancelled() {
     let tokens: Vec<_> = leases.iter().map(|lease| lease.token).collect();
     let cancelled = client.cancel(sweep, &chosen(&[1, 3])).await.unwrap();
     assert_eq!((cancelled.trials, cancelled.running, cancelled.kept), (2, 1, 0));
-    let beat = client.heartbeat(&HeartbeatRequest { worker, leases: tokens.clone() }).await.unwrap();
+    let beat = client
+        .heartbeat(&HeartbeatRequest { worker, leases: tokens.clone(), node: None, problem: None })
+        .await
+        .unwrap();
     assert_eq!(beat.stop.iter().map(|refused| refused.token).collect::<Vec<_>>(), [tokens[0]]);
     assert_eq!(client.retry(sweep, &chosen(&[3])).await.unwrap().jobs, 1);
 }

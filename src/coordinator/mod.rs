@@ -8,7 +8,9 @@ mod artifacts;
 mod clock;
 mod context;
 mod folder;
+mod loads;
 mod lock;
+mod nodes;
 mod placement;
 mod prepare;
 mod processes;
@@ -21,7 +23,9 @@ mod wire;
 use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
+use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
+use nodes::{Luck, Nodes};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use watch::Watch;
@@ -35,11 +39,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, OutcomesRequest, RegisterRequest,
-    RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
-    TrialHistory, WriteResponse,
+    HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
+    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
+    SubmitResponse, TrialHistory, WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
+use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
 use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -75,6 +79,8 @@ pub struct Coordinator {
     clock: Clock,
     settings: Settings,
     artifacts: Arc<Artifacts>,
+    loads: Arc<Loads>,
+    nodes: Arc<Nodes>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
     /// It is about to end: nobody is kept waiting any more.
@@ -118,7 +124,16 @@ impl Coordinator {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
         let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        Coordinator { store, clock, settings, artifacts, changed, is_ending }
+        Coordinator {
+            store,
+            clock,
+            settings,
+            artifacts,
+            loads: Arc::default(),
+            nodes: Arc::default(),
+            changed,
+            is_ending,
+        }
     }
 
     /// Answers whoever waits for jobs, at once and with none, now and from now on. For the end: the agents ask again, and
@@ -175,7 +190,9 @@ impl Coordinator {
     /// # Errors
     /// When the disk refuses.
     pub async fn register(&self, request: RegisterRequest) -> Result<RegisterResponse, CoordinatorError> {
-        let worker = self.store.register(request.into(), self.clock.now()).await?;
+        let (host, now) = (request.host.clone(), self.clock.now());
+        let worker = self.store.register(request.into(), now).await?;
+        self.nodes.worker_is_on(worker, &host, now);
         let heartbeat = self.settings.lease / HEARTBEATS_PER_LEASE;
         Ok(RegisterResponse {
             worker,
@@ -196,25 +213,24 @@ impl Coordinator {
             tokio::pin!(changed);
             // Listen before looking: what changes in between must not be missed.
             changed.as_mut().enable();
-            let leases = self.lease_now(request).await?;
+            let is_quarantined = self.quarantine_of(request.worker).await?.is_some();
+            let leases = if is_quarantined { Vec::new() } else { self.lease_now(request).await? };
             let is_drained = leases.is_empty() && self.is_drained(request.sweep).await?;
             let is_over = self.is_ending.load(Ordering::SeqCst) || tokio::time::Instant::now() >= give_up_at;
             if !leases.is_empty() || is_drained || is_over {
                 return Ok(LeaseResponse { leases, is_drained });
             }
             let look_again_at = match self.next_due(request.sweep).await? {
-                Some(due) => give_up_at.min(tokio::time::Instant::now() + due),
-                None => give_up_at,
+                // What is due and may not be had would be looked at again and again.
+                Some(due) if !is_quarantined => give_up_at.min(tokio::time::Instant::now() + due),
+                Some(_) | None => give_up_at,
             };
             // Either way the queue is looked at again.
             let _woken = tokio::time::timeout_at(look_again_at, changed).await;
         }
     }
 
-    async fn lease_now(
-        &self,
-        request: &LeaseRequest,
-    ) -> Result<Vec<crate::protocol::http::Lease>, CoordinatorError> {
+    async fn lease_now(&self, request: &LeaseRequest) -> Result<Vec<Lease>, CoordinatorError> {
         let grant = Grant {
             worker: request.worker,
             sweep: request.sweep,
@@ -227,7 +243,32 @@ impl Coordinator {
             Leased::Jobs(jobs) => jobs,
             Leased::NoSuchWorker => return Err(CoordinatorError::NoSuchWorker(request.worker)),
         };
-        leased.into_iter().map(|job| wire::lease(job).map_err(CoordinatorError::from)).collect()
+        let leases: Vec<Lease> = leased.into_iter().map(wire::lease).collect::<Result<_, _>>()?;
+        for lease in &leases {
+            self.nodes.leased(lease.token, request.worker);
+        }
+        Ok(leases)
+    }
+
+    /// Why a worker gets no jobs, where it doesn't.
+    async fn quarantine_of(&self, worker: WorkerId) -> Result<Option<String>, CoordinatorError> {
+        let now = self.clock.now();
+        // After a restart the workers go on under their names.
+        if !self.nodes.knows(worker) {
+            for row in store::list_workers(&mut self.store.reader().await?).await? {
+                self.nodes.worker_is_on(row.id, &row.host, row.last_seen_at);
+            }
+        }
+        self.nodes.worker_was_seen(worker, now);
+        Ok(self.nodes.quarantine(worker, now, self.settings.lease))
+    }
+
+    /// Gives a node another chance on which jobs kept failing; says whether it was in quarantine.
+    #[must_use]
+    pub fn release_node(&self, host: &str) -> bool {
+        let was_quarantined = self.nodes.release(host);
+        self.changed.notify_waiters();
+        was_quarantined
     }
 
     /// Time until the first job that waits for its next try may be leased.
@@ -255,6 +296,8 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         let refused = self.store.heartbeat(beat, self.clock.now()).await?;
+        self.nodes.worker_was_seen(request.worker, self.clock.now());
+        self.loads.note(request.worker, request.node.as_ref(), request.problem.as_deref());
         Ok(HeartbeatResponse { stop: refused.into_iter().map(Into::into).collect() })
     }
 
@@ -273,11 +316,13 @@ impl Coordinator {
     /// # Errors
     /// When one of their reports can't be meant, or the disk refuses; then nothing is stored.
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
+        let ends: Vec<_> = request.outcomes.iter().map(|end| (end.token, Luck::from(&end.end))).collect();
         let outcomes =
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
-        let refused = self.store.finish(outcomes, self.clock.now()).await?;
+        let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
+        self.nodes.ended(&ends, &answer.refused);
         self.changed.notify_waiters();
-        Ok(answer(refused))
+        Ok(answer)
     }
 
     /// Notes that an agent has gone, and takes back what it still holds.
@@ -286,6 +331,7 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.store.leave(worker, self.clock.now()).await?;
+        self.nodes.worker_left(worker);
         self.changed.notify_waiters();
         Ok(())
     }
@@ -300,9 +346,16 @@ impl Coordinator {
         let sweeps = store::list_sweeps(&mut reader).await?;
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
+        self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
+        let word_of = |worker: &WorkerRow| {
+            let mut word = self.loads.of(worker.id);
+            let quarantine = self.nodes.quarantine(worker.id, now, self.settings.lease);
+            word.problem = quarantine.or(word.problem);
+            word
+        };
         Ok(StatusResponse {
             sweeps: sweeps.into_iter().map(Into::into).collect(),
-            workers: workers.into_iter().map(|worker| wire::worker(worker, now)).collect(),
+            workers: workers.into_iter().map(|row| wire::worker(word_of(&row), row, now)).collect(),
             running: running.into_iter().map(Into::into).collect(),
         })
     }
@@ -370,6 +423,7 @@ impl Coordinator {
         for worker in self.store.list_live_workers().await? {
             if processes::is_gone(&worker) {
                 let leases = self.store.bury(worker.id, self.clock.now()).await?;
+                self.nodes.worker_left(worker.id);
                 tracing::info!(
                     worker = worker.id.0,
                     leases,

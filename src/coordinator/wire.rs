@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::loads::Word;
 use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
@@ -95,7 +96,7 @@ pub(super) fn outcome(outcome: Outcome) -> Result<NewOutcome, CoordinatorError> 
     Ok(NewOutcome { lease: outcome.token.into(), reports, ended })
 }
 
-pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerStatus {
+pub(super) fn worker(word: Word, row: WorkerRow, now: Timestamp) -> WorkerStatus {
     WorkerStatus {
         id: row.id,
         host: row.host,
@@ -103,6 +104,8 @@ pub(super) fn worker(row: WorkerRow, now: Timestamp) -> WorkerStatus {
         slots: row.slots,
         running: row.running,
         last_seen_seconds: now.since(row.last_seen_at).as_secs_f64(),
+        node: word.node,
+        problem: word.problem,
     }
 }
 

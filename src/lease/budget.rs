@@ -8,6 +8,9 @@ use crate::vocabulary::{FailureReason, Timestamp};
 /// How often a worker may vanish under one job before the job itself is suspected.
 const NODE_LOST_BUDGET: u32 = 5;
 
+/// How many times a job may meet a node that can't run it.
+const NODE_FAULT_BUDGET: u32 = 5;
+
 /// The wait before a second try, but for jitter; doubled for each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,7 @@ impl Failures {
         let (budget, backoff) = match reason {
             FailureReason::Preempted => (u32::MAX, Duration::ZERO),
             FailureReason::NodeLost => (NODE_LOST_BUDGET, Duration::ZERO),
+            FailureReason::NodeFault => (NODE_FAULT_BUDGET, spread(backoff(*count), now)),
             FailureReason::Nan | FailureReason::BadConfig | FailureReason::Upstream => (0, Duration::ZERO),
             FailureReason::GpuOom
             | FailureReason::HostOom
@@ -88,6 +92,16 @@ mod tests {
             assert_eq!(verdict, Verdict::TryAgainIn(Duration::ZERO));
         }
         assert_eq!(failures.record(FailureReason::NodeLost, 0, NOW), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_node_that_cant_run_a_job_is_forgiven_five_times_after_a_wait() {
+        let mut failures = Failures::default();
+        for _ in 0..NODE_FAULT_BUDGET {
+            let verdict = failures.record(FailureReason::NodeFault, 0, NOW);
+            assert!(matches!(verdict, Verdict::TryAgainIn(wait) if wait >= FIRST_BACKOFF), "{verdict:?}");
+        }
+        assert_eq!(failures.record(FailureReason::NodeFault, 0, NOW), Verdict::GiveUp);
     }
 
     #[test]

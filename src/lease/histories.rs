@@ -368,6 +368,7 @@ pub(crate) fn any_act() -> impl Strategy<Value = Act> {
         Just(FailureReason::Exit(2)),
         Just(FailureReason::Nan),
         Just(FailureReason::NodeLost),
+        Just(FailureReason::NodeFault),
         Just(FailureReason::GpuOom),
         Just(FailureReason::Preempted)
     ];

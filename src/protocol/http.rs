@@ -156,6 +156,43 @@ pub struct HeartbeatRequest {
     pub worker: WorkerId,
     /// All leases that it holds.
     pub leases: Vec<LeaseToken>,
+    /// What its node is doing, where that can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeLoad>,
+    /// Why it takes no jobs at the moment, where it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a node is doing. It is for people: nothing is decided by it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Processes that run or wait to, averaged over a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
+    /// Memory of the host that programs can't get any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<u64>,
+    /// All memory of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_total_bytes: Option<u64>,
+    /// The GPUs that the agent uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuLoad>,
+}
+
+/// What a GPU is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GpuLoad {
+    /// Its unique name, or its number.
+    pub name: String,
+    /// Share of the last moments in which it computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation_percent: Option<u32>,
+    /// Memory that is in use, by whomever.
+    pub memory_used_bytes: u64,
+    /// All its memory.
+    pub memory_total_bytes: u64,
 }
 
 /// Answer to [`HeartbeatRequest`]: all other leases are extended.
@@ -425,6 +462,12 @@ pub struct WorkerStatus {
     pub running: u32,
     /// Time since it was last heard of.
     pub last_seen_seconds: f64,
+    /// What its node was doing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeLoad>,
+    /// Why it takes no jobs at the moment, where it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A leased job at a glance.

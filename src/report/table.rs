@@ -152,6 +152,11 @@ pub fn status_tables(status: &StatusResponse) -> String {
             ]);
         }
         text += &format!("\n{}", lines_of(&table));
+        for worker in &status.workers {
+            if let Some(problem) = &worker.problem {
+                text += &format!("worker {} on {} takes no jobs: {problem}\n", worker.id, worker.host);
+            }
+        }
     }
     text
 }
@@ -294,6 +299,8 @@ pub(super) mod tests {
                 slots: 2,
                 running: 2,
                 last_seen_seconds: 3.2,
+                node: None,
+                problem: Some("the disk of `/x` is full (3 MiB are free); make room".to_owned()),
             }],
             running: vec![],
         };

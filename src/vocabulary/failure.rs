@@ -11,6 +11,8 @@ pub enum FailureReason {
     Preempted,
     /// The lease expired: the worker or its network is gone.
     NodeLost,
+    /// The node can't run the job and another one may: a dataset is missing or damaged there, or its disk is full.
+    NodeFault,
     /// A GPU had too little memory.
     GpuOom,
     /// The host had too little memory.
@@ -43,6 +45,7 @@ impl FailureReason {
         match self {
             FailureReason::Preempted => "preempted",
             FailureReason::NodeLost => "node_lost",
+            FailureReason::NodeFault => "node_fault",
             FailureReason::GpuOom => "gpu_oom",
             FailureReason::HostOom => "host_oom",
             FailureReason::Timeout => "timeout",
@@ -82,6 +85,7 @@ impl FromStr for FailureReason {
         let plain = [
             FailureReason::Preempted,
             FailureReason::NodeLost,
+            FailureReason::NodeFault,
             FailureReason::GpuOom,
             FailureReason::HostOom,
             FailureReason::Timeout,
@@ -113,7 +117,9 @@ mod tests {
 
     #[test]
     fn a_reason_reads_back_what_it_prints() {
-        for text in ["preempted", "node_lost", "nan", "bad_config", "upstream", "exit:3", "signal:9"] {
+        for text in
+            ["preempted", "node_lost", "node_fault", "nan", "bad_config", "upstream", "exit:3", "signal:9"]
+        {
             assert_eq!(text.parse::<FailureReason>().unwrap().to_string(), text);
         }
     }

@@ -5,7 +5,7 @@ mod artifacts;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, Outcome, SweepState, TrialState};
+use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
 use crate::vocabulary::Timestamp;
@@ -193,6 +193,52 @@ async fn a_finished_sweep_shows_as_succeeded() {
     let status = fixture.coordinator.status().await.unwrap();
     assert_eq!((status.sweeps[0].id, status.sweeps[0].state), (sweep, SweepState::Succeeded));
     assert_eq!(status.sweeps[0].trials.succeeded, 2);
+    check_invariants(&fixture.coordinator.store).await;
+}
+
+#[tokio::test]
+async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
+    let fixture = Fixture::new().await;
+    let beat = |node| HeartbeatRequest { worker: fixture.worker, leases: vec![], node, problem: None };
+    let shown = async || fixture.coordinator.status().await.unwrap().workers.remove(0).node;
+    assert_eq!(shown().await, None);
+    let load = NodeLoad { load: Some(1.5), ..NodeLoad::default() };
+    fixture.coordinator.heartbeat(&beat(Some(load.clone()))).await.unwrap();
+    assert_eq!(shown().await, Some(load.clone()));
+    // A heartbeat without says nothing new.
+    fixture.coordinator.heartbeat(&beat(None)).await.unwrap();
+    assert_eq!(shown().await, Some(load));
+    fixture.coordinator.leave(fixture.worker).await.unwrap();
+    assert_eq!(fixture.coordinator.status().await.unwrap().workers, []);
+    assert_eq!(fixture.coordinator.loads.of(fixture.worker).node, None);
+}
+
+#[tokio::test]
+async fn a_node_on_which_jobs_keep_failing_gets_none_while_another_one_does_better() {
+    let fixture = Fixture::new().await;
+    fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
+    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = fixture.coordinator.register(other).await.unwrap().worker;
+    let fail = || AttemptEnd::Fail {
+        reason: crate::vocabulary::FailureReason::Exit(1),
+        message: "no such module".to_owned(),
+        log_tail: String::new(),
+    };
+    for lease in fixture.lease().await.into_iter().take(5) {
+        fixture.finish(lease.token, fail()).await;
+    }
+    assert_eq!(fixture.lease().await, [], "it is in quarantine");
+    let problem_of = async |worker| {
+        let workers = fixture.coordinator.status().await.unwrap().workers;
+        workers.into_iter().find(|status| status.id == worker).unwrap().problem
+    };
+    assert!(problem_of(fixture.worker).await.unwrap().contains("`sweep workers release here`"));
+    assert_eq!(problem_of(other).await, None);
+    // It waits in vain and is not asked for in a busy loop, and the other one works.
+    let ask = LeaseRequest { worker: other, ..fixture.ask(0) };
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 8);
+    assert!(fixture.coordinator.release_node("here"));
+    assert_eq!(fixture.lease().await.len(), 8);
     check_invariants(&fixture.coordinator.store).await;
 }
 

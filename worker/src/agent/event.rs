@@ -26,6 +26,8 @@ pub(crate) enum Event {
     Beat(HeartbeatResponse),
     /// It didn't.
     BeatMissed,
+    /// The node was examined; what is wrong with it.
+    Examined(Result<(), String>),
     /// A wait is over.
     Due(Timer),
     /// A signal asked the agent to stop.
@@ -64,6 +66,12 @@ pub(crate) enum Action {
     Write(Write),
     /// Say that these leases are held.
     Beat(Vec<LeaseToken>),
+    /// Examine the node.
+    Examine,
+    /// Let everybody know that the agent takes no jobs for so long, since it isn't well.
+    ComplainOf { problem: String, pause: Duration },
+    /// Let everybody know that it is well again.
+    Recover,
     /// Say so when this time is over.
     Wait(Timer, Duration),
     /// Say goodbye to the coordinator.
@@ -81,6 +89,8 @@ pub(crate) enum Timer {
     Surplus,
     /// It is time to look whether anything is at work.
     Idle,
+    /// A pause for the node's health is over.
+    Pause,
     /// The agent's time is nearly over.
     Limit,
     /// Trials had this long to end by themselves.

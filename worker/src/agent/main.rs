@@ -11,7 +11,9 @@
 
 mod command;
 mod event;
+mod gauge;
 mod gpus;
+mod health;
 mod identity;
 mod lines;
 mod memory;
@@ -21,6 +23,7 @@ mod output;
 mod pace;
 mod process;
 mod report_file;
+mod self_test;
 mod shell;
 mod slot;
 mod slots;
@@ -43,7 +46,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use event::Exit;
-use gpus::NoSuchGpu;
+use gpus::GpuError;
 use options::Options;
 
 fn main() -> ExitCode {
@@ -100,12 +103,15 @@ pub enum AgentError {
         #[source]
         source: std::io::Error,
     },
+    /// Jobs would fail here.
+    #[error("this node can't run jobs: {0}")]
+    Unfit(String),
     /// Signals can't be caught.
     #[error("can't catch signals")]
     Signals(#[source] std::io::Error),
-    /// A GPU was asked for that isn't there.
+    /// Which GPUs to use can't be told, or one isn't there.
     #[error(transparent)]
-    Gpu(#[from] NoSuchGpu),
+    Gpu(#[from] GpuError),
     /// The coordinator is gone for good, or refuses to work with this agent.
     #[error("can't {what}")]
     Coordinator {

@@ -79,6 +79,12 @@ pub(crate) struct Options {
     // Read here because the environment is read in one place.
     #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
     pub cuda_visible_devices: Option<String>,
+
+    #[arg(long, env = "SLURM_STEP_GPUS", hide = true)]
+    pub slurm_step_gpus: Option<String>,
+
+    #[arg(long, env = "SLURM_JOB_GPUS", hide = true)]
+    pub slurm_job_gpus: Option<String>,
 }
 
 impl Options {

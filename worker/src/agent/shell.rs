@@ -18,12 +18,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::event::{Action, Event, Exit, Stop, Timer};
+use super::gauge::Gauge;
+use super::gpus::Surroundings;
 use super::options::Options;
 use super::outbox::Write;
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpus, identity};
+use super::{AgentError, Inbox, gpus, identity, self_test};
 
 /// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
@@ -53,6 +55,8 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let parent = rustix::process::getppid();
     let client = connect(options)?;
     let (place, _spool) = lay_out(options)?;
+    let place = Arc::new(place);
+    self_test::examine(place.clone()).await.map_err(AgentError::Unfit)?;
     let (slot_kind, slots, gpus) = choose_slots(options)?;
     let seed = u64::from(std::process::id());
     let registered = register(&client, seed, slots).await?;
@@ -83,10 +87,13 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         asking: None,
         slots: Vec::new(),
         slot_tasks: JoinSet::new(),
+        gauge: Gauge::new(&gpus),
+        place,
+        problem: None,
         gpus,
         stops: BTreeMap::new(),
     };
-    shell.open_slots(place, slots);
+    shell.open_slots(slots);
     shell.tasks.spawn(signals.forward(inbox.clone()));
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
@@ -153,7 +160,11 @@ fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), Age
     if let Some(count) = options.cpu_slots {
         return Ok((SlotKind::Cpu, count as usize, Vec::new()));
     }
-    let gpus = gpus::choose(&options.gpus, options.cuda_visible_devices.as_deref())?;
+    let around = Surroundings {
+        cuda: options.cuda_visible_devices.as_deref(),
+        slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
+    };
+    let gpus = gpus::choose(&options.gpus, around)?;
     if gpus.is_empty() {
         return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
     }
@@ -186,15 +197,18 @@ struct Shell {
     slot_tasks: JoinSet<()>,
     /// What the slots are on; none where they are CPUs.
     gpus: Vec<String>,
+    gauge: Gauge,
+    place: Arc<Place>,
+    /// Why no jobs are taken; goes with every heartbeat.
+    problem: Option<String>,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
 }
 
 impl Shell {
-    fn open_slots(&mut self, place: Place, slots: usize) {
-        let place = Arc::new(place);
+    fn open_slots(&mut self, slots: usize) {
         for _ in 0..slots {
             let (jobs, assigned) = mpsc::channel(1);
-            self.slot_tasks.spawn(slot::work(place.clone(), assigned, self.inbox.clone()));
+            self.slot_tasks.spawn(slot::work(self.place.clone(), assigned, self.inbox.clone()));
             self.slots.push(jobs);
         }
     }
@@ -248,6 +262,15 @@ impl Shell {
             }
             Action::Write(write) => self.write(write),
             Action::Beat(leases) => self.beat(leases),
+            Action::Examine => self.examine(),
+            Action::ComplainOf { problem, pause } => {
+                tracing::error!(pause_seconds = pause.as_secs(), "takes no jobs for a while: {problem}");
+                self.problem = Some(problem);
+            }
+            Action::Recover => {
+                tracing::info!("takes jobs again: one has gone well");
+                self.problem = None;
+            }
             Action::Wait(timer, time) => self.wait(timer, time),
             Action::Leave => self.leave(),
             Action::Exit(exit) => return ControlFlow::Break(exit),
@@ -303,9 +326,10 @@ impl Shell {
 
     /// Not repeated with the same leases: a missed heartbeat is followed soon by one that knows the newest.
     fn beat(&mut self, leases: Vec<LeaseToken>) {
-        let client = self.client.clone();
-        let request = HeartbeatRequest { worker: self.worker, leases };
+        let (client, gauge, worker) = (self.client.clone(), self.gauge.clone(), self.worker);
+        let problem = self.problem.clone();
         self.spawn("send a heartbeat", async move {
+            let request = HeartbeatRequest { worker, leases, node: gauge.read().await, problem };
             match client.heartbeat(&request).await {
                 Ok(response) => Ok(Event::Beat(response)),
                 Err(error) if error.is_transient() => {
@@ -315,6 +339,11 @@ impl Shell {
                 Err(error) => Err(error),
             }
         });
+    }
+
+    fn examine(&mut self) {
+        let place = self.place.clone();
+        self.spawn("examine the node", async move { Ok(Event::Examined(self_test::examine(place).await)) });
     }
 
     fn leave(&mut self) {

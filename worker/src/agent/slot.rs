@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use sweep::protocol::http::{EpochMetrics, Lease, LeaseToken, Report, Work};
-use sweep::vocabulary::Metrics;
+use sweep::vocabulary::{FailureReason, Metrics};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -16,7 +16,7 @@ use super::memory::MemoryTable;
 use super::output::AttemptLog;
 use super::trainer_process::TrainerProcess;
 use super::watchdog::Watchdog;
-use super::{Inbox, command, trainer_process};
+use super::{Inbox, command, self_test, trainer_process};
 
 /// What all slots of an agent share.
 #[derive(Debug)]
@@ -128,17 +128,32 @@ pub(crate) async fn work(place: Arc<Place>, mut jobs: mpsc::Receiver<Assignment>
         let Lease { token, limits, work, .. } = lease;
         let started = Instant::now();
         let watchdog = Watchdog::new(limits, place.grace, started);
-        let (place, inbox_of_trial) = (place.clone(), inbox.clone());
-        let mut trial = Trial { token, place, visible_gpus, stop, watchdog, inbox: inbox_of_trial };
+        let (place_of_trial, inbox_of_trial) = (place.clone(), inbox.clone());
+        let mut trial =
+            Trial { token, place: place_of_trial, visible_gpus, stop, watchdog, inbox: inbox_of_trial };
         let end = match work {
             Work::Command(work) => command::run(&work, &mut trial).await,
             Work::Resnet(request) => trainer_process::run(&mut trainer, request, &mut trial).await,
         };
+        let end = blame_node(end, &place).await;
         log_end(token, &end);
         tell(&inbox, Event::Ended { token, end, wall: started.elapsed() }).await;
     }
     if let Some(trainer) = trainer {
         trainer.end().await;
+    }
+}
+
+/// Where the node can't keep what jobs leave, a job that fails is not to blame for it, whatever it says.
+async fn blame_node(end: TrialEnd, place: &Arc<Place>) -> TrialEnd {
+    let TrialEnd::Failed { message, log_tail, .. } = &end else { return end };
+    match self_test::examine(place.clone()).await {
+        Ok(()) => end,
+        Err(problem) => TrialEnd::Failed {
+            reason: FailureReason::NodeFault,
+            message: format!("{problem} (the trial: {message})"),
+            log_tail: log_tail.clone(),
+        },
     }
 }
 

@@ -14,6 +14,7 @@ use sweep::protocol::trial::TrialRecord;
 use sweep::vocabulary::Metrics;
 
 use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
+use super::health::Health;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::slots::{Need, SlotId, SlotKind, Slots};
@@ -92,6 +93,7 @@ pub(crate) struct Agent {
     asking: Asking,
     slots: Slots,
     pace: Pace,
+    health: Health,
     /// Leased and not started, oldest first.
     pending: VecDeque<Lease>,
     /// How many jobs were started so far.
@@ -115,6 +117,7 @@ impl Agent {
             asking: Asking::Idle,
             slots: Slots::new(settings.slot_kind, settings.slots),
             pace: Pace::default(),
+            health: Health::default(),
             pending: VecDeque::new(),
             starts: 0,
             starts_at_watch: None,
@@ -134,7 +137,7 @@ impl Agent {
             Event::Started => self.set_off(&mut actions),
             Event::Leased(response) => self.take_leases(response, &mut actions),
             Event::Reported(report) => self.take_report(report),
-            Event::Ended { token, end, wall } => self.take_end(token, end, wall),
+            Event::Ended { token, end, wall } => self.take_end(token, end, wall, &mut actions),
             Event::Written(response) => {
                 self.outbox.delivered();
                 self.drop_all(&response.refused, &mut actions);
@@ -145,6 +148,7 @@ impl Agent {
             }
             // Sooner than usual: the leases last only a few heartbeats.
             Event::BeatMissed => actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat / 4)),
+            Event::Examined(found) => self.take_examination(found, &mut actions),
             Event::Due(timer) => self.take_time(timer, &mut actions),
             Event::StopAsked => self.take_signal(&mut actions),
             Event::ParentGone => self.kill(HASTY_FAREWELL, &mut actions),
@@ -181,7 +185,7 @@ impl Agent {
             if self.running.contains_key(&lease.token) || self.held_tokens().contains(&lease.token) {
                 continue;
             }
-            if self.phase == Phase::Working {
+            if self.phase == Phase::Working && self.health.most_jobs() > 0 {
                 self.pace.job_leased(need_of(&lease));
                 self.pending.push_back(lease);
             } else {
@@ -196,7 +200,7 @@ impl Agent {
         }
     }
 
-    fn take_end(&mut self, token: LeaseToken, end: TrialEnd, wall: Duration) {
+    fn take_end(&mut self, token: LeaseToken, end: TrialEnd, wall: Duration, actions: &mut Vec<Action>) {
         let Some(running) = self.running.remove(&token) else {
             return;
         };
@@ -205,6 +209,9 @@ impl Agent {
             return;
         }
         self.pace.job_ended(wall);
+        if self.phase == Phase::Working {
+            self.judge_node(token, &end, actions);
+        }
         let mut reports = Vec::new();
         let end = match end {
             TrialEnd::Trained(record) => AttemptEnd::Complete { record },
@@ -230,6 +237,38 @@ impl Agent {
         self.outbox.finish(Outcome { token, reports, end });
     }
 
+    /// What the end of a job says about the node.
+    fn judge_node(&mut self, token: LeaseToken, end: &TrialEnd, actions: &mut Vec<Action>) {
+        match end {
+            TrialEnd::Trained(_) | TrialEnd::ExitedCleanly => {
+                if self.health.job_went_well() {
+                    actions.push(Action::Recover);
+                }
+            }
+            TrialEnd::Failed { reason, message, .. } => {
+                if let Some(pause) = self.health.job_failed(token.job, *reason) {
+                    self.pause(message.clone(), pause, actions);
+                }
+            }
+            TrialEnd::Stopped(_) => {}
+        }
+    }
+
+    fn take_examination(&mut self, found: Result<(), String>, actions: &mut Vec<Action>) {
+        if let Some(pause) = self.health.examined(found.is_ok()) {
+            self.pause(found.err().unwrap_or_default(), pause, actions);
+        }
+    }
+
+    /// Takes no jobs for a while, and gives back those that wait: other nodes may be better.
+    fn pause(&mut self, problem: String, pause: Duration, actions: &mut Vec<Action>) {
+        while let Some(lease) = self.pending.pop_front() {
+            self.release(lease.token);
+        }
+        actions.push(Action::ComplainOf { problem, pause });
+        actions.push(Action::Wait(Timer::Pause, pause));
+    }
+
     fn take_time(&mut self, timer: Timer, actions: &mut Vec<Action>) {
         match timer {
             Timer::AskAgain if self.asking == Asking::Paused => self.asking = Asking::Idle,
@@ -241,6 +280,8 @@ impl Agent {
                 }
             }
             Timer::Heartbeat => actions.push(Action::Beat(self.held_tokens())),
+            Timer::Pause if self.phase == Phase::Working => actions.push(Action::Examine),
+            Timer::Pause => {}
             Timer::Idle => self.take_idle_look(actions),
             // The grace begins, as if the signal that this comes before had come.
             Timer::Limit if self.phase == Phase::Working => self.stop(actions),
@@ -381,7 +422,8 @@ impl Agent {
         // Refilled when half empty, so that short jobs are not asked for one by one.
         let refill = if self.pending.len() * 2 <= ahead { ahead - self.pending.len() } else { 0 };
         let left = usize::try_from(self.jobs_left()).unwrap_or(usize::MAX).saturating_sub(self.pending.len());
-        (startable + refill).min(MOST_LEASES).min(left)
+        let trusted = self.health.most_jobs().saturating_sub(self.pending.len() + self.running.len());
+        (startable + refill).min(MOST_LEASES).min(left).min(trusted)
     }
 
     /// How many jobs may still be started.

@@ -1,6 +1,8 @@
 use sweep::vocabulary::FailureReason;
 use tch::TchError;
 
+use super::checkpoint::CheckpointError;
+
 /// `EX_IOERR` of sysexits.h: a file could not be read, which may be another time.
 const INPUT_OUTPUT_ERROR: i32 = 74;
 
@@ -27,7 +29,7 @@ pub enum TrainError {
     },
     /// A file of weights can't be used.
     #[error(transparent)]
-    Checkpoint(#[from] super::checkpoint::CheckpointError),
+    Checkpoint(#[from] CheckpointError),
     #[error("the GPU has too little memory: {0}; a smaller `batch_size` or `width` needs less")]
     GpuOutOfMemory(String),
     #[error("the host has too little memory: {0}")]
@@ -45,11 +47,14 @@ impl TrainError {
     #[must_use]
     pub fn reason(&self) -> FailureReason {
         match self {
+            // Missing or damaged on this node; or its disk is full.
+            TrainError::Dataset(_) | TrainError::Checkpoint(CheckpointError::Write { .. }) => {
+                FailureReason::NodeFault
+            }
             TrainError::Checkpoint(error) if !error.is_final() => FailureReason::Exit(INPUT_OUTPUT_ERROR),
-            TrainError::BadConfig(_)
-            | TrainError::Dataset(_)
-            | TrainError::Torch(_)
-            | TrainError::Checkpoint(_) => FailureReason::BadConfig,
+            TrainError::BadConfig(_) | TrainError::Torch(_) | TrainError::Checkpoint(_) => {
+                FailureReason::BadConfig
+            }
             TrainError::NotFinite { .. } => FailureReason::Nan,
             TrainError::GpuOutOfMemory(_) => FailureReason::GpuOom,
             TrainError::HostOutOfMemory(_) => FailureReason::HostOom,

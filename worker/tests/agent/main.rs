@@ -4,6 +4,7 @@
 
 mod coordinator;
 mod limits;
+mod node;
 mod until;
 
 use std::path::{Path, PathBuf};

@@ -88,7 +88,7 @@ fn a_dataset_that_is_missing_or_another_one_is_refused_with_what_to_do() {
     run(&mut warm, &request("tiny", &checksum, json!({}))).unwrap();
 
     let missing = run(&mut warm, &request("tinny", &checksum, json!({}))).unwrap_err();
-    assert_eq!(missing.reason(), FailureReason::BadConfig);
+    assert_eq!(missing.reason(), FailureReason::NodeFault);
     assert!(missing.to_string().contains("sweep data import"), "{missing}");
     let other = run(&mut warm, &request("tiny", "00", json!({}))).unwrap_err();
     assert_eq!(other.reason(), FailureReason::BadConfig);

@@ -57,6 +57,11 @@ fn killed() -> TrialEnd {
     }
 }
 
+fn unfit() -> TrialEnd {
+    let message = "the disk is full".to_owned();
+    TrialEnd::Failed { reason: FailureReason::NodeFault, message, log_tail: String::new() }
+}
+
 fn written() -> Event {
     Event::Written(WriteResponse::default())
 }
@@ -412,6 +417,72 @@ fn a_time_limit_that_comes_after_a_signal_changes_nothing() {
     assert_eq!(agent.step(Event::Due(Timer::Limit)), []);
 }
 
+/// An agent with two slots of which three jobs in a row have failed through the node's fault, and its last actions.
+fn agent_of_a_sick_node() -> (Agent, Vec<Action>) {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    // Short ones, so that others are leased ahead.
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(written());
+    agent.step(leased(&[lease(2, 1), lease(3, 1), lease(4, 1), lease(5, 1), lease(6, 1)]));
+    for job in 2..=3 {
+        let actions = agent.step(ended(job, unfit(), SHORT_JOB));
+        assert!(!actions.iter().any(|action| matches!(action, Action::ComplainOf { .. })), "{actions:?}");
+        agent.step(written());
+    }
+    let actions = agent.step(ended(4, unfit(), SHORT_JOB));
+    (agent, actions)
+}
+
+#[test]
+fn an_agent_whose_node_is_at_fault_takes_no_jobs_and_gives_back_those_that_wait() {
+    let (mut agent, actions) = agent_of_a_sick_node();
+    let pause = Duration::from_secs(5);
+    let complaint = Action::ComplainOf { problem: "the disk is full".to_owned(), pause };
+    assert!(
+        actions.contains(&complaint) && actions.contains(&Action::Wait(Timer::Pause, pause)),
+        "{actions:?}"
+    );
+    let ends: BTreeMap<i64, AttemptEnd> = sent_ends(&actions).into_iter().collect();
+    assert!(matches!(&ends[&4], AttemptEnd::Fail { reason: FailureReason::NodeFault, .. }));
+    assert_eq!((ends.get(&6), ends.get(&5)), (Some(&AttemptEnd::Release), None), "job 5 runs, job 6 waited");
+    agent.step(written());
+    // What is granted to a request from before is given back as well.
+    let actions = agent.step(leased(&[lease(7, 1)]));
+    assert_eq!((started_jobs(&actions), sent_ends(&actions)), (vec![], vec![(7, AttemptEnd::Release)]));
+    agent.step(written());
+    agent.step(ended(5, killed(), SHORT_JOB));
+    assert_eq!(asked(&agent.step(written())), None);
+}
+
+#[test]
+fn after_the_pause_the_node_is_examined_and_one_job_shows_that_it_is_well() {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(written());
+    agent.step(leased(&[]));
+    agent.step(ended(5, killed(), SHORT_JOB));
+    agent.step(written());
+    assert!(agent.step(Event::Due(Timer::Pause)).contains(&Action::Examine));
+    let actions = agent.step(Event::Examined(Err("still full".to_owned())));
+    let pause = Duration::from_secs(10);
+    assert!(actions.contains(&Action::ComplainOf { problem: "still full".to_owned(), pause }), "{actions:?}");
+    assert_eq!(asked(&agent.step(Event::Due(Timer::AskAgain))), None);
+    agent.step(Event::Due(Timer::Pause));
+    assert_eq!(asked(&agent.step(Event::Examined(Ok(())))), Some(1), "two slots are free");
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(8, 1)]))), [8]);
+    let actions = agent.step(ended(8, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(actions.contains(&Action::Recover), "{actions:?}");
+    assert_eq!(asked(&actions), Some(2));
+}
+
+#[test]
+fn an_agent_that_stops_is_not_examined_any_more() {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(Event::StopAsked);
+    assert!(!agent.step(Event::Due(Timer::Pause)).contains(&Action::Examine));
+}
+
 #[test]
 fn a_lost_parent_kills_at_once() {
     let mut agent = agent(1);
@@ -431,6 +502,7 @@ enum Happening {
     Ended { which: usize, how: u8 },
     Beat { refuse: Option<usize> },
     Due(usize),
+    Examined { is_well: bool },
     Stop,
     ParentGone,
 }
@@ -441,9 +513,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         8 => prop::collection::vec(0..6_u32, 0..12).prop_map(Happening::Granted),
         8 => prop::option::weighted(0.2, which()).prop_map(|refuse| Happening::Delivered { refuse }),
         4 => which().prop_map(Happening::Reported),
-        12 => (which(), 0..5_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
+        12 => (which(), 0..7_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
         3 => prop::option::weighted(0.5, which()).prop_map(|refuse| Happening::Beat { refuse }),
         4 => which().prop_map(Happening::Due),
+        2 => any::<bool>().prop_map(|is_well| Happening::Examined { is_well }),
         1 => Just(Happening::Stop),
         1 => Just(Happening::ParentGone),
     ]
@@ -462,6 +535,7 @@ struct World {
     refused: BTreeSet<LeaseToken>,
     exit: Option<Exit>,
     starts: u64,
+    is_examined: bool,
 }
 
 impl World {
@@ -480,6 +554,7 @@ impl World {
             refused: BTreeSet::new(),
             exit: None,
             starts: 0,
+            is_examined: false,
         };
         world.tell(Event::Started);
         world
@@ -523,6 +598,8 @@ impl World {
                 assert_eq!(held.len(), distinct.len(), "a lease is held twice");
             }
             Action::Wait(timer, _) => self.waits.push(timer),
+            Action::Examine => assert!(!std::mem::replace(&mut self.is_examined, true), "examined twice"),
+            Action::ComplainOf { .. } | Action::Recover => {}
             Action::Leave => assert!(self.running.is_empty() && self.write.is_none(), "left while holding"),
             Action::Exit(exit) => self.exit = Some(exit),
         }
@@ -557,6 +634,12 @@ impl World {
                 if self.waits.get(due).is_some_and(|&timer| timer != Timer::Farewell) {
                     let timer = self.waits.swap_remove(due);
                     self.tell(Event::Due(timer));
+                }
+            }
+            Happening::Examined { is_well } => {
+                if std::mem::take(&mut self.is_examined) {
+                    let found = if is_well { Ok(()) } else { Err("no room".to_owned()) };
+                    self.tell(Event::Examined(found));
                 }
             }
             Happening::Stop => self.tell(Event::StopAsked),
@@ -594,6 +677,7 @@ impl World {
             1 => (TrialEnd::ExitedCleanly, LONG_JOB),
             2 => (TrialEnd::Trained(TrialRecord::default()), SHORT_JOB),
             3 => (TrialEnd::Stopped(Some(checkpoint(0))), LONG_JOB),
+            4 | 5 => (unfit(), SHORT_JOB),
             _ => (killed(), SHORT_JOB),
         };
         self.tell(Event::Ended { token, end, wall });
