@@ -35,7 +35,7 @@ parameters:
 #[test]
 fn the_help_of_what_steers_a_sweep_says_what_it_does() {
     let project = Project::new();
-    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker"] {
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker", "logs"] {
         let help = project.sweep(&[command, "--help"]).exits_with(0);
         insta::assert_snapshot!(format!("help_{command}"), help.stdout());
     }
@@ -274,4 +274,95 @@ fn a_worker_without_the_right_token_says_so() {
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(said.contains("set `SWEEP_TOKEN`"), "{said}");
     assert!(!elsewhere.has_state());
+}
+
+/// Fails twice, and says more than anybody wants to read.
+const TALKATIVE: &str = r#"
+name: talkative
+command: [sh, -c, 'echo try >> tries; seq 1 100000; echo end of try $(wc -l < tries); exit 3']
+retries: 1
+parameters: {}
+"#;
+
+#[test]
+fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end() {
+    let project = Project::new();
+    project.write("talkative.yaml", TALKATIVE);
+    let (_service, url) = serve(&project, &[]);
+    project.sweep(&["run", "talkative.yaml"]).exits_with(1);
+    let numbers: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    let host = gethostname();
+    for (arguments, attempt) in [(&["logs", "1", "1"][..], 2), (&["logs", "1", "1", "--attempt", "1"], 1)] {
+        let shown = project.sweep(arguments).exits_with(0);
+        assert_eq!(shown.stdout(), format!("{numbers}end of try {attempt}\n"));
+        assert_eq!(shown.stderr(), format!("job 1, attempt {attempt}, on {host}\n"));
+    }
+    for (attempt, said) in [("1", "end of try 1\n"), ("2", "end of try 2\n")] {
+        let followed = project.sweep(&["logs", "1", "1", "-f", "--attempt", attempt]).exits_with(0);
+        assert_eq!(followed.stdout(), format!("{numbers}{said}"), "it ends with the attempt");
+    }
+
+    // A worker with a state folder of its own sends the end only.
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.write("talkative.yaml", TALKATIVE);
+    elsewhere.sweep(&["run", "talkative.yaml", "retries=0"]).exits_with(1);
+    let shown = elsewhere.sweep(&["logs", "2", "1"]).exits_with(0);
+    assert!(shown.stdout().ends_with("100000\nend of try 1\n") && shown.stdout().len() < 5000);
+    let place = format!("all of it lies on {host}, as logs/job-2-attempt-1.log");
+    assert!(shown.stderr().contains(&place), "{}", shown.stderr());
+    assert!(elsewhere.path(".sweep/logs/job-2-attempt-1.log").exists());
+}
+
+#[test]
+fn a_log_is_followed_until_its_trial_ends() {
+    let project = Project::new();
+    let spec = r#"
+name: slow
+command: [sh, -c, 'echo begun; while ! test -e gate; do sleep 0.02; done; printf "the end"']
+parameters: {}
+"#;
+    project.write("slow.yaml", spec);
+    project.sweep(&["submit", "slow.yaml"]).exits_with(0);
+    let nothing = project.sweep(&["logs", "1", "1"]).exits_with(0);
+    assert_eq!(
+        (nothing.stdout(), nothing.stderr()),
+        (String::new(), "nothing of it was begun yet; `-f` waits for it\n".to_owned())
+    );
+    let (_service, _) = serve(&project, &[]);
+    let mut log = project.start(&["logs", "1", "1", "-f"]);
+    let mut worker = project.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    wait_until("the first line", || log.log().contains("begun\n"));
+    project.write("gate", "");
+    assert_eq!(log.exit_code(), Some(0));
+    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", gethostname()));
+    assert_eq!(worker.exit_code(), Some(0));
+}
+
+#[test]
+fn a_log_that_is_not_there_is_named() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml", "x=1"]).exits_with(0);
+    for (command, said) in [
+        ("logs 9 1", "error: there is no sweep 9\n"),
+        ("logs 1 9", "error: sweep 1 has no trial 9\n"),
+        (
+            "logs 1 1 --attempt 2",
+            "error: trial 1 of sweep 1 has no such log: job 1 has no attempt 2; its newest is 1\n",
+        ),
+        (
+            "logs 1 1 --job 7",
+            "error: trial 1 of sweep 1 has no such log: job 7 is none of its jobs, which are 1\n",
+        ),
+    ] {
+        let refused = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(2);
+        assert_eq!(refused.stderr(), said);
+    }
+    let silent = project.sweep(&["logs", "1", "1"]).exits_with(0);
+    assert_eq!(silent.stdout(), "");
+    assert!(silent.stderr().contains("if it printed anything"), "{}", silent.stderr());
+}
+
+fn gethostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
 }

@@ -10,6 +10,7 @@ use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Set
 use crate::protocol::http::{
     DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
+use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::Store;
 use crate::vocabulary::{SweepId, TrialNumber};
@@ -121,6 +122,19 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.examine().await?),
             Access::Remote(remote) => Ok(remote.client.examine().await?),
+        }
+    }
+
+    /// A part of what a trial printed.
+    pub(super) async fn log(
+        &self,
+        sweep: SweepId,
+        trial: TrialNumber,
+        query: &LogQuery,
+    ) -> Result<LogResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.log(sweep, trial, query).await?),
+            Access::Remote(remote) => Ok(remote.client.log(sweep, trial, query).await?),
         }
     }
 
@@ -296,7 +310,8 @@ async fn open_table(
     lease: Duration,
 ) -> Result<Access, CliError> {
     let store = Store::open(&folder.database()).await.map_err(CliError::failed)?;
-    let settings = Settings { lease, datasets: datasets.to_owned(), artifacts: folder.artifacts() };
+    let settings =
+        Settings { lease, datasets: datasets.to_owned(), artifacts: folder.artifacts(), logs: folder.logs() };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     Ok(Access::Local(Local { coordinator, folder, _lock: lock }))
 }

@@ -13,6 +13,7 @@ mod exit;
 mod expand;
 mod follow;
 mod host;
+mod logs;
 mod metrics;
 mod output;
 mod params;
@@ -59,6 +60,7 @@ enum Command {
     Submit(submit::Args),
     Status(status::Args),
     Results(results::Args),
+    Logs(logs::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
     Pause(pause::Args),
@@ -118,6 +120,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Logs(args) => logs::run(&args, &context).await,
         Command::Cancel(args) => cancel::run(args, &context).await,
         Command::Retry(args) => retry::run(args, &context).await,
         Command::Pause(args) => pause::run(&args, &context).await,

@@ -4,6 +4,7 @@
 //! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
 mod error;
+mod logs;
 mod retry;
 mod steering;
 

@@ -103,6 +103,12 @@ impl StateFolder {
         self.path.join("artifacts")
     }
 
+    /// Where the logs of attempts lie that ran in this folder.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+
     #[must_use]
     pub fn token_file(&self) -> PathBuf {
         self.path.join("token")

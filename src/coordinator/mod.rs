@@ -9,6 +9,7 @@ mod clock;
 mod context;
 mod folder;
 mod lock;
+mod logs;
 mod prepare;
 mod processes;
 mod steering;
@@ -35,7 +36,7 @@ use crate::protocol::http::{
     TrialHistory, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
-use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -61,6 +62,8 @@ pub struct Settings {
     pub datasets: PathBuf,
     /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
+    /// Where this state folder's agents keep the logs of their trials.
+    pub logs: PathBuf,
 }
 
 /// The coordinator of one state folder. Cheap to clone.
@@ -95,6 +98,10 @@ pub enum CoordinatorError {
     UnknownTrial { sweep: SweepId, trial: TrialNumber },
     #[error("sweep {sweep} has nothing {what}: {which} have ended")]
     HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
+    #[error("trial {trial} of sweep {sweep} has no such log: {what}")]
+    NoSuchLog { sweep: SweepId, trial: TrialNumber, what: String },
+    #[error("the log of attempt {attempt} of job {job} can't be read")]
+    Log { job: JobId, attempt: Attempt, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }

@@ -14,6 +14,7 @@ mod history;
 mod joins;
 mod leases;
 mod load;
+mod log;
 mod outcomes;
 mod queue;
 mod read;
@@ -34,6 +35,7 @@ pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_
 pub use doctor::{Finding, examine};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
+pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,

@@ -8,6 +8,7 @@ mod histories;
 mod interruptions;
 mod invariants;
 mod leases;
+mod logs;
 mod migrations;
 mod planned;
 mod queries;
