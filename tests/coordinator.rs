@@ -1,5 +1,7 @@
 //! Sweeps that are steered while they run, on the local table and through a coordinator, with the real programs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 use std::io::{Read, Write};
@@ -35,7 +37,7 @@ parameters:
 #[test]
 fn the_help_of_what_steers_a_sweep_says_what_it_does() {
     let project = Project::new();
-    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker", "logs"] {
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker", "logs", "backup"] {
         let help = project.sweep(&[command, "--help"]).exits_with(0);
         insta::assert_snapshot!(format!("help_{command}"), help.stdout());
     }
@@ -291,7 +293,7 @@ fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end(
     let (_service, url) = serve(&project, &[]);
     project.sweep(&["run", "talkative.yaml"]).exits_with(1);
     let numbers: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
-    let host = gethostname();
+    let host = host_name();
     for (arguments, attempt) in [(&["logs", "1", "1"][..], 2), (&["logs", "1", "1", "--attempt", "1"], 1)] {
         let shown = project.sweep(arguments).exits_with(0);
         assert_eq!(shown.stdout(), format!("{numbers}end of try {attempt}\n"));
@@ -334,7 +336,7 @@ parameters: {}
     wait_until("the first line", || log.log().contains("begun\n"));
     project.write("gate", "");
     assert_eq!(log.exit_code(), Some(0));
-    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", gethostname()));
+    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", host_name()));
     assert_eq!(worker.exit_code(), Some(0));
 }
 
@@ -363,6 +365,68 @@ fn a_log_that_is_not_there_is_named() {
     assert!(silent.stderr().contains("if it printed anything"), "{}", silent.stderr());
 }
 
-fn gethostname() -> String {
+fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_copy_of_the_table_is_sound_whoever_asked_for_it() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    project.write("gated.yaml", GATED);
+    // On the local table, through a coordinator that works, and from another host.
+    let local = project.sweep(&["backup", "local.db"]).exits_with(0);
+    assert!(
+        local.stderr().starts_with("1 sweep, 3 trials and 3 jobs are in `local.db` ("),
+        "{}",
+        local.stderr()
+    );
+    let (_service, url) = serve(&project, &[]);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "2"]);
+    wait_until("both trials", || project.read("started").lines().count() == 2);
+    let running = project.sweep(&["backup", "running.db"]).exits_with(0);
+    assert!(running.stderr().starts_with("2 sweeps, 5 trials and 5 jobs"), "{}", running.stderr());
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.sweep(&["backup", "sent.db"]).exits_with(0);
+    project.write("gate", "");
+    assert_eq!(run.exit_code(), Some(0));
+    for copy in [project.path("local.db"), project.path("running.db"), elsewhere.path("sent.db")] {
+        let restored = Project::new();
+        restored.write("quick.yaml", QUICK);
+        restored.sweep(&["submit", "quick.yaml"]).exits_with(0);
+        std::fs::copy(&copy, restored.path(".sweep/sweep.db")).unwrap();
+        restored.sweep(&["doctor"]).exits_with(0);
+        assert_eq!(restored.results("1"), project.results("1"));
+    }
+    let left: Vec<String> = std::fs::read_dir(project.path(".sweep"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("partial"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn a_copy_replaces_nothing_unless_it_is_told_to_and_never_a_table() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    project.write("notes.txt", "mine");
+    for (command, said) in [
+        ("backup notes.txt", "error: `notes.txt` exists already; `--force` replaces it\n"),
+        ("backup nowhere/copy.db", "error: `nowhere/copy.db` can't be written: there is no such folder\n"),
+        ("backup .sweep", "error: `.sweep` is a folder; name a file in it\n"),
+        (
+            "backup --force .sweep/sweep.db",
+            "error: `.sweep/sweep.db` is the place of a job table, not of a copy\n",
+        ),
+    ] {
+        let refused = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(2);
+        assert_eq!(refused.stderr(), said);
+    }
+    assert_eq!(project.read("notes.txt"), "mine");
+    project.sweep(&["backup", "--force", "notes.txt"]).exits_with(0);
+    assert!(std::fs::read(project.path("notes.txt")).unwrap().starts_with(b"SQLite format 3\0"));
+    assert_eq!(Project::new().sweep(&["backup", "copy.db"]).exits_with(2).stdout(), "");
 }

@@ -4,6 +4,7 @@
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
 
 mod auth;
+mod backup;
 mod logs;
 mod problem;
 mod routes;
@@ -55,6 +56,7 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/sweeps/{sweep}/pause", post(steering::pause))
         .route("/v1/sweeps/{sweep}/resume", post(steering::resume))
         .route("/v1/sweeps/{sweep}/bump", post(steering::bump))
+        .route("/v1/backup", get(backup::back_up))
         .route("/v1/doctor", get(routes::examine))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)

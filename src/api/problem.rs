@@ -45,7 +45,7 @@ impl ApiError {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             ApiError::Coordinator(CoordinatorError::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
-            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::Log { .. }) => {
+            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::File { .. }) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         }
@@ -70,7 +70,7 @@ impl ApiError {
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",
             ApiError::Coordinator(CoordinatorError::Report(_)) => "bad_report",
             ApiError::Coordinator(CoordinatorError::DiskFull) => "disk_full",
-            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::Log { .. }) => {
+            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::File { .. }) => {
                 "internal_error"
             }
         }
@@ -81,7 +81,7 @@ impl ApiError {
             // The store has said so already, once.
             ApiError::Coordinator(error @ CoordinatorError::DiskFull) => error.to_string(),
             // Our own faults are for our log: they may name paths of this host.
-            ApiError::Coordinator(error @ (CoordinatorError::Store(_) | CoordinatorError::Log { .. })) => {
+            ApiError::Coordinator(error @ (CoordinatorError::Store(_) | CoordinatorError::File { .. })) => {
                 tracing::error!(error = error as &dyn std::error::Error, "a request failed inside");
                 "internal error".to_owned()
             }

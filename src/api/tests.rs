@@ -26,6 +26,7 @@ async fn serve_on_a_free_port() -> Server {
         lease: Duration::from_secs(60),
         datasets: folder.path().to_owned(),
         artifacts: folder.path().join("artifacts"),
+        state: folder.path().to_owned(),
         logs: folder.path().join("logs"),
     };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
@@ -263,4 +264,23 @@ async fn a_log_comes_in_parts_and_no_name_of_a_request_becomes_a_path() {
         assert_eq!(response.status().as_u16(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
+}
+
+#[tokio::test]
+async fn a_backup_is_sent_with_its_length_to_whoever_has_the_token() {
+    let server = serve_on_a_free_port().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = || http.get(format!("{}/v1/backup", server.url));
+    assert_eq!(request().send().await.unwrap().status().as_u16(), 401);
+    let response = request().header("authorization", "Bearer secret").send().await.unwrap();
+    let length = response.content_length().unwrap();
+    let body = response.bytes().await.unwrap();
+    assert_eq!(length, body.len() as u64);
+    assert!(body.starts_with(b"SQLite format 3\0"));
+    let names: Vec<_> = std::fs::read_dir(server._folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("sweep.db"))
+        .collect();
+    assert_eq!(names, Vec::<String>::new(), "nothing is left of it");
 }

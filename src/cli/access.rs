@@ -1,12 +1,17 @@
 //! Whom a command talks to: the coordinator that runs, or else the local table, which it then opens itself.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::Client;
-use crate::coordinator::{Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder};
+use crate::coordinator::{
+    Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder, partial_in,
+};
 use crate::protocol::http::{
     DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
@@ -135,6 +140,22 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.log(sweep, trial, query).await?),
             Access::Remote(remote) => Ok(remote.client.log(sweep, trial, query).await?),
+        }
+    }
+
+    /// A copy of the job table, in a file of `folder` that goes when it is dropped. It has reached the disk.
+    pub(super) async fn back_up(&self, folder: &Path) -> Result<NamedTempFile, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.back_up(folder).await?),
+            Access::Remote(remote) => {
+                let mut copy = partial_in(folder).map_err(CliError::failed)?;
+                let mut sent = remote.client.back_up().await?;
+                while let Some(part) = sent.next().await? {
+                    copy.write_all(&part).map_err(CliError::failed)?;
+                }
+                copy.as_file().sync_all().map_err(CliError::failed)?;
+                Ok(copy)
+            }
         }
     }
 
@@ -310,8 +331,13 @@ async fn open_table(
     lease: Duration,
 ) -> Result<Access, CliError> {
     let store = Store::open(&folder.database()).await.map_err(CliError::failed)?;
-    let settings =
-        Settings { lease, datasets: datasets.to_owned(), artifacts: folder.artifacts(), logs: folder.logs() };
+    let settings = Settings {
+        lease,
+        datasets: datasets.to_owned(),
+        artifacts: folder.artifacts(),
+        state: folder.path().to_owned(),
+        logs: folder.logs(),
+    };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     Ok(Access::Local(Local { coordinator, folder, _lock: lock }))
 }

@@ -75,7 +75,7 @@ impl From<CoordinatorError> for CliError {
             | CoordinatorError::NoSuchLog { .. }
             | CoordinatorError::HasEnded { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
-            CoordinatorError::DiskFull | CoordinatorError::Log { .. } | CoordinatorError::Store(_) => {
+            CoordinatorError::DiskFull | CoordinatorError::File { .. } | CoordinatorError::Store(_) => {
                 CliError::Failed(error.into())
             }
         }

@@ -54,6 +54,7 @@ impl Host {
         let token = local.folder.ensure_token().map_err(CliError::failed)?;
         // Workers that died with an earlier coordinator are not waited for.
         local.coordinator.bury_dead_workers().await?;
+        local.coordinator.delete_partial_backups();
         let listener = door.listen(&local.folder).await?;
         let address = listener.local_addr().map_err(CliError::failed)?;
         let url = door.url(address, &token).await?;

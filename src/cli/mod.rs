@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod backup;
 mod bump;
 mod cancel;
 mod data;
@@ -67,6 +68,7 @@ enum Command {
     Resume(resume::Args),
     Bump(bump::Args),
     Audit(audit::Args),
+    Backup(backup::Args),
     Doctor(doctor::Args),
     Serve(serve::Args),
     Worker(worker::Args),
@@ -127,6 +129,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Resume(args) => resume::run(&args, &context).await,
         Command::Bump(args) => bump::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
+        Command::Backup(args) => backup::run(&args, &context).await,
         Command::Doctor(args) => doctor::run(&args, &context).await,
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,

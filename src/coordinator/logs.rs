@@ -71,8 +71,8 @@ impl Coordinator {
             Ok(part) => return Ok((LogExtent::Whole, part)),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(source) => {
-                let AttemptName { job, attempt } = name;
-                return Err(CoordinatorError::Log { job, attempt, source });
+                let what = format!("the log `{}` can't be read", file_name(name));
+                return Err(CoordinatorError::File { what, source });
             }
         }
         Ok(match row.log_tail.as_deref().filter(|tail| !tail.is_empty()) {

@@ -5,6 +5,7 @@
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
 mod artifacts;
+mod backup;
 mod clock;
 mod context;
 mod folder;
@@ -17,6 +18,7 @@ mod weights;
 mod wire;
 
 use artifacts::Artifacts;
+pub use backup::partial_in;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
@@ -36,7 +38,7 @@ use crate::protocol::http::{
     TrialHistory, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
-use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -62,6 +64,8 @@ pub struct Settings {
     pub datasets: PathBuf,
     /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
+    /// The state folder itself, for files that are on their way.
+    pub state: PathBuf,
     /// Where this state folder's agents keep the logs of their trials.
     pub logs: PathBuf,
 }
@@ -100,8 +104,8 @@ pub enum CoordinatorError {
     HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
     #[error("trial {trial} of sweep {sweep} has no such log: {what}")]
     NoSuchLog { sweep: SweepId, trial: TrialNumber, what: String },
-    #[error("the log of attempt {attempt} of job {job} can't be read")]
-    Log { job: JobId, attempt: Attempt, source: std::io::Error },
+    #[error("{what}")]
+    File { what: String, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }

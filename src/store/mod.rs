@@ -6,6 +6,7 @@
 //! Start with `unit.rs`: every change of a job's state, and every count that depends on it, happens there. `submit/` is
 //! where a sweep's jobs meet those that are there already.
 
+mod backup;
 mod cancel;
 mod checkpoints;
 mod doctor;
@@ -30,6 +31,7 @@ mod workers;
 mod writer;
 mod writes;
 
+pub use backup::{Contents, read_copy};
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};

@@ -1,5 +1,6 @@
 //! Every statement of the store against a real SQLite file.
 
+mod backup;
 mod cancelling;
 mod checkpoints;
 mod crash;
