@@ -180,6 +180,14 @@ fn a_worker_with_no_shared_folder_works_for_a_service() {
 }
 
 #[test]
+fn what_others_are_told_need_not_hold_on_this_host() {
+    let project = Project::new();
+    let (_service, url) = serve(&project, &["--listen", "0.0.0.0:0", "--url", "http://far.invalid:7077"]);
+    assert_eq!(url, "http://far.invalid:7077");
+    assert_eq!(project.status()["sweeps"], serde_json::json!([]));
+}
+
+#[test]
 fn what_can_not_be_served_says_why() {
     let project = Project::new();
     let (service, url) = serve(&project, &[]);

@@ -10,7 +10,7 @@ use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::Client;
 use crate::coordinator::{
-    Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder, partial_in,
+    Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder, own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
@@ -212,7 +212,7 @@ impl Access {
     pub(super) fn is_orphaned(&self) -> bool {
         match self {
             Access::Remote(Remote { folder: Some(folder), is_service: true, url, .. }) => {
-                folder.announced().is_some_and(|announced| announced.url != *url)
+                folder.announced().is_some_and(|announced| announced.url_from(&own_host()) != *url)
             }
             Access::Remote(Remote { folder: Some(folder), is_service: false, .. }) => {
                 let lock = DatabaseLock::try_acquire(&folder.lock());
@@ -311,12 +311,13 @@ async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option
     if !holder.starts_with(&format!("process {} ", announced.pid)) {
         return Ok(None);
     }
-    let client = Client::new(&announced.url, token)?;
+    let url = announced.url_from(&own_host()).to_owned();
+    let client = Client::new(&url, token)?;
     let answers = matches!(tokio::time::timeout(LONGEST_ANSWER, client.status()).await, Ok(Ok(_)));
     Ok(answers.then(|| {
         Access::Remote(Remote {
             client,
-            url: announced.url,
+            url,
             token: token.to_owned(),
             folder: Some(folder.clone()),
             is_service: announced.is_service,

@@ -40,7 +40,7 @@ impl DatabaseLock {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = super::folder::own_host();
         file.set_len(0).map_err(io)?;
         file.rewind().map_err(io)?;
         write!(file, "process {} on {host}", std::process::id()).map_err(io)?;

@@ -20,7 +20,7 @@ mod wire;
 use artifacts::Artifacts;
 pub use backup::partial_in;
 pub use clock::Clock;
-pub use folder::{Announcement, FolderError, StateFolder};
+pub use folder::{Announcement, FolderError, StateFolder, own_host};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use wire::ReportError;
