@@ -338,13 +338,21 @@ parameters: {}
         (nothing.stdout(), nothing.stderr()),
         (String::new(), "nothing of it was begun yet; `-f` waits for it\n".to_owned())
     );
-    let (_service, _) = serve(&project, &[]);
-    let mut log = project.start(&["logs", "1", "1", "-f"]);
+    let (mut service, _) = serve(&project, &[]);
+    let mut command = project.command(&["logs", "1", "1", "-f"]);
+    command.env("SWEEP_LOG", "warn");
+    let mut log = project.start_command(command, "followed");
     let mut worker = project.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
     wait_until("the first line", || log.log().contains("begun\n"));
+    // A restart of the service is no end.
+    signal("KILL", service.pid());
+    assert_eq!(service.exit_code(), None);
+    wait_until("the service to be missed", || log.log().contains("trying again"));
+    let (_service, _) = serve(&project, &[]);
     project.write("gate", "");
     assert_eq!(log.exit_code(), Some(0));
-    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", host_name()));
+    let (begin, end) = (format!("job 1, attempt 1, on {}\nbegun\n", host_name()), "the end");
+    assert!(log.log().starts_with(&begin) && log.log().ends_with(end), "{}", log.log());
     assert_eq!(worker.exit_code(), Some(0));
 }
 

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
-use crate::client::Client;
+use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
     Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder, own_host, partial_in,
 };
@@ -24,6 +24,8 @@ use crate::vocabulary::{SweepId, TrialNumber};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One that takes longer is stopped.
 const LONGEST_ANSWER: Duration = Duration::from_secs(3);
+/// A service that is started anew answers long before: these take some twenty seconds.
+const RESTART_ATTEMPTS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Either way there is one coordinator behind it.
@@ -112,7 +114,7 @@ impl Access {
     pub(super) async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
-            Access::Remote(remote) => Ok(remote.client.results(sweep).await?),
+            Access::Remote(remote) => Ok(remote.patiently(|| remote.client.results(sweep)).await?),
         }
     }
 
@@ -139,7 +141,7 @@ impl Access {
     ) -> Result<LogResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.log(sweep, trial, query).await?),
-            Access::Remote(remote) => Ok(remote.client.log(sweep, trial, query).await?),
+            Access::Remote(remote) => Ok(remote.patiently(|| remote.client.log(sweep, trial, query)).await?),
         }
     }
 
@@ -246,6 +248,20 @@ impl Access {
 }
 
 impl Remote {
+    /// Asks again while a service is started anew. Others have ended where they don't answer, which must be noticed.
+    async fn patiently<T, F>(&self, ask: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let backoff = Backoff {
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(4),
+            attempts: if self.is_service { RESTART_ATTEMPTS } else { 1 },
+            seed: u64::from(std::process::id()),
+        };
+        retry(&backoff, "ask the coordinator", ask).await
+    }
+
     /// Who it is and where, for people.
     pub(super) fn describe(&self) -> String {
         let announced = self.folder.as_ref().and_then(StateFolder::announced);

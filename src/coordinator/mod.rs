@@ -131,7 +131,7 @@ impl Coordinator {
     /// find the coordinator's successor.
     pub fn stop_waiting(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.note_change();
     }
 
     /// Commits what is waiting and closes the table.
@@ -172,7 +172,7 @@ impl Coordinator {
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(wire::submitted(submitted, name, jobs))
     }
 
@@ -282,7 +282,7 @@ impl Coordinator {
         let outcomes =
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let refused = self.store.finish(outcomes, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(answer(refused))
     }
 
@@ -292,7 +292,7 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.store.leave(worker, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -352,6 +352,11 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
+    /// Wakes whoever waits for a job.
+    fn note_change(&self) {
+        self.changed.notify_waiters();
+    }
+
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {
         store::find_sweep(&mut self.store.reader().await?, sweep)
             .await?
@@ -374,7 +379,7 @@ impl Coordinator {
                 );
             }
         }
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -418,7 +423,7 @@ impl Coordinator {
         let expired = self.store.expire(now, silent_since).await?;
         if expired > 0 {
             tracing::warn!(expired, "{expired} leases expired");
-            self.changed.notify_waiters();
+            self.note_change();
         }
         Ok(())
     }
