@@ -52,6 +52,9 @@ test-run: $(TORCH)
 	@awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 		END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' target/test.log
 
+test-long: $(TORCH) ## Run what takes minutes more: ten times as many histories
+	@cargo test --locked --package sweep --lib -- --ignored
+
 lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint"
 	@cargo fmt --all --check
@@ -85,4 +88,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run lint bench bench-train bench-store sqlx clean
+.PHONY: help demo sample build venv test test-run test-long lint bench bench-train bench-store sqlx clean

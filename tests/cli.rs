@@ -68,6 +68,24 @@ fn a_spec_may_be_based_on_another_one() {
 }
 
 #[test]
+fn a_table_that_was_put_elsewhere_is_found_by_later_commands() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    let refused = project.sweep(&["--db", "missing/jobs.db", "submit", "quick.yaml"]).exits_with(2);
+    assert!(
+        refused.stderr().contains("no folder for the job table `missing/jobs.db`"),
+        "{}",
+        refused.stderr()
+    );
+    project.sweep(&["submit", "quick.yaml", "--db", "jobs.db"]).exits_with(0);
+    assert!(project.path("jobs.db").exists() && !project.path(".sweep/sweep.db").exists());
+    project.sweep(&["worker", "--until-drained"]).exits_with(0);
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 6);
+    let refused = project.sweep(&["status", "--db", "other.db"]).exits_with(2);
+    assert!(refused.stderr().contains("jobs.db`; to move it"), "{}", refused.stderr());
+}
+
+#[test]
 fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
     let cases = [
         ("unknown", "parameters: {method: ce, widht: 8}", "did you mean `width`"),

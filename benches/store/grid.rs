@@ -74,6 +74,7 @@ impl Grid {
             priority: 0,
             retries: 0,
             keep: Keep::Last,
+            resources: "{}".to_owned(),
             contexts: vec![r#"{"trainer":"command","command":["true"]}"#.to_owned()],
             jobs,
             inner_states: vec![],

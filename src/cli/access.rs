@@ -10,14 +10,15 @@ use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
 use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
-    Clock, Coordinator, DatabaseLock, LEASE, LockError, Settings, StateFolder, own_host, partial_in,
+    Clock, Coordinator, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError, Settings, StateFolder,
+    own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
-use crate::store::Store;
+use crate::store::{FileSystem, Store};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
@@ -39,8 +40,8 @@ pub(super) struct Remote {
     client: Client,
     pub(super) url: String,
     pub(super) token: String,
-    /// Where it announced itself; `None` for one that the user named.
-    folder: Option<StateFolder>,
+    /// Where it announced itself, and what it locks; `None` for one that the user named.
+    home: Option<(StateFolder, DatabaseFiles)>,
     /// It is started again where it ends.
     is_service: bool,
 }
@@ -211,26 +212,26 @@ impl Access {
 
     /// Whether the coordinator is known to be dead: nobody holds the lock of its table any more. A service comes back, and
     /// is waited for; only where another coordinator has announced itself since is it another one's turn.
-    pub(super) fn is_orphaned(&self) -> bool {
+    pub(super) async fn is_orphaned(&self) -> bool {
         match self {
-            Access::Remote(Remote { folder: Some(folder), is_service: true, url, .. }) => {
+            Access::Remote(Remote { home: Some((folder, _)), is_service: true, url, .. }) => {
                 folder.announced().is_some_and(|announced| announced.url_from(&own_host()) != *url)
             }
-            Access::Remote(Remote { folder: Some(folder), is_service: false, .. }) => {
-                let lock = DatabaseLock::try_acquire(&folder.lock());
+            Access::Remote(Remote { home: Some((folder, files)), is_service: false, .. }) => {
+                let lock = DatabaseLock::acquire(&files.lock).await;
                 // Whoever sees the lock held in this moment must not find the dead one's address.
                 lock.inspect(|_| folder.withdraw()).is_ok()
             }
-            Access::Remote(Remote { folder: None, .. }) | Access::Local(_) => false,
+            Access::Remote(Remote { home: None, .. }) | Access::Local(_) => false,
         }
     }
 
     /// Whether a request failed because the coordinator ended: it may still be about to let go of its table.
     pub(super) async fn has_ended(&self) -> bool {
-        let Access::Remote(Remote { client, folder: Some(_), .. }) = self else { return false };
+        let Access::Remote(Remote { client, home: Some(_), .. }) = self else { return false };
         let give_up_at = tokio::time::Instant::now() + PATIENCE;
         loop {
-            if self.is_orphaned() {
+            if self.is_orphaned().await {
                 return true;
             }
             if client.status().await.is_ok() || tokio::time::Instant::now() >= give_up_at {
@@ -264,7 +265,7 @@ impl Remote {
 
     /// Who it is and where, for people.
     pub(super) fn describe(&self) -> String {
-        let announced = self.folder.as_ref().and_then(StateFolder::announced);
+        let announced = self.home.as_ref().and_then(|(folder, _)| folder.announced());
         let process = announced.map(|it| format!("process {} on {}", it.pid, it.host));
         format!("{} ({})", process.as_deref().unwrap_or("another process"), self.url)
     }
@@ -292,23 +293,27 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
     };
     let client = Client::new(&url, &token)?;
     client.status().await?;
-    Ok(Some(Access::Remote(Remote { client, url, token, folder: None, is_service: true })))
+    Ok(Some(Access::Remote(Remote { client, url, token, home: None, is_service: true })))
 }
 
 /// The coordinator that runs in this folder, or the folder's table.
 async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) -> Result<Access, CliError> {
     let token = folder.ensure_token().map_err(CliError::failed)?;
+    let files = folder.place_database(context.database.as_deref()).map_err(|error| match error {
+        PlacementError::Folder(error) => CliError::failed(error),
+        error => CliError::Usage(error.into()),
+    })?;
     let give_up_at = tokio::time::Instant::now() + PATIENCE;
     loop {
         // The lock first: while it is free nobody coordinates here, and an announcement is that of a dead process, whose
         // port may be anybody's by now. The token must not go there.
-        match DatabaseLock::try_acquire(&folder.lock()) {
+        match DatabaseLock::acquire(&files.lock).await {
             Ok(lock) => {
                 folder.withdraw();
-                return open_table(folder, lock, &context.datasets()?, lease).await;
+                return open_table(folder, &files, lock, context, lease).await;
             }
             Err(LockError::Held { holder }) => {
-                if let Some(access) = reach(&folder, &holder, &token).await? {
+                if let Some(access) = reach(&folder, &files, &holder, &token).await? {
                     return Ok(access);
                 }
                 if tokio::time::Instant::now() >= give_up_at {
@@ -322,7 +327,12 @@ async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) ->
 }
 
 /// The coordinator that announces itself in the folder, if it is the one that holds the lock and it answers.
-async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option<Access>, CliError> {
+async fn reach(
+    folder: &StateFolder,
+    files: &DatabaseFiles,
+    holder: &str,
+    token: &str,
+) -> Result<Option<Access>, CliError> {
     let Some(announced) = folder.announced() else { return Ok(None) };
     if !holder.starts_with(&format!("process {} ", announced.pid)) {
         return Ok(None);
@@ -335,7 +345,7 @@ async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option
             client,
             url,
             token: token.to_owned(),
-            folder: Some(folder.clone()),
+            home: Some((folder.clone(), files.clone())),
             is_service: announced.is_service,
         })
     }))
@@ -343,14 +353,24 @@ async fn reach(folder: &StateFolder, holder: &str, token: &str) -> Result<Option
 
 async fn open_table(
     folder: StateFolder,
+    files: &DatabaseFiles,
     lock: DatabaseLock,
-    datasets: &Path,
+    context: &Context,
     lease: Duration,
 ) -> Result<Access, CliError> {
-    let store = Store::open(&folder.database()).await.map_err(CliError::failed)?;
+    let Ok(file_system) = FileSystem::of(files.folder()) else {
+        return Err(CliError::failed(PlacementError::NoFolder { path: files.database.clone() }));
+    };
+    if let FileSystem::Network(name) = file_system {
+        let database = files.database.display();
+        context.output.note(&format!(
+            "note: the job table `{database}` lies on a network file system ({name}): no other host can open it meanwhile"
+        ));
+    }
+    let store = Store::open(&files.database).await.map_err(CliError::failed)?;
     let settings = Settings {
         lease,
-        datasets: datasets.to_owned(),
+        datasets: context.datasets()?,
         artifacts: folder.artifacts(),
         state: folder.path().to_owned(),
         logs: folder.logs(),

@@ -7,6 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::access::Access;
 use super::{CliError, Context};
+use crate::coordinator::StateFolder;
 use crate::report::counted;
 use crate::store::{Contents, read_copy};
 
@@ -25,7 +26,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let target = context.environment.working_directory.join(&args.file);
-    let folder = folder_of(&target, args)?;
+    let folder = folder_of(&target, args, context)?;
     let access = Access::open(context).await?;
     let copy = access.back_up(folder).await;
     access.close().await;
@@ -38,7 +39,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
 }
 
 /// The folder for the copy, if a copy may be made there.
-fn folder_of<'a>(target: &'a Path, args: &Args) -> Result<&'a Path, CliError> {
+fn folder_of<'a>(target: &'a Path, args: &Args, context: &Context) -> Result<&'a Path, CliError> {
     let shown = args.file.display();
     let folder = target.parent().filter(|folder| folder.is_dir());
     let (Some(folder), Some(name)) = (folder, target.file_name()) else {
@@ -47,16 +48,29 @@ fn folder_of<'a>(target: &'a Path, args: &Args) -> Result<&'a Path, CliError> {
     if target.is_dir() {
         return Err(CliError::usage(format!("`{shown}` is a folder; name a file in it")));
     }
-    // Whoever has it open would go on writing to what was there before.
-    if name.to_string_lossy().starts_with("sweep.db")
-        && folder.canonicalize().is_ok_and(|it| it.ends_with(".sweep"))
-    {
+    // Whoever has a table open would go on writing to what was there before.
+    if folder.canonicalize().is_ok_and(|folder| is_a_tables_place(&folder.join(name), context)) {
         return Err(CliError::usage(format!("`{shown}` is the place of a job table, not of a copy")));
     }
     match target.symlink_metadata() {
         Ok(_) if !args.force => Err(exists(args)),
         _ => Ok(folder),
     }
+}
+
+/// Whether it is this project's job table or one of the files beside it, or such a file of another project.
+fn is_a_tables_place(target: &Path, context: &Context) -> bool {
+    let mut tables = vec![PathBuf::from(".sweep/sweep.db")];
+    let folder = StateFolder::find(&context.environment.working_directory);
+    tables.extend(folder.and_then(|folder| folder.place_database(None).ok()).map(|files| files.database));
+    let beside = |table: PathBuf| {
+        ["", "-wal", "-shm", ".lock"].map(|end| {
+            let mut name = table.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        })
+    };
+    tables.into_iter().flat_map(beside).any(|table| target.ends_with(table))
 }
 
 /// Gives the copy its name, and says how large it is.

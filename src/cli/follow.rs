@@ -214,7 +214,7 @@ impl Follower<'_> {
         let mut is_interrupted = false;
         let mut missed = 0;
         loop {
-            if missed > 0 && self.session.access.is_orphaned() {
+            if missed > 0 && self.session.access.is_orphaned().await {
                 // The worker has nobody to give its jobs back to; it ends with this function.
                 return Ok(if is_interrupted { Ended::Interrupted } else { Ended::Orphaned });
             }

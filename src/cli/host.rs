@@ -12,7 +12,7 @@ use super::CliError;
 use super::access::Local;
 use crate::api;
 use crate::client::Client;
-use crate::coordinator::{Announcement, Coordinator, StateFolder, own_host};
+use crate::coordinator::{Announcement, Coordinator, StateFolder, Watch, own_host};
 
 /// Requests that are under way at the end get this long. Nobody waits for jobs any more by then, and what a submission of
 /// a million trials has not stored in this time is not stored at all.
@@ -70,7 +70,7 @@ impl Host {
             api::serve(listener, coordinator, &token, shutdown).await
         });
         let coordinator = local.coordinator.clone();
-        let watcher = tokio::spawn(coordinator.clone().watch_deadlines());
+        let watcher = tokio::spawn(Watch::new(coordinator.clone()).keep_looking());
         let tidier = tokio::spawn(coordinator.clone().tidy_artifacts());
         let announcement = Announcement {
             url: url.clone(),

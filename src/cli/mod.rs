@@ -52,6 +52,10 @@ pub struct Cli {
     /// Address of a running coordinator, instead of the one of this project.
     #[arg(long, global = true, env = "SWEEP_COORDINATOR", value_name = "URL")]
     coordinator: Option<String>,
+
+    /// Where the job table is to lie, if not in `.sweep/`: on a local disk, for instance; needed once.
+    #[arg(long = "db", global = true, value_name = "FILE")]
+    database: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +101,7 @@ pub struct Environment {
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) coordinator: Option<String>,
+    pub(crate) database: Option<PathBuf>,
     pub(crate) output: Output,
 }
 
@@ -115,7 +120,7 @@ impl Context {
 
 /// Runs one command line; what goes wrong is said on stderr.
 pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStatus {
-    let context = Context { environment, coordinator: cli.coordinator, output };
+    let context = Context { environment, coordinator: cli.coordinator, database: cli.database, output };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
         Command::Expand(args) => expand::run(args, &context).await,

@@ -1,5 +1,5 @@
 use super::follow::{Ended, Scope, Session, Turn, follow, work_through};
-use super::worker_process::WorkerArgs;
+use super::worker_process::{EndArgs, WorkerArgs};
 use super::{CliError, Context};
 use crate::coordinator::{CoordinatorError, LEASE};
 use crate::vocabulary::SweepId;
@@ -18,10 +18,13 @@ pub(super) struct Args {
     quiet: bool,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    end: EndArgs,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let Args { sweep, until_drained, quiet, worker } = args;
+    let Args { sweep, until_drained, quiet, mut worker, end } = args;
+    worker.end = end;
     let scope = Scope { sweep, until_drained };
     work_through(LEASE, context, async |session| {
         if let Some(sweep) = sweep {

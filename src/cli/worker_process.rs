@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
 use super::{CliError, Context};
-use crate::vocabulary::SweepId;
+use crate::vocabulary::{SweepId, parse_duration};
 
 /// Name of the program.
 const PROGRAM: &str = "sweep-worker";
@@ -28,9 +28,47 @@ pub(super) struct WorkerArgs {
     /// GPUs to use, one job on each: `all`, `none`, or a list such as `0,1`; all unless given.
     #[arg(long, value_name = "GPUS", value_parser = parse_gpus)]
     gpus: Option<String>,
+    /// Jobs at a time on each GPU; one unless given.
+    #[arg(long, value_name = "K", conflicts_with = "cpu_slots", value_parser = clap::value_parser!(u32).range(1..=64))]
+    slots_per_gpu: Option<u32>,
     /// Options of the worker itself, as `sweep-worker --help` shows them, for instance `-- --grace 60`.
     #[arg(last = true, value_name = "WORKER OPTION")]
     options: Vec<OsString>,
+    #[arg(skip)]
+    pub(super) end: EndArgs,
+}
+
+/// When the worker ends, beside when it is asked to.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct EndArgs {
+    /// Exit after so many jobs.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_jobs: Option<u64>,
+    /// Exit when there was nothing to do for so long, such as `30m`.
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    idle_timeout: Option<String>,
+    /// Exit after so long, such as `3h30m`; before that trials keep their state and are given back.
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    time_limit: Option<String>,
+    /// How long trials have to end by themselves when the worker is asked to stop, or at its time limit; 10 unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    grace: Option<u64>,
+}
+
+impl EndArgs {
+    fn add_to(&self, command: &mut Command) {
+        if let Some(jobs) = self.max_jobs {
+            command.args(["--max-jobs", &jobs.to_string()]);
+        }
+        if let Some(grace) = self.grace {
+            command.args(["--grace", &grace.to_string()]);
+        }
+        for (name, time) in [("--idle-timeout", &self.idle_timeout), ("--time-limit", &self.time_limit)] {
+            if let Some(time) = time {
+                command.args([name, time]);
+            }
+        }
+    }
 }
 
 /// Where the worker finds its coordinator, and what it works on.
@@ -78,6 +116,10 @@ impl WorkerProcess {
         if let Some(gpus) = &args.gpus {
             command.args(["--gpus", gpus]);
         }
+        if let Some(slots) = args.slots_per_gpu {
+            command.args(["--slots-per-gpu", &slots.to_string()]);
+        }
+        args.end.add_to(&mut command);
         if let Some(sweep) = assignment.sweep {
             command.args(["--sweep", &sweep.to_string()]);
         }
@@ -123,6 +165,14 @@ fn parse_gpus(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("it is `all`, `none`, or a list of numbers such as `0,1`".to_owned())
+}
+
+/// Checked here, so that what is wrong is said at once; the worker reads it again.
+fn read_duration(text: &str) -> Result<String, String> {
+    match parse_duration(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("expected a time with units, such as `3h30m`, `45m` or `3:30:00`".to_owned()),
+    }
 }
 
 /// Beside this program, or else on `PATH`.

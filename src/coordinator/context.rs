@@ -6,7 +6,7 @@ use crate::plan;
 use crate::protocol::http::{CommandStage, CommandWork, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::render_command;
-use crate::store::{LeasedJob, StoreError};
+use crate::store::{LeasedJob, RequiredWeights, StoreError};
 
 /// What all trials of a kind have in common. The table holds it once, as JSON: fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,11 @@ pub(super) enum Form {
     Rendered,
 }
 
+/// A state whose weights are read, and the file that has them.
+fn file_of(weights: RequiredWeights) -> Option<(String, String)> {
+    Some((weights.state.to_string(), weights.checkpoint?.hash.to_string()))
+}
+
 /// Puts together what a leased job asks of its worker.
 pub(super) fn work(job: LeasedJob) -> Result<Work, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("job {} has {what}", job.lease.job));
@@ -63,6 +68,7 @@ pub(super) fn work(job: LeasedJob) -> Result<Work, StoreError> {
             dataset_checksum,
             first_epoch: job.first_epoch,
             last_epoch: job.last_epoch,
+            teachers: job.required.into_iter().filter_map(file_of).collect(),
             resume: job.checkpoint.or(job.start).map(Into::into),
         }),
         Context::Command { command, working_directory, form, is_staged } => Work::Command(CommandWork {

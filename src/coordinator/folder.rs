@@ -105,16 +105,6 @@ impl StateFolder {
         &self.path
     }
 
-    #[must_use]
-    pub fn database(&self) -> PathBuf {
-        self.path.join("sweep.db")
-    }
-
-    #[must_use]
-    pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
-    }
-
     /// Where checkpoints and other weights lie, each under the hash of its contents.
     #[must_use]
     pub fn artifacts(&self) -> PathBuf {
@@ -216,7 +206,7 @@ fn is_ours_alone(path: &Path) -> bool {
 }
 
 /// Writes beside and renames, so that a reader sees all of it or nothing; mode 0600.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), FolderError> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), FolderError> {
     let beside = path.with_extension(format!("{}.new", std::process::id()));
     let write = || {
         let mut file =

@@ -11,9 +11,12 @@ mod context;
 mod folder;
 mod lock;
 mod logs;
+mod placement;
 mod prepare;
 mod processes;
+mod resources;
 mod steering;
+mod watch;
 mod weights;
 mod wire;
 
@@ -22,7 +25,9 @@ pub use backup::partial_in;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder, own_host};
 pub use lock::{DatabaseLock, LockError};
+pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use watch::Watch;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -38,7 +43,7 @@ use crate::protocol::http::{
     TrialHistory, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError};
-use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -382,77 +387,10 @@ impl Coordinator {
         self.note_change();
         Ok(())
     }
-
-    /// Ends leases that nobody extended, for as long as the coordinator runs. Stops when the table is closed.
-    ///
-    /// Nothing expires until a whole lease's length was listened to: while the coordinator was away (not started yet,
-    /// stopped by Ctrl-Z, on a laptop that slept) no heartbeat could reach it, and that is no worker's fault.
-    pub async fn watch_deadlines(self) {
-        // Often enough that an expired lease is noticed within a small part of its length.
-        let mut tick = tokio::time::interval((self.settings.lease / 20).max(Duration::from_millis(50)));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut presence = Presence::since(self.clock.now());
-        loop {
-            tick.tick().await;
-            if presence.at(self.clock.now(), self.settings.lease) < self.settings.lease {
-                continue;
-            }
-            match self.expire_overdue().await {
-                Ok(()) => {}
-                Err(CoordinatorError::Store(StoreError::Closed)) => return,
-                // The store has said so. Heartbeats were refused as well, which is no worker's fault.
-                Err(CoordinatorError::DiskFull) => presence = Presence::since(self.clock.now()),
-                Err(error) => tracing::error!(%error, "expired leases could not be ended"),
-            }
-        }
-    }
-
-    /// Ends the leases whose deadline is over.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub async fn expire_overdue(&self) -> Result<(), CoordinatorError> {
-        let now = self.clock.now();
-        let silent_since = Timestamp(now.0.saturating_sub(
-            i64::try_from((self.settings.lease * SILENT_LEASES).as_millis()).unwrap_or(i64::MAX),
-        ));
-        // Looking costs the writer nothing; most of the time there is nothing to do.
-        if !store::is_anything_overdue(&mut self.store.reader().await?, now, silent_since).await? {
-            return Ok(());
-        }
-        let expired = self.store.expire(now, silent_since).await?;
-        if expired > 0 {
-            tracing::warn!(expired, "{expired} leases expired");
-            self.note_change();
-        }
-        Ok(())
-    }
 }
 
 fn answer(refused: Vec<RefusedLease>) -> WriteResponse {
     WriteResponse { refused: refused.into_iter().map(Into::into).collect() }
-}
-
-/// Since when the coordinator has been listening without a gap.
-#[derive(Debug, Clone, Copy)]
-struct Presence {
-    since: Timestamp,
-    last_seen: Timestamp,
-}
-
-impl Presence {
-    fn since(now: Timestamp) -> Presence {
-        Presence { since: now, last_seen: now }
-    }
-
-    /// How long it has been there at `now`; a gap in which heartbeats may have been missed starts it anew.
-    fn at(&mut self, now: Timestamp, lease: Duration) -> Duration {
-        if now.since(self.last_seen) > lease / HEARTBEATS_PER_LEASE {
-            self.since = now;
-        }
-        self.last_seen = now;
-        now.since(self.since)
-    }
 }
 
 #[cfg(test)]

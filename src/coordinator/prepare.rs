@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::context::Context;
+use super::resources::Resources;
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
@@ -228,7 +229,9 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
 
 fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
     let (mut jobs, mut inner_states) = (Vec::with_capacity(plan.jobs().len()), Vec::new());
-    for job in plan.jobs() {
+    let mut requirements = Vec::new();
+    for (place, job) in (0..).zip(plan.jobs()) {
+        requirements.extend(job.required.iter().map(|state| (place, *state)));
         jobs.push(job_row(&job, inner_states.len()));
         inner_states.extend_from_slice(&job.states[..job.states.len() - 1]);
     }
@@ -245,10 +248,11 @@ fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
             spec::Keep::Last => Keep::Last,
             spec::Keep::None => Keep::None,
         },
+        resources: json(&Resources::from(&spec.resources)),
         contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),
         jobs,
         inner_states,
-        requirements: Vec::new(),
+        requirements,
         trial_ends: plan.trials.iter().map(|trial| trial.job).collect(),
         trials: Arc::new(SpecTrials {
             numbers: plan.trials.iter().map(|trial| trial.number).collect(),

@@ -20,7 +20,7 @@ pub(super) fn is_gone(worker: &LiveWorker) -> bool {
 
 /// Names this boot of this machine and the namespace in which process ids mean something: containers share the one and
 /// not the other. `sweep-worker` says the same of itself.
-fn boot_id() -> Option<String> {
+pub(super) fn boot_id() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
     Some(format!("{} {}", boot.trim(), namespace.display()))

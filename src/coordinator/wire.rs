@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
     AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
@@ -11,9 +12,9 @@ use crate::protocol::http::{
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Bumped, Cancelled, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewPriority,
-    NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts,
-    SweepRow, TrialRow, WorkerRow,
+    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome,
+    NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted,
+    SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -35,7 +36,16 @@ pub enum ReportError {
 }
 
 pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
-    Ok(Lease { token: job.lease.into(), cpus: job.cpus, work: context::work(job)? })
+    let resources: Resources = serde_json::from_str(&job.resources).map_err(|_| {
+        StoreError::Damaged(format!("the sweep of job {} has unreadable resources", job.lease.job))
+    })?;
+    Ok(Lease {
+        token: job.lease.into(),
+        cpus: job.cpus,
+        gpus: resources.gpus,
+        limits: resources.limits(),
+        work: context::work(job)?,
+    })
 }
 
 pub(super) fn report(report: Report) -> Result<(LeaseFor, NewReport), ReportError> {
@@ -174,7 +184,9 @@ impl From<FailureRow> for Failure {
     fn from(row: FailureRow) -> Failure {
         let FailureRow { reason, cause, message, log_tail } = row;
         let message = match cause {
-            Some(cause) => format!("what it continues failed ({cause}): {message}"),
+            Some(Cause { reason, sweep, trial }) => {
+                format!("what it needs failed (trial {trial} of sweep {sweep}: {reason}): {message}")
+            }
             None => message,
         };
         Failure { reason, message, log_tail }

@@ -154,8 +154,14 @@ impl World {
         Answer::Granted(granted)
     }
 
-    /// Leases just these jobs, in this order: what somebody else has chosen.
+    /// Leases just these jobs, in this order: what somebody else has chosen, who forgets that a job has waited as soon as
+    /// it is found due. (It matters where the clock is set back afterwards.)
     pub(crate) fn apply_grants(&mut self, chosen: &[Token]) -> Answer {
+        for job in &mut self.jobs {
+            if matches!(job.state, JobState::Queued { not_before } if not_before <= self.now) {
+                job.state = JobState::Queued { not_before: READY };
+            }
+        }
         let mut granted = Vec::new();
         for token in chosen {
             let event = Event::Lease { worker: token.worker, lasts: LASTS };

@@ -26,6 +26,8 @@ pub struct Plan {
     places: Vec<u32>,
     /// What each stage is run with, by the first trial that goes through it.
     runs: Vec<Run>,
+    /// What jobs read beside the state that they go on from; most read nothing, and then there is one empty entry.
+    required: Vec<Vec<StateHash>>,
     /// In the order in which they are to run, as far as what they share allows.
     pub trials: Vec<PlannedTrial>,
     /// What jobs have in common beside their trial's parameters.
@@ -48,6 +50,8 @@ pub struct PlannedJob<'p> {
     /// Place in [`Plan::contexts`].
     pub context: u32,
     pub cpus: u32,
+    /// States whose weights it reads: those in which trials of other sweeps end.
+    pub required: &'p [StateHash],
 }
 
 /// One trial and the job in which it ends.
@@ -104,6 +108,8 @@ pub enum Sharing {
 struct Run {
     context: u32,
     cpus: u32,
+    /// Place in [`Plan::required`].
+    required: u32,
 }
 
 /// A dataset as trials use it: which one, and which extra evaluation sets are reported on (`None`: all that it has).
@@ -168,7 +174,8 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 /// # Errors
 /// When a command can't be rendered, or a dataset that is used has no checksum among the surroundings.
 pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Plan, PlanError> {
-    let (mut growing, mut contexts) = (GrowingTree::default(), BTreeMap::new());
+    let (mut growing, mut contexts, mut required) =
+        (GrowingTree::default(), BTreeMap::new(), BTreeMap::new());
     let (mut runs, mut trials) = (Vec::new(), Vec::new());
     let planner = Planner::new(spec, around)?;
     let is_chosen = |trial: &Trial| choice.only.is_none_or(|only| only.contains(&trial.number));
@@ -179,9 +186,9 @@ pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Pl
             Sharing::Nothing => Some(trial.number),
         };
         let stage = growing.insert(&path.states(apart), place);
-        let next = u32::try_from(contexts.len()).expect("there are fewer contexts than trials");
-        let context = *contexts.entry(path.context).or_insert(next);
-        runs.push(Run { context, cpus: path.cpus });
+        let context = number_of(&mut contexts, path.context);
+        let required = number_of(&mut required, path.required);
+        runs.push(Run { context, cpus: path.cpus, required });
         trials.push(PlannedTrial { number: trial.number, job: stage });
     }
     let tree = growing.tree;
@@ -196,12 +203,22 @@ pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Pl
     for trial in &mut trials {
         trial.job = places[trial.job as usize];
     }
-    let mut numbered: Vec<_> = contexts.into_iter().collect();
-    numbered.sort_by_key(|(_, number)| *number);
-    let contexts = numbered.into_iter().map(|(context, _)| context).collect();
-    let mut plan = Plan { tree, order, places, runs, trials, contexts, hash: String::new() };
+    let (contexts, required) = (by_number(contexts), by_number(required));
+    let mut plan = Plan { tree, order, places, runs, required, trials, contexts, hash: String::new() };
     plan.hash = plan.hash_of_expansion(&spec.name, spec.metric.as_ref());
     Ok(plan)
+}
+
+/// The number of a thing of which there are few, counted from 0 as they come.
+fn number_of<T: Ord>(known: &mut BTreeMap<T, u32>, thing: T) -> u32 {
+    let next = u32::try_from(known.len()).expect("there are fewer of them than trials");
+    *known.entry(thing).or_insert(next)
+}
+
+fn by_number<T>(known: BTreeMap<T, u32>) -> Vec<T> {
+    let mut numbered: Vec<_> = known.into_iter().collect();
+    numbered.sort_by_key(|(_, number)| *number);
+    numbered.into_iter().map(|(thing, _)| thing).collect()
 }
 
 impl Plan {
@@ -218,6 +235,7 @@ impl Plan {
                 trial: stage.trial,
                 context: run.context,
                 cpus: run.cpus,
+                required: &self.required[run.required as usize],
             }
         })
     }

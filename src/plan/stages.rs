@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Context, DatasetUse, PlanError, Surroundings, files_named, recipe_of};
-use crate::recipe::{self, Recipe};
+use crate::recipe::{self, Recipe, Teacher, TeacherWeights};
 use crate::spec::{CommandTemplate, Spec, Trainer, Trial};
 use crate::vocabulary::{StateHash, TrialNumber};
 
@@ -17,6 +17,8 @@ use crate::vocabulary::{StateHash, TrialNumber};
 pub(super) struct Path {
     pub(super) context: Context,
     pub(super) cpus: u32,
+    /// States whose weights it reads from its first epoch on.
+    pub(super) required: Vec<StateHash>,
     initial: StateHash,
     /// Last epochs of stretches, and what names the epochs of each.
     stretches: Vec<(u32, StateHash)>,
@@ -62,6 +64,7 @@ impl<'s> Planner<'s> {
         Ok(Path {
             context: Context::Resnet { dataset_checksum: checksum.clone() },
             cpus: recipe.threads,
+            required: required_by(&recipe),
             initial: recipe::initial_state(trial.seed, checksum),
             stretches: stretches.iter().map(|stretch| (stretch.last_epoch, stretch.hash())).collect(),
         })
@@ -108,6 +111,7 @@ impl<'s> Planner<'s> {
                 is_staged: !self.spec.stages.is_empty(),
             },
             cpus: self.spec.resources.cpus,
+            required: Vec::new(),
             initial: StateHash::of(b"command"),
             stretches,
         }
@@ -137,6 +141,17 @@ impl<'s> Planner<'s> {
     }
 }
 
+/// The trials that teach, by the states in which they end. Their order is part of the parameters; here it says nothing.
+fn required_by(recipe: &Recipe) -> Vec<StateHash> {
+    let Some(Teacher::Checkpoints(teachers)) = recipe.teacher() else { return Vec::new() };
+    let states = teachers.iter().filter_map(|teacher| match teacher {
+        TeacherWeights::Trial(state) => Some(*state),
+        TeacherWeights::File(_) => None,
+    });
+    let states: BTreeSet<StateHash> = states.collect();
+    states.into_iter().collect()
+}
+
 impl Path {
     /// The states after each epoch; those of a trial that stands `apart` are no other trial's.
     pub(super) fn states(&self, apart: Option<TrialNumber>) -> Vec<StateHash> {
@@ -159,7 +174,7 @@ impl Path {
 mod tests {
     use crate::plan::{Choice, Plan, Sharing, Surroundings, plan, uses_of_datasets};
     use crate::spec;
-    use crate::vocabulary::TrialNumber;
+    use crate::vocabulary::{StateHash, TrialNumber};
 
     fn plan_of(parameters: &str) -> Plan {
         let spec = spec::parse("s.yaml", &format!("parameters: {{{parameters}}}"), &[]).unwrap();
@@ -236,6 +251,21 @@ mod tests {
         assert_eq!(shape.iter().filter(|job| job.0 == 5).count(), 2);
         assert_eq!(shape.iter().filter(|job| job.0 == 9).count(), 12);
         assert_eq!(plan.extent().epochs_shared, 4 + 2 * 4 + 12 * 4);
+    }
+
+    #[test]
+    fn every_job_of_a_trial_needs_the_trials_that_teach_it() {
+        let [a, b] = [b"a", b"b"].map(|name| StateHash::of(name));
+        let plan = plan_of(&format!(
+            "method: [ce, kd], loss_weight: 1, teacher: checkpoint, epochs: 4, lr_steps: [[2], [3]], \
+             eval_every: 4, teachers: ['state:{b}', 'state:{a}', 'state:{b}']"
+        ));
+        let mut both = [a, b];
+        both.sort();
+        let required: Vec<_> = plan.jobs().map(|job| job.required.to_vec()).collect();
+        assert_eq!(required.len(), 2 * 3);
+        assert_eq!(required.iter().filter(|states| states.is_empty()).count(), 3, "cross entropy has none");
+        assert_eq!(required.iter().filter(|states| ***states == both).count(), 3);
     }
 
     #[test]

@@ -65,8 +65,36 @@ pub struct Lease {
     pub token: LeaseToken,
     /// How many CPUs the job uses.
     pub cpus: u32,
+    /// How many GPUs it uses; where that is open it gets what a slot has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// What the attempt may use at most.
+    #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
+    pub limits: Limits,
     /// What to do.
     pub work: Work,
+}
+
+/// The most that one attempt may use. The agent ends one that uses more, and fails it with a reason of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// How long it may take, by the agent's clock (`timeout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_millis: Option<u64>,
+    /// How long it may go without a sign of progress (`stalled`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stall_millis: Option<u64>,
+    /// How much memory its processes may use together (`host_oom`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Nothing is limited.
+    #[must_use]
+    pub fn is_unlimited(&self) -> bool {
+        *self == Limits::default()
+    }
 }
 
 /// The right to write about one job: valid while the job is leased under this attempt.

@@ -3,6 +3,8 @@
 //! The agent writes [`TrialRequest`]s to the process's standard input, one line each; the process answers on its
 //! standard output with [`TrialEvent`]s. One request is worked on at a time. End of input asks it to exit.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::{FailureReason, Metrics, Parameters};
@@ -28,6 +30,10 @@ pub struct TrainRequest {
     pub first_epoch: u32,
     /// Last epoch to train, inclusive.
     pub last_epoch: u32,
+    /// Hashes of the checkpoints with the weights of trials that teach, by the states that name these in the parameters; filled
+    /// in when the job is leased. One that could not be written has none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teachers: BTreeMap<String, String>,
     /// Where an earlier attempt or the job before had come to; filled in when the job is leased. Training goes on there, or
     /// begins with epoch 1 where the file is gone or damaged: the numbers are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,7 +109,10 @@ pub struct TrialRecord {
     pub is_deterministic: bool,
     /// Versions of the libraries that compute, by name.
     #[serde(default)]
-    pub libraries: std::collections::BTreeMap<String, String>,
+    pub libraries: BTreeMap<String, String>,
+    /// Hashes of the files from which the networks of `teachers` were read, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teachers: Vec<String>,
     /// Time from the request to the end.
     #[serde(default)]
     pub wall_seconds: f64,

@@ -2,6 +2,8 @@
 //!
 //! A [`Recipe`] is made from canonical parameters (see [`super::schema`]), so whatever holds one needs no checks.
 
+use crate::vocabulary::{CheckpointHash, StateHash};
+
 /// All that decides what a trial computes, but for its seed and the contents of its dataset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
@@ -141,9 +143,17 @@ pub struct Distillation {
 pub enum Teacher {
     /// From the student itself, during training.
     Student(SelfTeaching),
-    /// `checkpoint`: networks of other trials, whose logits are averaged, from the first epoch on. Each is named by
-    /// the content hash of a file of weights.
-    Checkpoints(Vec<String>),
+    /// `checkpoint`: networks of other trials, whose logits are averaged, from the first epoch on.
+    Checkpoints(Vec<TeacherWeights>),
+}
+
+/// The weights of a network that teaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TeacherWeights {
+    /// A file, by the hash of its contents.
+    File(CheckpointHash),
+    /// Those that a trial ends with, by the state in which they are: wherever and whenever it was trained.
+    Trial(StateHash),
 }
 
 /// A reference that is taken from the student (METHOD.md §3).

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::schema::{Problem, Problems, complete, is_content_hash};
+use super::schema::{Problem, Problems, complete, state_of_weights};
 use super::{
     AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
     Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
-    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
+    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TeacherWeights, TokenMode,
 };
 use crate::vocabulary::Parameters;
 
@@ -123,11 +123,14 @@ fn read_distillation(from: &Reader<'_>) -> Result<Distillation, Problem> {
     })
 }
 
-/// Paths have become hashes before a trial is planned; a trial process is never led to a file elsewhere.
-fn read_teachers(from: &Reader<'_>) -> Result<Vec<String>, Problem> {
-    let teachers = from.texts("teachers")?;
-    let are_hashes = teachers.iter().all(|teacher| is_content_hash(teacher));
-    are_hashes.then_some(teachers).ok_or_else(|| from.unreadable("teachers"))
+/// Paths and selected trials have become hashes before a trial is planned; a trial process is never led to a file elsewhere.
+fn read_teachers(from: &Reader<'_>) -> Result<Vec<TeacherWeights>, Problem> {
+    let read = |name: &String| match state_of_weights(name) {
+        Some(state) => Some(TeacherWeights::Trial(state)),
+        None => name.parse().ok().map(TeacherWeights::File),
+    };
+    let teachers: Option<Vec<_>> = from.texts("teachers")?.iter().map(read).collect();
+    teachers.ok_or_else(|| from.unreadable("teachers"))
 }
 
 fn read_self_teaching(from: &Reader<'_>) -> Result<SelfTeaching, Problem> {
@@ -263,6 +266,7 @@ mod tests {
 
     use super::super::schema::{Kind, PARAMETERS, find};
     use super::*;
+    use crate::vocabulary::StateHash;
 
     fn recipe(parameters: Value) -> Result<Recipe, String> {
         let parameters: Parameters = serde_json::from_value(parameters).unwrap();
@@ -357,10 +361,15 @@ mod tests {
 
     #[test]
     fn other_networks_are_named_by_hash_only() {
-        let hash = "5".repeat(64);
+        let (hash, state) = ("5".repeat(64), StateHash::of(b"trained"));
         let taught_by = |teacher: &str| json!({"method": "kd", "teacher": "checkpoint", "teachers": [teacher], "loss_weight": 1});
         let distillation = distillation(taught_by(&hash));
-        assert_eq!(distillation.teacher, Teacher::Checkpoints(vec![hash]));
+        assert_eq!(
+            distillation.teacher,
+            Teacher::Checkpoints(vec![TeacherWeights::File(hash.parse().unwrap())])
+        );
+        let distillation = self::distillation(taught_by(&format!("state:{state}")));
+        assert_eq!(distillation.teacher, Teacher::Checkpoints(vec![TeacherWeights::Trial(state)]));
         let error = recipe(taught_by("../secret.safetensors")).unwrap_err();
         assert_eq!(error, "`teachers: [\"../secret.safetensors\"]` has the wrong type");
     }

@@ -15,7 +15,7 @@ pub mod schema;
 pub use config::{
     AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
     Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
-    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
+    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TeacherWeights, TokenMode,
 };
 pub use effective::{Stretch, first_difference, initial_state, stretches};
 pub use schedule::TeacherEvent;

@@ -148,7 +148,7 @@ fn resources(owner: Owner) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "properties": {"gpus": integer(0, 64), "cpus": cpus, "memory": memory, "time": time},
+        "properties": {"gpus": integer(0, 64), "cpus": cpus, "memory": memory, "time": time, "stall_timeout": time},
     })
 }
 

@@ -31,6 +31,7 @@ const NESTED_KEYS: &[(&str, &str)] = &[
     ("resources", "cpus"),
     ("resources", "memory"),
     ("resources", "time"),
+    ("resources", "stall_timeout"),
 ];
 /// What W&B calls a key of the document; overriding that key overrides it too.
 const WANDB_WORDS: &[(&str, &str)] = &[("search", "method"), ("count", "run_cap")];
@@ -263,6 +264,13 @@ mod tests {
         );
         assert_eq!(spec.metric.as_ref().unwrap().name, "loss");
         assert_eq!(axes(&spec)[2..], [("name", json!(["me"])), ("method", json!(["kd"]))]);
+    }
+
+    #[test]
+    fn every_resource_is_reached() {
+        for key in super::super::settings::RESOURCES {
+            assert!(super::NESTED_KEYS.contains(&("resources", key)), "{key}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::error::{Findings, SpecProblem};
 use super::keys::{read_integer, read_map};
 use super::tree::Entry;
+use crate::vocabulary::parse_duration;
 
 /// What one trial needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,9 +14,12 @@ pub struct Resources {
     pub gpus: Option<u32>,
     /// CPUs of a command trial; the built-in trainer has its parameter `threads`.
     pub cpus: u32,
+    /// The most memory that the processes of one attempt may use together.
     pub memory_bytes: Option<u64>,
     /// The longest that one attempt may take.
     pub time: Option<Duration>,
+    /// The longest that one attempt may go without a report or a line of output.
+    pub stall_timeout: Option<Duration>,
 }
 
 /// In which order trials are started, as far as what they share allows. Numbers never depend on it.
@@ -49,14 +53,13 @@ pub enum Keep {
 pub(super) const ORDERS: &[&str] = &["listed", "shuffled", "balanced"];
 pub(super) const SEED_ORDERS: &[&str] = &["interleaved", "last"];
 pub(super) const KEEPS: &[&str] = &["last", "none"];
-pub(super) const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time"];
+pub(super) const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time", "stall_timeout"];
 
-/// A year: what takes longer was meant to be something else.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+const DURATIONS: &str = "such as `3h30m`, `45m` or `3:30:00`";
 
 impl Default for Resources {
     fn default() -> Resources {
-        Resources { gpus: None, cpus: 1, memory_bytes: None, time: None }
+        Resources { gpus: None, cpus: 1, memory_bytes: None, time: None, stall_timeout: None }
     }
 }
 
@@ -74,9 +77,8 @@ pub(super) fn read_resources(entry: &Entry, is_built_in: bool, findings: &mut Fi
             "memory" => {
                 resources.memory_bytes = read_unit(part, parse_bytes, "such as `8G` or `512M`", findings);
             }
-            _ => {
-                resources.time = read_unit(part, parse_time, "such as `3h30m`, `45m` or `3:30:00`", findings);
-            }
+            "time" => resources.time = read_unit(part, parse_duration, DURATIONS, findings),
+            _ => resources.stall_timeout = read_unit(part, parse_duration, DURATIONS, findings),
         }
     }
     resources
@@ -113,39 +115,6 @@ fn parse_bytes(text: &str) -> Option<u64> {
     is_possible.then_some(bytes as u64)
 }
 
-/// `1d12h`, `3h30m`, `90s`; or `H:MM:SS` and `D-H:MM:SS`, as Slurm writes it.
-fn parse_time(text: &str) -> Option<Duration> {
-    let seconds = if text.contains(':') { parse_clock(text)? } else { parse_units(text)? };
-    let time = Duration::from_secs(seconds);
-    (!time.is_zero() && time <= LONGEST).then_some(time)
-}
-
-fn parse_units(text: &str) -> Option<u64> {
-    let mut seconds = 0_u64;
-    let mut rest = text;
-    // From the largest unit to the smallest, each at most once.
-    for (unit, length) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
-        let Some((number, behind)) = rest.split_once(unit) else { continue };
-        seconds = seconds.checked_add(whole(number.trim())?.checked_mul(length)?)?;
-        rest = behind.trim_start();
-    }
-    (rest.is_empty() && !text.is_empty()).then_some(seconds)
-}
-
-fn parse_clock(text: &str) -> Option<u64> {
-    let (days, clock) = text.split_once('-').unwrap_or(("0", text));
-    let mut parts = clock.split(':');
-    let (hours, minutes, seconds) = (whole(parts.next()?)?, whole(parts.next()?)?, whole(parts.next()?)?);
-    let is_clock = parts.next().is_none() && minutes < 60 && seconds < 60;
-    let hours = whole(days)?.checked_mul(24)?.checked_add(hours)?;
-    is_clock.then_some(())?;
-    hours.checked_mul(3600)?.checked_add(minutes * 60 + seconds)
-}
-
-fn whole(digits: &str) -> Option<u64> {
-    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,21 +126,6 @@ mod tests {
         assert_eq!(parse_bytes("1.5t"), Some(3 << 39));
         for wrong in ["8", "G", "-1G", "8X", "0G", "", "8GG", "1e300G", "nanG"] {
             assert_eq!(parse_bytes(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn time_is_read_in_units_and_as_a_clock_shows_it() {
-        let seconds = |text| parse_time(text).map(|time| time.as_secs());
-        assert_eq!(seconds("3h30m"), Some(12_600));
-        assert_eq!(seconds("3:30:00"), Some(12_600));
-        assert_eq!(seconds("1-12:00:00"), Some(129_600));
-        assert_eq!(seconds("1d 12h"), Some(129_600));
-        assert_eq!(seconds("90s"), Some(90));
-        for wrong in
-            ["3", "30m3h", "3:30", "0s", "", "h", "1:60:00", "-3h", "400d", "3h30", "99999999999999999999d"]
-        {
-            assert_eq!(seconds(wrong), None, "{wrong}");
         }
     }
 }

@@ -102,12 +102,15 @@ const INVARIANTS: &[(&str, &str)] = &[
          WHERE inner_states.epoch NOT BETWEEN jobs.first_epoch AND jobs.last_epoch - 1",
     ),
     (
-        "a sweep waits for every unfinished job of another sweep that its trials end in or come from, as long as it is",
+        "a sweep waits for every unfinished job of another sweep that its trials need, as long as it is",
         "WITH RECURSIVE needed (sweep_id, job_id) AS (
              SELECT trials.sweep_id, trials.job_id FROM trials JOIN jobs ON jobs.id = trials.job_id
              WHERE jobs.state IN ('blocked', 'queued', 'leased')
              UNION SELECT needed.sweep_id, jobs.parent_id FROM needed JOIN jobs ON jobs.id = needed.job_id
-             WHERE jobs.parent_id IS NOT NULL)
+             WHERE jobs.parent_id IS NOT NULL
+             UNION SELECT needed.sweep_id, job_requirements.required_id FROM needed
+             JOIN jobs ON jobs.id = needed.job_id AND jobs.state IN ('blocked', 'queued', 'leased')
+             JOIN job_requirements ON job_requirements.job_id = jobs.id)
          SELECT (SELECT COUNT(*) FROM needed JOIN jobs ON jobs.id = needed.job_id
                  WHERE jobs.sweep_id <> needed.sweep_id AND jobs.state IN ('blocked', 'queued', 'leased')
                    AND NOT EXISTS (SELECT 1 FROM joins WHERE joins.sweep_id = needed.sweep_id

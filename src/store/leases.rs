@@ -8,7 +8,7 @@ use super::unit::{Applied, Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::{Event, JobState, Refusal};
-use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -33,12 +33,25 @@ pub struct LeasedJob {
     pub first_epoch: u32,
     pub last_epoch: u32,
     pub cpus: u32,
+    /// What the attempt may use, as it was submitted.
+    pub resources: String,
     /// Where an earlier attempt had come to.
     pub checkpoint: Option<Checkpoint>,
     /// The state that the job goes on from where no attempt has come to anything yet: its parent's last.
     pub start: Option<Checkpoint>,
+    /// The weights that it reads beside.
+    pub required: Vec<RequiredWeights>,
     /// Whether jobs that are not done go on from its last state.
     pub has_dependents: bool,
+}
+
+/// Weights of a trial that a job reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredWeights {
+    /// Names them: the state in which the trial ends.
+    pub state: StateHash,
+    /// The file; nothing where its job could not write one.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What a worker gets.
@@ -145,10 +158,20 @@ fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
         first_epoch: offer.first_epoch,
         last_epoch: offer.last_epoch,
         cpus: offer.cpus,
+        resources: offer.resources,
         checkpoint: checkpoint_of(lease.job),
         start: unit.entry(lease.job)?.parent.and_then(checkpoint_of),
+        required: required_by(unit, lease.job)?,
         has_dependents: unit.entry(lease.job)?.live_dependents > 0,
     })
+}
+
+fn required_by(unit: &Unit, job: JobId) -> Result<Vec<RequiredWeights>, StoreError> {
+    let required = unit.required.get(&job).into_iter().flatten();
+    let weights = required.map(|(id, state)| {
+        Ok(RequiredWeights { state: *state, checkpoint: unit.final_checkpoint(*id)?.cloned() })
+    });
+    weights.collect()
 }
 
 struct Heartbeat {

@@ -11,7 +11,7 @@ use super::StoreError;
 use super::checkpoints;
 use super::unit::{AsRead, Entry, Known, Trials, Unit, is_ready, newest_attempt};
 use crate::lease::{EndedAttempt, Failures, Job, JobState, READY};
-use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, WorkerId};
 
 impl Unit {
     /// Loads those of the jobs that are not in memory yet, with the checkpoints of theirs and of their parents.
@@ -64,6 +64,7 @@ struct StoredJob {
     sweep_id: i64,
     parent_id: Option<i64>,
     first_epoch: u32,
+    last_epoch: u32,
     state: String,
     attempt: i64,
     last_outcome: Option<String>,
@@ -91,8 +92,9 @@ async fn jobs(
     let list = sqlx::query_scalar!(
         "-- load_jobs
         SELECT json_group_array(json_array(
-                   jobs.id, sweep_id, parent_id, first_epoch, state, attempt, last_outcome, worker_id, lease_deadline,
-                   waits_until, failure_reason, failures, retries, open_needs, live_dependents, is_kept, reported_epoch,
+                   jobs.id, sweep_id, parent_id, first_epoch, last_epoch, state, attempt, last_outcome, worker_id,
+                   lease_deadline, waits_until, failure_reason, failures, retries, open_needs, live_dependents, is_kept,
+                   reported_epoch,
                    EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id),
                    EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id),
                    (SELECT json_array(COUNT(*), COALESCE(SUM(trials.sweep_id = jobs.sweep_id), 0))
@@ -124,6 +126,7 @@ impl TryFrom<StoredJob> for Entry {
             sweep: SweepId(row.sweep_id),
             parent: row.parent_id.map(JobId),
             first_epoch: row.first_epoch,
+            last_epoch: row.last_epoch,
             job,
             open_needs: row.open_needs,
             live_dependents: row.live_dependents,
@@ -242,6 +245,31 @@ pub(super) async fn requirements(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (JobId(row.job_id), JobId(row.required_id))).collect())
+}
+
+/// The jobs whose weights these read, by reader, with the states that name the weights.
+pub(super) async fn required_states(
+    connection: &mut SqliteConnection,
+    readers: &[JobId],
+) -> Result<BTreeMap<JobId, Vec<(JobId, StateHash)>>, StoreError> {
+    let readers = id_list(readers);
+    let rows = sqlx::query!(
+        "-- load_required_states
+        SELECT job_requirements.job_id AS \"job_id!\", jobs.id AS \"required_id!\", jobs.hash AS \"hash!\"
+        FROM json_each(?) AS reader
+        CROSS JOIN job_requirements ON job_requirements.job_id = reader.value
+        CROSS JOIN jobs ON jobs.id = job_requirements.required_id",
+        readers
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut required: BTreeMap<JobId, Vec<(JobId, StateHash)>> = BTreeMap::new();
+    for row in rows {
+        let state = StateHash::try_from(row.hash.as_slice())
+            .map_err(|error| StoreError::Damaged(error.to_string()))?;
+        required.entry(JobId(row.job_id)).or_default().push((JobId(row.required_id), state));
+    }
+    Ok(required)
 }
 
 pub(super) async fn known(connection: &mut SqliteConnection) -> Result<Known, StoreError> {

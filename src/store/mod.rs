@@ -8,8 +8,10 @@
 
 mod backup;
 mod cancel;
+mod candidates;
 mod checkpoints;
 mod doctor;
+mod file_system;
 mod flush;
 mod history;
 mod joins;
@@ -33,10 +35,12 @@ mod writes;
 
 pub use backup::{Contents, read_copy};
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
+pub use candidates::{Candidate, list_candidates};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
+pub use file_system::FileSystem;
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
-pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
+pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
@@ -45,7 +49,7 @@ pub use read::{
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
-pub use trials::{FailureRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};
@@ -94,6 +98,8 @@ pub enum StoreError {
     Newer { path: PathBuf },
     #[error("the job table `{}` can't be brought up to date", path.display())]
     Migrate { path: PathBuf, source: Arc<MigrateError> },
+    #[error("the job table `{}` is open in another process, maybe on another host", path.display())]
+    InUse { path: PathBuf },
     #[error("the job table could not be read or written")]
     Database(#[source] Arc<sqlx::Error>),
     #[error("the disk that holds the job table is full; make room, and the work goes on by itself")]
@@ -105,24 +111,43 @@ pub enum StoreError {
     Closed,
 }
 
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_FULL: u32 = 13;
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        /// SQLITE_FULL.
-        const FULL: &str = "13";
-        match error.as_database_error().and_then(|error| error.code()) {
-            Some(code) if code == FULL => StoreError::DiskFull,
+        match primary_code(&error) {
+            Some(SQLITE_FULL) => StoreError::DiskFull,
             _ => StoreError::Database(Arc::new(error)),
         }
     }
+}
+
+/// SQLite's result code without what its higher bits add.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 impl Store {
     /// Opens the job table at `path`, makes it if there is none, and brings an older schema up to date.
     ///
     /// # Errors
-    /// When the file can't be opened, is no database, or was made by a newer version.
+    /// When the file can't be opened, is no database, is open on another host, or was made by a newer version.
     pub async fn open(path: &Path) -> Result<Store, StoreError> {
-        let open_error = |source| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let on = FileSystem::of(folder.unwrap_or(Path::new("."))).map_err(|error| StoreError::Open {
+            path: path.to_owned(),
+            source: Arc::new(sqlx::Error::Io(error)),
+        })?;
+        Store::open_on(on, path).await
+    }
+
+    async fn open_on(file_system: FileSystem, path: &Path) -> Result<Store, StoreError> {
+        let open_error = |source: sqlx::Error| match primary_code(&source) {
+            Some(SQLITE_BUSY) => StoreError::InUse { path: path.to_owned() },
+            _ => StoreError::Open { path: path.to_owned(), source: Arc::new(source) },
+        };
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -130,6 +155,12 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             // An acknowledged write has reached the disk: WAL alone would sync at checkpoints only.
             .synchronous(SqliteSynchronous::Full);
+        let options = match file_system {
+            FileSystem::Local => options,
+            // The index of the WAL is memory that all who have the file open share, which ends at the machine. This form
+            // of access keeps it in the process, for all its connections, and locks the file as long as one is open.
+            FileSystem::Network(_) => options.vfs("unix-excl"),
+        };
         // A migration may make a table anew under its old name, to which others refer.
         let mut migrating = options.clone().foreign_keys(false).connect().await.map_err(open_error)?;
         MIGRATIONS.run(&mut migrating).await.map_err(|source| match source {

@@ -44,6 +44,7 @@ pub(super) struct Offer {
     pub(super) cpus: u32,
     pub(super) parameters: String,
     pub(super) seed: u64,
+    pub(super) resources: String,
 }
 
 /// A ready job as the statements below give it, with its columns in this order.
@@ -60,6 +61,7 @@ struct ReadyJob {
     cpus: u32,
     parameters: String,
     seed: i64,
+    resources: String,
 }
 
 impl Queue {
@@ -162,6 +164,7 @@ impl From<ReadyJob> for Offer {
             cpus: row.cpus,
             parameters: row.parameters,
             seed: row.seed.cast_unsigned(),
+            resources: row.resources,
         }
     }
 }
@@ -206,10 +209,10 @@ async fn list_own(
     let list = sqlx::query_scalar!(
         "-- list_own_ready
         SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
-                                           parameters, seed)) AS \"list!: String\"
+                                           parameters, seed, resources)) AS \"list!: String\"
         FROM (
         SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
-               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed, sweeps.resources
         FROM sweeps
         CROSS JOIN jobs ON jobs.sweep_id = sweeps.id
         CROSS JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
@@ -235,13 +238,14 @@ async fn list_joined(
     let list = sqlx::query_scalar!(
         "-- list_joined_ready
         SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
-                                           parameters, seed)) AS \"list!: String\"
+                                           parameters, seed, resources)) AS \"list!: String\"
         FROM (
         SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
-               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed, own.resources
         FROM sweeps
         CROSS JOIN joins ON joins.sweep_id = sweeps.id
         CROSS JOIN jobs ON jobs.id = joins.job_id
+        CROSS JOIN sweeps AS own ON own.id = jobs.sweep_id
         CROSS JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
         WHERE sweeps.is_paused = 0 AND sweeps.trials_queued > 0 AND (?1 IS NULL OR sweeps.id = ?1)
           AND joins.is_ready = 1
@@ -266,14 +270,15 @@ async fn list_children(
     let list = sqlx::query_scalar!(
         "-- list_ready_children
         SELECT json_group_array(json_array(id, waits_for, priority, trial, context_id, first_epoch, last_epoch, cpus,
-                                           parameters, seed)) AS \"list!: String\"
+                                           parameters, seed, resources)) AS \"list!: String\"
         FROM (
         SELECT jobs.id, sweeps.id AS waits_for, sweeps.priority, jobs.trial, jobs.context_id, jobs.first_epoch,
-               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed
+               jobs.last_epoch, jobs.cpus, trials.parameters, trials.seed, own.resources
         FROM jobs
         CROSS JOIN sweeps ON sweeps.id = CASE
             WHEN EXISTS (SELECT 1 FROM joins WHERE joins.sweep_id = ?1 AND joins.job_id = jobs.id) THEN ?1
             ELSE jobs.sweep_id END
+        CROSS JOIN sweeps AS own ON own.id = jobs.sweep_id
         CROSS JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
         WHERE jobs.parent_id = ?2 AND jobs.state = 'queued' AND jobs.waits_until IS NULL
           AND sweeps.is_paused = 0

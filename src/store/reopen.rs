@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::SqliteConnection;
 
 use super::unit::{Remains, Unit};
-use super::{StoreError, load};
+use super::{Checkpoint, StoreError, load};
 use crate::lease::{Event, JobState, Needs};
 use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
 
@@ -26,16 +26,34 @@ pub(super) struct Reopened {
     pub(super) jobs: BTreeSet<JobId>,
     /// Jobs whose states are made again, and the new ones that make them.
     pub(super) again: BTreeMap<JobId, JobId>,
-    pub(super) epochs_again: u64,
+    /// Epochs of the new ones, by the sweep in whose queue they wait.
+    pub(super) epochs_again: BTreeMap<SweepId, u64>,
 }
 
 /// What a job is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
-    /// Somebody goes on from its state, or reads its weights.
+    /// Somebody reads the weights after its last epoch.
+    Weights,
+    /// Somebody goes on from its state; where its checkpoint is of an earlier epoch, whoever does trains the others again.
     State,
     /// It only has to have succeeded.
     Success,
+}
+
+/// A job that another one needs.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    job: JobId,
+    is_parent: bool,
+    is_read: bool,
+}
+
+impl Need {
+    /// What the job is needed for, where its use as a parent is `of_parent`.
+    fn purpose(self, of_parent: Use) -> Use {
+        if self.is_read { Use::Weights } else { of_parent }
+    }
 }
 
 impl Unit {
@@ -53,13 +71,12 @@ impl Unit {
         }
         // Where an attempt has come to something, the next goes on from there and not from the parent's state.
         let of_parent = if self.checkpoints.contains_key(&id) { Use::Success } else { Use::State };
-        let parent = self.entry(id)?.parent;
         let mut needs = BTreeSet::new();
         for need in self.needs(id).await? {
-            let purpose = if parent == Some(need) { of_parent } else { Use::State };
-            let base = self.ensure(need, purpose, asker, log).await?;
-            if base != need {
-                self.replace_need(id, need, base).await?;
+            let asker = self.asker_of(need, asker).await?;
+            let base = self.ensure(need.job, need.purpose(of_parent), asker, log).await?;
+            if base != need.job {
+                self.replace_need(id, need.job, base).await?;
             }
             needs.insert(base);
         }
@@ -84,6 +101,26 @@ impl Unit {
         self.ensure(id, Use::State, asker, log).await
     }
 
+    /// A job that leaves the weights after its last epoch, now or when it has run: this one, or a new one.
+    pub(super) async fn ensure_weights(
+        &mut self,
+        id: JobId,
+        now: Timestamp,
+        log: &mut Reopened,
+    ) -> Result<JobId, StoreError> {
+        let asker = Asker { now, ..find_run(&mut self.connection, id).await? };
+        self.ensure(id, Use::Weights, asker, log).await
+    }
+
+    /// For whom a need is made again. A parent lies on the asker's way. What is only read does not, so that it is run with the
+    /// parameters of its own trial, in the queue of that one's sweep.
+    async fn asker_of(&mut self, need: Need, asker: Asker) -> Result<Asker, StoreError> {
+        if need.is_parent {
+            return Ok(asker);
+        }
+        Ok(Asker { now: asker.now, ..find_run(&mut self.connection, need.job).await? })
+    }
+
     async fn ensure(
         &mut self,
         id: JobId,
@@ -102,13 +139,29 @@ impl Unit {
                 Box::pin(self.reopen(id, asker, log)).await?;
                 Ok(id)
             }
-            JobState::Succeeded if purpose == Use::Success || self.checkpoints.contains_key(&id) => Ok(id),
+            JobState::Succeeded if self.serves(id, purpose)? => Ok(id),
             JobState::Succeeded => match find_current(&mut self.connection, id).await? {
                 // Somebody else has asked for this state since.
                 Some(current) if current != id => Box::pin(self.ensure(current, purpose, asker, log)).await,
                 _ => Box::pin(self.make_again(id, asker, log)).await,
             },
         }
+    }
+
+    /// Whether what a job that succeeded has left is enough.
+    fn serves(&self, id: JobId, purpose: Use) -> Result<bool, StoreError> {
+        Ok(match purpose {
+            Use::Success => true,
+            Use::State => self.checkpoints.contains_key(&id),
+            Use::Weights => self.final_checkpoint(id)?.is_some(),
+        })
+    }
+
+    /// The checkpoint after a job's last epoch, if it is there: a disk may have been full when it was written.
+    pub(super) fn final_checkpoint(&self, id: JobId) -> Result<Option<&Checkpoint>, StoreError> {
+        let last_epoch = self.entry(id)?.last_epoch;
+        let checkpoint = self.checkpoints.get(&id).map(|held| &held.checkpoint);
+        Ok(checkpoint.filter(|checkpoint| checkpoint.epoch == last_epoch && checkpoint.step == 0))
     }
 
     /// Stores a job that makes the state of one that succeeded again.
@@ -118,14 +171,16 @@ impl Unit {
         asker: Asker,
         log: &mut Reopened,
     ) -> Result<JobId, StoreError> {
-        let parent = self.entry(old)?.parent;
         let (mut bases, mut new_parent, mut required) = (BTreeSet::new(), None, Vec::new());
         for need in self.needs(old).await? {
-            let base = self.ensure(need, Use::State, asker, log).await?;
-            if parent == Some(need) {
+            let asker = self.asker_of(need, asker).await?;
+            let base = self.ensure(need.job, need.purpose(Use::State), asker, log).await?;
+            if need.is_parent {
                 new_parent = Some(base);
             }
-            required.push((need, base));
+            if need.is_read {
+                required.push((need.job, base));
+            }
             bases.insert(base);
         }
         let open = self.count_open(&bases)?;
@@ -141,19 +196,21 @@ impl Unit {
         }
         self.load(vec![new]).await?;
         log.again.insert(old, new);
-        log.epochs_again += epochs;
+        *log.epochs_again.entry(asker.sweep).or_default() += epochs;
         Ok(new)
     }
 
     /// The jobs that a job needs: its parent, and those whose final weights it reads.
-    pub(super) async fn needs(&mut self, id: JobId) -> Result<BTreeSet<JobId>, StoreError> {
+    async fn needs(&mut self, id: JobId) -> Result<Vec<Need>, StoreError> {
         let entry = self.entry(id)?;
-        let mut needs: BTreeSet<JobId> = entry.parent.into_iter().collect();
+        let (parent, mut read) = (entry.parent, BTreeSet::new());
         if entry.has_requirements {
             let required = load::requirements(&mut self.connection, std::iter::once(&id)).await?;
-            needs.extend(required.into_iter().map(|(_, required)| required));
+            read.extend(required.into_iter().map(|(_, required)| required));
         }
-        Ok(needs)
+        let all: BTreeSet<JobId> = parent.into_iter().chain(read.iter().copied()).collect();
+        let need = |job| Need { job, is_parent: parent == Some(job), is_read: read.contains(&job) };
+        Ok(all.into_iter().map(need).collect())
     }
 
     /// How many of these have not succeeded.
@@ -219,6 +276,18 @@ impl Unit {
         }
         Ok(waiting)
     }
+}
+
+/// With whose parameters a job is run, and in whose queue it waits.
+async fn find_run(connection: &mut SqliteConnection, id: JobId) -> Result<Asker, StoreError> {
+    let run = sqlx::query!(
+        "-- find_run
+        SELECT sweep_id, trial FROM jobs WHERE id = ?",
+        id.0
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Asker { sweep: SweepId(run.sweep_id), trial: TrialNumber(run.trial), now: Timestamp(i64::MIN) })
 }
 
 /// The job that is found under the same state's hash.

@@ -29,10 +29,19 @@ pub struct TrialRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
     pub reason: FailureReason,
-    /// Where the reason is that a job before it failed: why that one did, and the rest is about that one.
-    pub cause: Option<FailureReason>,
+    /// Where the reason is that a job failed which it needs: that one, and the rest is about it.
+    pub cause: Option<Cause>,
     pub message: String,
     pub log_tail: String,
+}
+
+/// A failure that others failed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: FailureReason,
+    /// A trial that failed so.
+    pub sweep: SweepId,
+    pub trial: TrialNumber,
 }
 
 /// All trials of a sweep by number, each with the last value of each of its metrics.
@@ -171,7 +180,7 @@ async fn read_causes(reader: &mut Reader, sweep: SweepId) -> Result<BTreeMap<i64
             WHERE jobs.failure_reason = 'upstream'
         )
         SELECT upstream.last_id AS \"last_id!: i64\", MIN(jobs.id) AS \"id: i64\", jobs.failure_reason AS \"reason!\",
-               attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
+               jobs.sweep_id AS \"sweep_id!\", jobs.trial AS \"trial!\", attempts.message AS \"message?\", attempts.log_tail AS \"log_tail?\"
         FROM upstream
         CROSS JOIN jobs ON jobs.id = upstream.id
         LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
@@ -184,7 +193,11 @@ async fn read_causes(reader: &mut Reader, sweep: SweepId) -> Result<BTreeMap<i64
     let causes = rows.into_iter().map(|row| {
         let failure = FailureRow {
             reason: FailureReason::Upstream,
-            cause: row.reason.parse().ok(),
+            cause: row.reason.parse().ok().map(|reason| Cause {
+                reason,
+                sweep: SweepId(row.sweep_id),
+                trial: TrialNumber(row.trial),
+            }),
             message: row.message.unwrap_or_default(),
             log_tail: row.log_tail.unwrap_or_default(),
         };

@@ -17,7 +17,7 @@ use super::writer::Wanted;
 use super::writes::Writes;
 use super::{Checkpoint, LeaseFor, NewReport, StoreError};
 use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, READY, Refusal};
-use crate::vocabulary::{Attempt, CheckpointHash, JobId, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, CheckpointHash, JobId, StateHash, SweepId, Timestamp, WorkerId};
 
 /// Contexts beyond this are forgotten: a table has a handful of them, one that was brought up to date one a job.
 const MOST_CONTEXTS: usize = 1024;
@@ -33,6 +33,8 @@ pub(super) struct Unit {
     pub(super) entries: BTreeMap<JobId, Entry>,
     /// Newest checkpoints of the jobs in memory and of their parents.
     pub(super) checkpoints: BTreeMap<JobId, Held>,
+    /// For jobs that may be leased: those whose weights they read, with the states that name these.
+    pub(super) required: BTreeMap<JobId, Vec<(JobId, StateHash)>>,
     pub(super) writes: Writes,
     /// The latest moment of which a request has spoken.
     pub(super) now: Timestamp,
@@ -76,6 +78,7 @@ pub(super) struct Entry {
     pub(super) sweep: SweepId,
     pub(super) parent: Option<JobId>,
     pub(super) first_epoch: u32,
+    pub(super) last_epoch: u32,
     pub(super) job: Job,
     /// Exact while the job is live; counted anew when it is reopened.
     pub(super) open_needs: i64,
@@ -128,6 +131,7 @@ impl Unit {
             queue: Queue::default(),
             entries: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            required: BTreeMap::new(),
             writes: Writes::default(),
             now: BEFORE_ALL,
             ended: BTreeMap::new(),
@@ -154,7 +158,20 @@ impl Unit {
             jobs.extend(self.queue.jobs());
             self.load_contexts().await?;
         }
-        self.load(jobs).await
+        self.load(jobs).await?;
+        self.load_required().await
+    }
+
+    /// Loads the jobs whose weights those in the queue read.
+    async fn load_required(&mut self) -> Result<(), StoreError> {
+        let reads = |id: &JobId| self.entries.get(id).is_some_and(|entry| entry.has_requirements);
+        let readers: Vec<JobId> = self.queue.jobs().filter(reads).collect();
+        if readers.is_empty() {
+            return Ok(());
+        }
+        self.required = super::load::required_states(&mut self.connection, &readers).await?;
+        let required = self.required.values().flatten().map(|(id, _)| *id).collect();
+        self.load(required).await
     }
 
     /// After the commit: forgets the jobs, and says which checkpoints the table has let go of.
@@ -174,6 +191,7 @@ impl Unit {
     pub(super) fn forget(&mut self) {
         self.entries.clear();
         self.checkpoints.clear();
+        self.required.clear();
         self.queue = Queue::default();
         self.writes = Writes::default();
         self.ended.clear();

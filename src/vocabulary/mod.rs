@@ -3,6 +3,7 @@
 //! Every room speaks them, so they lie below all rooms. Nothing here decides anything.
 
 mod checkpoint;
+mod duration;
 mod failure;
 mod ids;
 mod metric;
@@ -10,6 +11,7 @@ mod state;
 mod time;
 
 pub use checkpoint::{CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, weights_file_name};
+pub use duration::parse_duration;
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};

@@ -6,8 +6,8 @@ use super::*;
 use crate::coordinator::artifacts::Recent;
 use crate::protocol::http::{EpochMetrics, Report, Work};
 use crate::protocol::trial::{Checkpoint, TrainRequest};
-use crate::store::{LeaseFor, LeasedJob};
-use crate::vocabulary::{Attempt, JobId, Metrics, Parameters, TrialNumber};
+use crate::store::{LeaseFor, LeasedJob, RequiredWeights};
+use crate::vocabulary::{Attempt, JobId, Metrics, Parameters, StateHash, TrialNumber};
 
 fn checkpoint(digit: char, epoch: u32) -> Checkpoint {
     Checkpoint { hash: digit.to_string().repeat(64), epoch, step: 0, size_bytes: 1 }
@@ -136,13 +136,15 @@ async fn reports_that_cant_be_meant_are_refused_whole() {
 }
 
 #[test]
-fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to() {
+fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to_and_who_teaches() {
+    let state = StateHash::of(b"teacher");
     let request = TrainRequest {
         parameters: Parameters::from([("lr".to_owned(), 0.1.into())]),
         seed: 7,
         dataset_checksum: "sum".to_owned(),
         first_epoch: 4,
         last_epoch: 9,
+        teachers: [(state.to_string(), "3".repeat(64))].into(),
         resume: None,
     };
     let job = LeasedJob {
@@ -154,8 +156,13 @@ fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to() {
         first_epoch: 4,
         last_epoch: 9,
         cpus: 1,
+        resources: "{}".to_owned(),
         checkpoint: Some(checkpoint('1', 5).try_into().unwrap()),
         start: Some(checkpoint('2', 3).try_into().unwrap()),
+        required: vec![
+            RequiredWeights { state, checkpoint: Some(checkpoint('3', 6).try_into().unwrap()) },
+            RequiredWeights { state: StateHash::of(b"lost"), checkpoint: None },
+        ],
         has_dependents: false,
     };
     let first = LeasedJob { checkpoint: None, ..job.clone() };

@@ -8,6 +8,7 @@ use super::*;
 use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, Outcome, SweepState, TrialState};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
+use crate::vocabulary::Timestamp;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -207,15 +208,6 @@ async fn what_is_not_there_is_named() {
         fixture.coordinator.lease(&stranger).await,
         Err(CoordinatorError::NoSuchWorker(WorkerId(99)))
     ));
-}
-
-#[test]
-fn a_coordinator_that_was_away_listens_for_a_whole_lease_before_it_expires_any() {
-    let seconds = |n: i64| Timestamp(n * 1000);
-    let mut presence = Presence::since(seconds(0));
-    let listened: Vec<u64> =
-        [10, 20, 30, 600, 610].map(|n| presence.at(seconds(n), LEASE).as_secs()).into_iter().collect();
-    assert_eq!(listened, [10, 20, 30, 0, 10]);
 }
 
 #[tokio::test]

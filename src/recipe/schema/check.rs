@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::problem::{Problem, show};
 use super::{Kind, Parameter, Word, nearest};
-use crate::vocabulary::CheckpointHash;
+use crate::vocabulary::{CheckpointHash, StateHash};
 
 /// The canonical form of one value of `parameter`: whole numbers as integers, all others as floating point,
 /// aliases as the words they stand for, sets sorted.
@@ -19,6 +19,21 @@ pub fn check_value(parameter: &Parameter, value: &Value) -> Result<Value, Proble
 #[must_use]
 pub fn is_content_hash(text: &str) -> bool {
     text.parse::<CheckpointHash>().is_ok()
+}
+
+/// What stands before the hash of a state in the name of weights.
+const STATE: &str = "state:";
+
+/// Names the weights that training has in a state: what a trial that teaches becomes in canonical parameters.
+#[must_use]
+pub fn weights_in_state(state: StateHash) -> String {
+    format!("{STATE}{state}")
+}
+
+/// The state whose weights this names, if it names any so.
+#[must_use]
+pub fn state_of_weights(name: &str) -> Option<StateHash> {
+    name.strip_prefix(STATE)?.parse().ok()
 }
 
 fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<Value, Problem> {
@@ -49,7 +64,7 @@ fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<
         Kind::Weights => {
             let text = value.as_str().ok_or_else(wrong_type)?;
             let is_weights = is_content_hash(text) || text.ends_with(".safetensors");
-            is_weights.then(|| value.clone()).ok_or_else(out_of_range)
+            (is_weights || state_of_weights(text).is_some()).then(|| value.clone()).ok_or_else(out_of_range)
         }
         Kind::List { of, least } => {
             let items = value.as_array().ok_or_else(wrong_type)?;
@@ -201,7 +216,15 @@ mod tests {
     fn teachers_are_files_of_weights_or_hashes_of_them() {
         let hash = "0123456789abcdef".repeat(4);
         assert_eq!(check("teachers", json!([hash, "a/b.safetensors"])), Ok(json!([hash, "a/b.safetensors"])));
-        for wrong in [json!([]), json!([hash.to_uppercase()]), json!([&hash[1..]]), json!(["model.pt"])] {
+        let state = weights_in_state(StateHash::of(b"trained"));
+        assert_eq!(check("teachers", json!([state])), Ok(json!([state])));
+        for wrong in [
+            json!([]),
+            json!([hash.to_uppercase()]),
+            json!([&hash[1..]]),
+            json!(["model.pt"]),
+            json!([format!("state:{hash}")]),
+        ] {
             assert!(check("teachers", wrong.clone()).is_err(), "{wrong}");
         }
     }

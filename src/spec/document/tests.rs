@@ -92,11 +92,12 @@ fn a_sweep_file_of_wandb_loads() {
 fn what_says_how_trials_run_is_read() {
     let spec = spec(
         "command: [run]\npriority: -7\norder: shuffled\nseed_order: last\nkeep: none\nresources: {gpus: 2, memory: 8G, time: \
-         3h30m}\nparameters: {lr: [1, 2], epochs: [5, 6]}\nstages: [{until: 2, parameters: [lr]}, {until: epochs}]\n",
+         3h30m, stall_timeout: 10m}\nparameters: {lr: [1, 2], epochs: [5, 6]}\nstages: [{until: 2, parameters: [lr]}, {until: epochs}]\n",
     );
     assert_eq!((spec.priority, spec.order, spec.seed_order), (-7, Order::Shuffled, SeedOrder::Last));
-    let time = Some(std::time::Duration::from_secs(12_600));
-    assert_eq!(spec.resources, Resources { gpus: Some(2), cpus: 1, memory_bytes: Some(8 << 30), time });
+    let [time, stall_timeout] = [12_600, 600].map(|seconds| Some(std::time::Duration::from_secs(seconds)));
+    let memory_bytes = Some(8 << 30);
+    assert_eq!(spec.resources, Resources { gpus: Some(2), cpus: 1, memory_bytes, time, stall_timeout });
     assert_eq!(spec.keep, Keep::None);
     let until = |stage: &Stage| stage.until.epoch(&spec.trial(TrialNumber(2)).unwrap().parameters);
     assert_eq!(spec.stages.iter().map(until).collect::<Vec<_>>(), [Some(2), Some(6)]);

@@ -35,15 +35,17 @@ pub struct NewSweep {
     /// How often each job is tried again.
     pub retries: u32,
     pub keep: Keep,
+    /// What one attempt may use, as JSON that the store hands out as it is.
+    pub resources: String,
     /// What trials of a kind have in common, as JSON that the store hands out as it is.
     pub contexts: Vec<String>,
-    /// In the order in which they are to run; parents and requirements come before the jobs that need them.
+    /// In the order in which they are to run; parents come before the jobs that need them.
     pub jobs: Vec<NewJob>,
     /// For each job the states after its epochs before the last one, job after job; or none at all, where they are not
     /// known.
     pub inner_states: Vec<StateHash>,
-    /// Jobs and those whose final weights they read, as indices, in the order of `jobs`.
-    pub requirements: Vec<(u32, u32)>,
+    /// Jobs, as indices in the order of `jobs`, and the states whose weights they read: each that of a job in the table.
+    pub requirements: Vec<(u32, StateHash)>,
     /// For each trial the index of the job in which it ends.
     pub trial_ends: Vec<u32>,
     /// The trials, which need not be in memory.
@@ -120,11 +122,11 @@ impl NewSweep {
         &self.inner_states[from..from + (job.last_epoch - job.first_epoch) as usize]
     }
 
-    /// Indices of the jobs whose final weights this one reads.
-    fn requirements_of(&self, job: usize) -> impl Iterator<Item = usize> {
+    /// The states whose weights this job reads.
+    fn requirements_of(&self, job: usize) -> impl Iterator<Item = StateHash> + use<'_> {
         let from = self.requirements.partition_point(|(needs, _)| (*needs as usize) < job);
         let own = self.requirements[from..].iter().take_while(move |(needs, _)| *needs as usize == job);
-        own.map(|(_, required)| *required as usize)
+        own.map(|(_, state)| *state)
     }
 }
 
@@ -182,6 +184,8 @@ impl Request for Submit {
 
     async fn apply(&self, unit: &mut Unit) -> Result<Submitted, StoreError> {
         if let Some(existing) = rows::find_expansion(unit.connection(), &self.sweep.expansion_hash).await? {
+            // Whoever raises a limit that trials ran into submits the same sweep again.
+            rows::set_resources(unit.connection(), existing.sweep, &self.sweep.resources).await?;
             return Ok(existing);
         }
         let sweep = rows::insert_sweep(unit.connection(), &self.sweep, self.now).await?;

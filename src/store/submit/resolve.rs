@@ -25,6 +25,8 @@ pub(super) struct Submission<'a> {
     contexts: Vec<i64>,
     /// Jobs in the table with the planned ones' states.
     found: BTreeMap<usize, JobId>,
+    /// Jobs in the table whose weights planned ones read.
+    required: BTreeMap<StateHash, JobId>,
     /// Whether a trial ends in the job.
     is_end: Vec<bool>,
     /// Whether somebody goes on from the job, or a trial ends in it.
@@ -72,6 +74,7 @@ impl<'a> Submission<'a> {
             now,
             contexts,
             found: BTreeMap::new(),
+            required: BTreeMap::new(),
             is_wanted: is_end.clone(),
             is_end,
             resolved: vec![0; new.jobs.len()],
@@ -98,10 +101,18 @@ impl<'a> Submission<'a> {
             if !self.is_wanted[index] || self.found.contains_key(&index) {
                 continue;
             }
-            let parent = self.new.jobs[index].parent.map(|parent| parent as usize);
-            for need in parent.into_iter().chain(self.new.requirements_of(index)) {
-                self.is_wanted[need] = true;
+            if let Some(parent) = self.new.jobs[index].parent {
+                self.is_wanted[parent as usize] = true;
             }
+        }
+        self.find_required(unit).await
+    }
+
+    async fn find_required(&mut self, unit: &mut Unit) -> Result<(), StoreError> {
+        let states: BTreeSet<StateHash> = self.new.requirements.iter().map(|(_, state)| *state).collect();
+        let states: Vec<StateHash> = states.into_iter().collect();
+        for (at, id) in rows::find_ends(unit.connection(), &states).await? {
+            self.required.insert(states[at], id);
         }
         Ok(())
     }
@@ -238,6 +249,17 @@ impl<'a> Submission<'a> {
         Ok(base)
     }
 
+    /// A job that leaves the weights in this state, now or when it has run.
+    async fn ensure_weights(&mut self, unit: &mut Unit, state: StateHash) -> Result<JobId, StoreError> {
+        let damaged = || StoreError::Damaged(format!("no job ends in the required state {state}"));
+        let id = *self.required.get(&state).ok_or_else(damaged)?;
+        let known = self.log.again.len();
+        let base = unit.ensure_weights(id, self.now, &mut self.log).await?;
+        self.is_recut |= self.log.again.len() > known;
+        self.note_joined(unit, base)?;
+        Ok(base)
+    }
+
     /// Notes a row for a planned job that continues `parent`.
     async fn store(
         &mut self,
@@ -247,8 +269,8 @@ impl<'a> Submission<'a> {
         parent: Option<JobId>,
     ) -> Result<(), StoreError> {
         let mut required = BTreeSet::new();
-        for need in self.new.requirements_of(index).collect::<Vec<_>>() {
-            required.insert(self.ensure(unit, need, index).await?);
+        for state in self.new.requirements_of(index).collect::<Vec<_>>() {
+            required.insert(self.ensure_weights(unit, state).await?);
         }
         let id = unit.next_job().await?;
         self.first_new.get_or_insert(id);
@@ -339,8 +361,9 @@ impl<'a> Submission<'a> {
         }
         unit.flush().await?;
         told.jobs_new += u64::try_from(self.log.again.len()).unwrap_or(0);
-        told.epochs_run_again += self.log.epochs_again;
-        told.epochs_to_run += self.log.epochs_again;
+        told.epochs_run_again += self.log.epochs_again.values().sum::<u64>();
+        // What is made again in the queues of other sweeps is joined.
+        told.epochs_to_run += self.log.epochs_again.get(&self.sweep).copied().unwrap_or(0);
         told.epochs_to_run += rows::epochs_joined(unit.connection(), self.sweep).await?;
         Ok(told)
     }

@@ -76,8 +76,8 @@ pub(super) async fn insert_sweep(
     let id = sqlx::query_scalar!(
         "-- insert_sweep
         INSERT INTO sweeps (name, spec, overrides, working_directory, expansion_hash, metric_name, metric_goal,
-                            swept, created_at, priority)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            swept, created_at, priority, resources)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         RETURNING id",
         sweep.name,
         sweep.spec,
@@ -88,11 +88,29 @@ pub(super) async fn insert_sweep(
         metric_goal,
         sweep.swept,
         now.0,
-        sweep.priority
+        sweep.priority,
+        sweep.resources
     )
     .fetch_one(connection)
     .await?;
     Ok(SweepId(id))
+}
+
+/// Changes what attempts may use that are leased from now on.
+pub(super) async fn set_resources(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    resources: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- set_resources
+        UPDATE sweeps SET resources = ?1 WHERE id = ?2 AND resources <> ?1",
+        resources,
+        sweep.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Ids of the contexts, in their order.

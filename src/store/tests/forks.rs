@@ -67,16 +67,6 @@ async fn a_job_that_runs_is_not_split() {
     assert_eq!(fixture.run_all().await, ["aaac"]);
 }
 
-#[tokio::test]
-async fn both_parts_of_a_split_job_read_the_weights_that_it_required() {
-    let fixture = Fixture::new().await;
-    let teacher_and_student = NewSweep { requirements: vec![(1, 0)], ..tree("one", &["t", "aab"]) };
-    fixture.store.submit(teacher_and_student, Timestamp(0)).await.unwrap();
-    fixture.submit_tree("two", &["aac"]).await;
-    assert_eq!(fixture.run_one().await.unwrap(), "t");
-    assert_eq!(fixture.run_all().await, ["aa", "aab", "aac"]);
-}
-
 /// What may happen between two submissions.
 #[derive(Debug, Clone)]
 enum Step {

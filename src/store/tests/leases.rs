@@ -52,6 +52,39 @@ async fn only_jobs_of_the_named_sweep_are_leased() {
     assert_eq!(names(&leased), ["b"]);
 }
 
+/// A sweep whose attempts may use this.
+fn limited(name: &str, trials: &[&str], resources: &str) -> NewSweep {
+    NewSweep { resources: resources.to_owned(), ..sweep(name, trials) }
+}
+
+#[tokio::test]
+async fn a_lease_says_what_the_sweep_that_stored_the_job_allows_also_to_those_that_join_it() {
+    let fixture = Fixture::new().await;
+    fixture.store.submit(limited("one", &["a", "b"], r#"{"time_millis":5}"#), Timestamp(0)).await.unwrap();
+    let two = limited("two", &["b"], r#"{"time_millis":9}"#);
+    let two = fixture.store.submit(two, Timestamp(0)).await.unwrap().sweep;
+    let joined = fixture.lease_for(fixture.anne, Some(two), 9, 0).await;
+    assert_eq!(names(&joined), ["b"]);
+    assert_eq!(joined[0].resources, r#"{"time_millis":5}"#);
+    assert_eq!(fixture.lease(9, 0).await[0].resources, r#"{"time_millis":5}"#);
+}
+
+#[tokio::test]
+async fn submitting_a_sweep_again_with_other_resources_changes_what_later_attempts_may_use() {
+    let fixture = Fixture::new().await;
+    let first =
+        fixture.store.submit(limited("s", &["a"], r#"{"time_millis":5}"#), Timestamp(0)).await.unwrap();
+    let lease = fixture.lease_one(0).await;
+    let more = r#"{"time_millis":50}"#;
+    // A rehearsal changes nothing.
+    fixture.store.rehearse(limited("s", &["a"], "{}"), Timestamp(1)).await.unwrap();
+    let again = fixture.store.submit(limited("s", &["a"], more), Timestamp(1)).await.unwrap();
+    assert_eq!((again.sweep, again.is_existing), (first.sweep, true));
+    assert!(fixture.finish(lease, Ended::Release, 2).await);
+    assert_eq!(fixture.lease(1, 3).await[0].resources, more);
+    check_invariants(&fixture.store).await;
+}
+
 #[tokio::test]
 async fn an_expired_lease_goes_to_somebody_else_and_the_late_worker_is_refused() {
     let fixture = Fixture::new().await;

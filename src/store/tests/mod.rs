@@ -11,9 +11,11 @@ mod invariants;
 mod leases;
 mod logs;
 mod migrations;
+mod network;
 mod planned;
 mod queries;
 mod queue;
+mod requirements;
 mod sharing;
 mod sweeps;
 

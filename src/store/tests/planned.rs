@@ -21,6 +21,15 @@ pub(crate) fn tree(name: &str, trials: &[&str]) -> NewSweep {
     plan(name, trials, |trial| (1..=trial.len()).map(|epoch| state(&trial[..epoch])).collect())
 }
 
+/// A tree all of whose jobs read the weights of trials of these names.
+pub(crate) fn students(name: &str, trials: &[&str], teachers: &[&str]) -> NewSweep {
+    let sweep = tree(name, trials);
+    let jobs = 0..u32::try_from(sweep.jobs.len()).unwrap();
+    let requirements =
+        jobs.flat_map(|job| teachers.iter().map(move |teacher| (job, state(teacher)))).collect();
+    NewSweep { requirements, ..sweep }
+}
+
 #[derive(Debug)]
 struct Named(Vec<String>);
 
@@ -68,6 +77,7 @@ fn plan(name: &str, trials: &[&str], states: impl Fn(&str) -> Vec<StateHash>) ->
         priority: 0,
         retries: 0,
         keep: Keep::Last,
+        resources: "{}".to_owned(),
         contexts: vec!["context".to_owned()],
         jobs: vec![],
         inner_states: vec![],

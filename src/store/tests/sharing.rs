@@ -193,7 +193,12 @@ async fn a_failure_fails_the_trials_below_and_names_its_cause() {
     assert_eq!(fixture.states(sweep).await, ["failed", "failed", "queued"]);
     for trial in &fixture.trials(sweep).await[..2] {
         let failure = trial.failure.clone().unwrap();
-        assert_eq!((failure.reason.to_string(), failure.cause), ("upstream".to_owned(), "nan".parse().ok()));
+        let cause = failure.cause.unwrap();
+        assert_eq!(
+            (failure.reason.to_string(), cause.reason.to_string()),
+            ("upstream".to_owned(), "nan".to_owned())
+        );
+        assert_eq!((cause.sweep, cause.trial), (sweep, TrialNumber(1)));
         assert_eq!((failure.message.as_str(), failure.log_tail.as_str()), ("it broke", "last words"));
     }
     assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 3);

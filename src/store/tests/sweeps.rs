@@ -114,45 +114,6 @@ async fn a_job_that_failed_once_waits_before_its_next_try() {
     assert_eq!(fixture.lease(1, due.0).await.len(), 1);
 }
 
-/// Parent a, its child b, which reads a's final weights too, and c, which reads those of both.
-fn family() -> NewSweep {
-    NewSweep { requirements: vec![(1, 0), (2, 0), (2, 1)], ..tree("family", &["a", "ab", "c"]) }
-}
-
-#[tokio::test]
-async fn a_job_is_leasable_when_all_that_it_needs_has_succeeded() {
-    let fixture = Fixture::new().await;
-    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
-    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
-    for (now, states) in [(1, ["succeeded", "queued", "blocked"]), (2, ["succeeded", "succeeded", "queued"])]
-    {
-        let leased = fixture.lease(9, now).await;
-        assert_eq!(leased.len(), 1, "only one at a time has all that it needs");
-        fixture.finish(leased[0].lease, complete(), now).await;
-        assert_eq!(fixture.states(sweep).await, states);
-        check_invariants(&fixture.store).await;
-    }
-}
-
-#[tokio::test]
-async fn a_job_that_fails_for_good_fails_all_that_needs_it_and_a_retry_reopens_all() {
-    let fixture = Fixture::new().await;
-    let sweep = fixture.store.submit(family(), Timestamp(0)).await.unwrap().sweep;
-    let lease = fixture.lease_one(0).await;
-    fixture.finish(lease, fail("bad_config"), 1).await;
-    assert_eq!(fixture.states(sweep).await, ["failed", "failed", "failed"]);
-    let reasons: Vec<_> = fixture
-        .trials(sweep)
-        .await
-        .into_iter()
-        .map(|trial| trial.failure.unwrap().reason.to_string())
-        .collect();
-    assert_eq!(reasons, ["bad_config", "upstream", "upstream"]);
-    assert_eq!(fixture.store.retry(sweep, Chosen::All, Timestamp(2)).await.unwrap(), 3);
-    assert_eq!(fixture.states(sweep).await, ["queued", "blocked", "blocked"]);
-    check_invariants(&fixture.store).await;
-}
-
 #[tokio::test]
 async fn a_request_that_fails_alone_does_not_take_its_group_with_it() {
     let fixture = Fixture::new().await;

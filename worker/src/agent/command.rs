@@ -111,13 +111,20 @@ async fn watch(
     let mut look = interval_at(Instant::now() + REPORT_PERIOD, REPORT_PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_given_up = false;
+    let group = process.group();
     let status = loop {
         tokio::select! {
             status = process.wait() => break status,
-            chunk = output.next() => log.append(chunk).await,
-            how = trial.asked_to_stop() => process.stop(how),
+            chunk = output.next() => {
+                trial.has_progressed();
+                log.append(chunk).await;
+            }
+            how = trial.asked_to_stop(group) => process.stop(how),
             _ = look.tick() => {
                 let new = reports.file.read_new().await;
+                if !new.is_empty() {
+                    trial.has_progressed();
+                }
                 reports.pass_on(new, trial).await;
                 // Hours of work whose results can't be read help nobody, so it ends here and says why.
                 if reports.file.fault().is_some() && !is_given_up {
@@ -139,7 +146,10 @@ async fn watch(
             message: fault.to_owned(),
             log_tail: log.tail(),
         },
-        fault => judge(program, status, fault, || log.tail()),
+        fault => {
+            let end = judge(program, status, fault, || log.tail());
+            trial.judge(end, &mut log).await
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) enum Action {
     /// Give up the request for jobs that is under way.
     AbandonAsking,
     /// Start a job on slots that are free.
-    Start { lease: Lease, slots: Vec<SlotId> },
+    Start { lease: Box<Lease>, slots: Vec<SlotId> },
     /// Tell a trial's process group to end.
     Stop { token: LeaseToken, how: Stop },
     /// Write.
@@ -79,6 +79,10 @@ pub(crate) enum Timer {
     Heartbeat,
     /// Jobs that were leased ahead had this long to start.
     Surplus,
+    /// It is time to look whether anything is at work.
+    Idle,
+    /// The agent's time is nearly over.
+    Limit,
     /// Trials had this long to end by themselves.
     Grace,
     /// The agent has had its time to leave in order.

@@ -14,6 +14,7 @@ mod event;
 mod gpus;
 mod identity;
 mod lines;
+mod memory;
 mod options;
 mod outbox;
 mod output;
@@ -26,12 +27,14 @@ mod slots;
 mod stage;
 mod state;
 mod trainer_process;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use sweep::client::ClientError;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -42,6 +45,9 @@ use options::Options;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = options.check() {
+        Options::command().error(ErrorKind::ValueValidation, error).exit();
+    }
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .with_writer(std::io::stderr)

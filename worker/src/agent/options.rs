@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use sweep::vocabulary::SweepId;
+use sweep::vocabulary::{SweepId, parse_duration};
 
 /// Leases jobs from a coordinator and runs them on this node
 #[derive(Debug, Clone, clap::Parser)]
@@ -43,9 +44,25 @@ pub(crate) struct Options {
     #[arg(long, value_name = "all|none|0,1,…", default_value = "all")]
     pub gpus: GpuChoice,
 
+    /// Run this many jobs at a time on each GPU
+    #[arg(long, value_name = "K", default_value = "1", conflicts_with = "cpu_slots", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub slots_per_gpu: u32,
+
     /// End when there are no jobs any more
     #[arg(long)]
     pub until_drained: bool,
+
+    /// End after so many jobs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_jobs: Option<u64>,
+
+    /// End when there was nothing to do for so long, such as `30m`
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    pub idle_timeout: Option<Duration>,
+
+    /// End after so long, such as `3h30m` or `3:30:00`: trials are asked to end `--grace` before, and their jobs given back
+    #[arg(long, value_name = "TIME", value_parser = read_duration)]
+    pub time_limit: Option<Duration>,
 
     /// End when the process that started this one does
     #[arg(long)]
@@ -62,6 +79,35 @@ pub(crate) struct Options {
     // Read here because the environment is read in one place.
     #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
     pub cuda_visible_devices: Option<String>,
+}
+
+impl Options {
+    /// What no single option is wrong about.
+    pub(crate) fn check(&self) -> Result<(), UselessTimeLimit> {
+        let grace = Duration::from_secs(self.grace);
+        match self.time_limit {
+            Some(limit) if limit <= grace => Err(UselessTimeLimit { limit, grace }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A time limit that leaves no time to work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`--time-limit` ({} s) leaves no time to work, since trials are asked to end `--grace` ({} s) before; raise it or lower \
+     the grace",
+    limit.as_secs(),
+    grace.as_secs()
+)]
+pub(crate) struct UselessTimeLimit {
+    limit: Duration,
+    grace: Duration,
+}
+
+fn read_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| "expected a time with units, such as `3h30m`, `45m` or `3:30:00`".to_owned())
 }
 
 /// Which GPUs to use.
@@ -114,12 +160,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn cpu_slots_and_gpus_exclude_each_other() {
+    fn parse(more: &[&str]) -> Result<Options, clap::Error> {
         let minimal =
             ["sweep-worker", "--coordinator=http://h:1", "--token-file=t", "--state-dir=s", "--datasets=d"];
-        assert!(Options::try_parse_from(minimal).is_ok());
-        let both = minimal.into_iter().chain(["--cpu-slots=2", "--gpus=0"]);
-        assert!(Options::try_parse_from(both).is_err());
+        Options::try_parse_from(minimal.iter().chain(more))
+    }
+
+    #[test]
+    fn cpu_slots_and_gpus_exclude_each_other() {
+        assert!(parse(&[]).is_ok());
+        assert!(parse(&["--cpu-slots=2", "--gpus=0"]).is_err());
+        assert!(parse(&["--cpu-slots=2", "--slots-per-gpu=2"]).is_err());
+    }
+
+    #[test]
+    fn times_have_units_and_a_limit_leaves_time_to_work() {
+        let options = parse(&["--time-limit=3h30m", "--idle-timeout=90s"]).unwrap();
+        let times = (Some(Duration::from_secs(12_600)), Some(Duration::from_secs(90)));
+        assert_eq!((options.time_limit, options.idle_timeout), times);
+        assert_eq!(options.check(), Ok(()));
+        for wrong in ["--time-limit=3", "--idle-timeout=soon", "--max-jobs=0"] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+        let error = parse(&["--time-limit=10s"]).unwrap().check().unwrap_err();
+        assert!(error.to_string().starts_with("`--time-limit` (10 s) leaves no time to work"), "{error}");
     }
 }

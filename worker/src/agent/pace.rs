@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::slots::Need;
+
 /// Only jobs shorter than this are worth leasing ahead: for longer ones a round trip is nothing, and a job that
 /// waits here could run elsewhere.
 const SHORT: Duration = Duration::from_secs(1);
@@ -18,8 +20,8 @@ const REMEMBERED: usize = 16;
 pub(crate) struct Pace {
     /// Wall time of the last jobs, newest last.
     recent: VecDeque<Duration>,
-    /// CPUs of the job leased last.
-    cpus: u32,
+    /// What the job leased last uses.
+    need: Option<Need>,
 }
 
 impl Pace {
@@ -30,13 +32,13 @@ impl Pace {
         self.recent.push_back(wall);
     }
 
-    pub(crate) fn job_leased(&mut self, cpus: u32) {
-        self.cpus = cpus;
+    pub(crate) fn job_leased(&mut self, need: Need) {
+        self.need = Some(need);
     }
 
-    /// CPUs that the next job probably uses.
-    pub(crate) fn expected_cpus(&self) -> u32 {
-        self.cpus.max(1)
+    /// What the next job probably uses.
+    pub(crate) fn expected_need(&self) -> Need {
+        self.need.unwrap_or(Need { cpus: 1, gpus: None })
     }
 
     /// How many jobs to hold beyond those that `slots` slots run.

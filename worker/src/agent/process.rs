@@ -32,6 +32,11 @@ impl TrialProcess {
         Ok(TrialProcess { child, group })
     }
 
+    /// Its process group; `None` once it has ended.
+    pub(crate) fn group(&self) -> Option<Pid> {
+        self.group
+    }
+
     /// Its standard input and output, where they are pipes and not taken yet.
     pub(crate) fn take_pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
         self.child.stdin.take().zip(self.child.stdout.take())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sweep::client::{Backoff, Client, ClientError, retry};
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use super::event::{Action, Event, Exit, Stop, Timer};
 use super::options::Options;
@@ -36,6 +37,8 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 const REGISTER_ATTEMPTS: u32 = 20;
 /// One that is restarted or unreachable for about an hour; results of trials that ended meanwhile wait as long.
 const WORK_ATTEMPTS: u32 = 300;
+/// A process that was killed is gone at once, unless the kernel itself is stuck in it.
+const LONGEST_CLOSING: Duration = Duration::from_secs(2);
 /// Goodbye is a courtesy.
 const LEAVE_ATTEMPTS: u32 = 3;
 
@@ -46,19 +49,26 @@ const LEAVE_ATTEMPTS: u32 = 3;
 /// # Errors
 /// The agent can't be set up, or the coordinator is gone for good or refuses to work with it.
 pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
+    let started = Instant::now();
     let parent = rustix::process::getppid();
     let client = connect(options)?;
     let (place, _spool) = lay_out(options)?;
-    let (slot_kind, visible_gpus) = choose_slots(options)?;
+    let (slot_kind, slots, gpus) = choose_slots(options)?;
     let seed = u64::from(std::process::id());
-    let registered = register(&client, seed, visible_gpus.len()).await?;
+    let registered = register(&client, seed, slots).await?;
     // Before this a signal simply ends the process: there is nothing to give back yet.
     let signals = Signals::catch().map_err(AgentError::Signals)?;
 
     let mut agent = Agent::new(Settings {
         slot_kind,
-        slots: visible_gpus.len(),
-        until: if options.until_drained { Until::Drained } else { Until::Stopped },
+        slots,
+        until: Until {
+            is_drained: options.until_drained,
+            jobs: options.max_jobs,
+            idle: options.idle_timeout,
+            // What it took to get here counts.
+            time: options.time_limit.map(|limit| limit.saturating_sub(started.elapsed())),
+        },
         grace: Duration::from_secs(options.grace),
         heartbeat: Duration::from_millis(registered.heartbeat_millis).max(SHORTEST_HEARTBEAT),
     });
@@ -72,9 +82,11 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         tasks: JoinSet::new(),
         asking: None,
         slots: Vec::new(),
+        slot_tasks: JoinSet::new(),
+        gpus,
         stops: BTreeMap::new(),
     };
-    shell.open_slots(place, visible_gpus);
+    shell.open_slots(place, slots);
     shell.tasks.spawn(signals.forward(inbox.clone()));
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
@@ -85,6 +97,9 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     loop {
         for action in next {
             if let ControlFlow::Break(exit) = shell.perform(action) {
+                // Nobody listens any more: whoever has something to say must not wait for that.
+                drop(events);
+                shell.close_slots().await;
                 return Ok(exit);
             }
         }
@@ -119,6 +134,8 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         datasets: options.datasets.clone(),
         artifacts,
         trainer: find_trainer(options.trainer.as_deref()),
+        grace: Duration::from_secs(options.grace),
+        memory: Mutex::default(),
     };
     Ok((place, spool))
 }
@@ -131,17 +148,16 @@ fn find_trainer(named: Option<&Path>) -> PathBuf {
     beside.filter(|path| path.is_file()).unwrap_or_else(|| PathBuf::from("sweep-trainer"))
 }
 
-/// What the slots are, and for each the GPU that it shows to its trials: a CPU slot shows none.
-fn choose_slots(options: &Options) -> Result<(SlotKind, Vec<String>), AgentError> {
-    let cpu_slots = |count: usize| (SlotKind::Cpu, vec![String::new(); count]);
+/// What the slots are and how many, and the GPUs that they are on, each as a value of `CUDA_VISIBLE_DEVICES`.
+fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), AgentError> {
     if let Some(count) = options.cpu_slots {
-        return Ok(cpu_slots(count as usize));
+        return Ok((SlotKind::Cpu, count as usize, Vec::new()));
     }
     let gpus = gpus::choose(&options.gpus, options.cuda_visible_devices.as_deref())?;
     if gpus.is_empty() {
-        return Ok(cpu_slots(std::thread::available_parallelism().map_or(1, usize::from)));
+        return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
     }
-    Ok((SlotKind::Gpu, gpus))
+    Ok((SlotKind::Gpu { gpus: gpus.len() }, gpus.len() * options.slots_per_gpu as usize, gpus))
 }
 
 async fn register(client: &Client, seed: u64, slots: usize) -> Result<RegisterResponse, AgentError> {
@@ -166,16 +182,30 @@ struct Shell {
     tasks: JoinSet<()>,
     asking: Option<AbortHandle>,
     slots: Vec<mpsc::Sender<Assignment>>,
+    /// The slots themselves, apart from the rest since they are waited for at the end.
+    slot_tasks: JoinSet<()>,
+    /// What the slots are on; none where they are CPUs.
+    gpus: Vec<String>,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
 }
 
 impl Shell {
-    fn open_slots(&mut self, place: Place, visible_gpus: Vec<String>) {
+    fn open_slots(&mut self, place: Place, slots: usize) {
         let place = Arc::new(place);
-        for gpu in visible_gpus {
+        for _ in 0..slots {
             let (jobs, assigned) = mpsc::channel(1);
-            self.tasks.spawn(slot::work(place.clone(), gpu, assigned, self.inbox.clone()));
+            self.slot_tasks.spawn(slot::work(place.clone(), assigned, self.inbox.clone()));
             self.slots.push(jobs);
+        }
+    }
+
+    /// Lets the slots end their warm trainers, so that nothing of them is left when the agent is gone. What doesn't end in
+    /// time, a trial that can't even be killed, is left to the kernel.
+    async fn close_slots(mut self) {
+        self.slots.clear();
+        let closed = async { while self.slot_tasks.join_next().await.is_some() {} };
+        if timeout(LONGEST_CLOSING, closed).await.is_err() {
+            tracing::warn!("a trial process does not end; the agent leaves it behind");
         }
     }
 
@@ -184,14 +214,16 @@ impl Shell {
         events: &mut mpsc::Receiver<Result<Event, AgentError>>,
     ) -> Result<Event, AgentError> {
         let event = loop {
-            tokio::select! {
+            let ended = tokio::select! {
                 event = events.recv() => break event.expect("the shell itself holds a sender")?,
-                Some(ended) = self.tasks.join_next() => {
-                    // A panic of ours must not leave a slot busy for ever.
-                    if let Err(error) = ended && error.is_panic() {
-                        std::panic::resume_unwind(error.into_panic());
-                    }
-                }
+                Some(ended) = self.tasks.join_next() => ended,
+                Some(ended) = self.slot_tasks.join_next() => ended,
+            };
+            // A panic of ours must not leave a slot busy for ever.
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
             }
         };
         if let Event::Ended { token, .. } = &event {
@@ -208,7 +240,7 @@ impl Shell {
                     asking.abort();
                 }
             }
-            Action::Start { lease, slots } => self.start(lease, &slots),
+            Action::Start { lease, slots } => self.start(*lease, &slots),
             Action::Stop { token, how } => {
                 if let Some(stop) = self.stops.get(&token) {
                     stop.send_replace(Some(how));
@@ -223,14 +255,21 @@ impl Shell {
         ControlFlow::Continue(())
     }
 
-    /// The first of the slots does the work; the others stand for CPUs that it uses.
+    /// The first of the slots does the work; the others stand for the CPUs or GPUs that it uses beside.
     fn start(&mut self, lease: Lease, slots: &[SlotId]) {
+        let visible_gpus = if lease.gpus == Some(0) { String::new() } else { self.gpus_of(slots) };
         let (stop, stopped) = watch::channel(None);
         self.stops.insert(lease.token, stop);
         let slot =
             slots.first().and_then(|slot| self.slots.get(slot.0)).expect("a job has a slot that exists");
-        let assigned = slot.try_send(Assignment { lease, stop: stopped });
+        let assigned = slot.try_send(Assignment { lease, visible_gpus, stop: stopped });
         assert!(assigned.is_ok(), "a job was given to a slot that is not free");
+    }
+
+    /// The GPUs that slots are on, as a value of `CUDA_VISIBLE_DEVICES`.
+    fn gpus_of(&self, slots: &[SlotId]) -> String {
+        let gpus = slots.iter().filter_map(|slot| self.gpus.get(slot.gpu(self.gpus.len())));
+        gpus.map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
     fn ask(&mut self, most: usize) {

@@ -16,7 +16,7 @@ use sweep::vocabulary::Metrics;
 use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
 use super::outbox::Outbox;
 use super::pace::Pace;
-use super::slots::{SlotId, SlotKind, Slots};
+use super::slots::{Need, SlotId, SlotKind, Slots};
 
 #[cfg(test)]
 mod tests;
@@ -28,18 +28,24 @@ const IDLE_PAUSE: Duration = Duration::from_millis(200);
 const MOST_LEASES: usize = 256;
 /// How long jobs that were leased ahead wait for the first of them to start.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often an agent that may be idle for some time looks whether it is, within that time.
+const IDLE_LOOKS: u32 = 10;
 /// How long an agent whose trials have all ended tries to give its leases back and to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same after a second signal: whoever sends it is in a hurry.
 const HASTY_FAREWELL: Duration = Duration::from_secs(1);
 
-/// When to stop working.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// When asked to.
-    Stopped,
-    /// Also when there are no jobs any more.
-    Drained,
+/// When to stop working, beside when asked to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Until {
+    /// When there are no jobs any more.
+    pub(crate) is_drained: bool,
+    /// When so many jobs were run.
+    pub(crate) jobs: Option<u64>,
+    /// When nothing ran for so long.
+    pub(crate) idle: Option<Duration>,
+    /// When so much time has passed; everything is given back by then.
+    pub(crate) time: Option<Duration>,
 }
 
 /// What an agent is told once.
@@ -92,6 +98,12 @@ pub(crate) struct Agent {
     starts: u64,
     /// How many of those before [`Timer::Surplus`] was set, while it runs.
     starts_at_watch: Option<u64>,
+    /// How many of those before [`Timer::Idle`] was set.
+    starts_at_idle: u64,
+    /// How many times in a row [`Timer::Idle`] found nothing at work.
+    idle_looks: u32,
+    /// How often a signal has asked the agent to stop.
+    signals: u32,
     running: BTreeMap<LeaseToken, Running>,
     outbox: Outbox,
 }
@@ -106,6 +118,9 @@ impl Agent {
             pending: VecDeque::new(),
             starts: 0,
             starts_at_watch: None,
+            starts_at_idle: 0,
+            idle_looks: 0,
+            signals: 0,
             running: BTreeMap::new(),
             outbox: Outbox::default(),
             settings,
@@ -116,7 +131,7 @@ impl Agent {
     pub(crate) fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Started => actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat)),
+            Event::Started => self.set_off(&mut actions),
             Event::Leased(response) => self.take_leases(response, &mut actions),
             Event::Reported(report) => self.take_report(report),
             Event::Ended { token, end, wall } => self.take_end(token, end, wall),
@@ -131,23 +146,31 @@ impl Agent {
             // Sooner than usual: the leases last only a few heartbeats.
             Event::BeatMissed => actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat / 4)),
             Event::Due(timer) => self.take_time(timer, &mut actions),
-            Event::StopAsked => self.take_stop(&mut actions),
+            Event::StopAsked => self.take_signal(&mut actions),
             Event::ParentGone => self.kill(HASTY_FAREWELL, &mut actions),
             Event::Left => actions.push(Action::Exit(Exit::Clean)),
         }
         self.start_pending(&mut actions);
         self.give_back_surplus();
         self.watch_surplus(&mut actions);
+        self.stop_if_enough(&mut actions);
         self.ask(&mut actions);
         actions.extend(self.outbox.next().map(Action::Write));
         self.leave_if_done(&mut actions);
         actions
     }
 
+    fn set_off(&mut self, actions: &mut Vec<Action>) {
+        actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat));
+        let Until { idle, time, .. } = self.settings.until;
+        actions.extend(idle.map(|idle| Action::Wait(Timer::Idle, idle / IDLE_LOOKS)));
+        actions.extend(time.map(|time| Action::Wait(Timer::Limit, time.saturating_sub(self.settings.grace))));
+    }
+
     fn take_leases(&mut self, response: LeaseResponse, actions: &mut Vec<Action>) {
         self.asking = Asking::Idle;
         if response.leases.is_empty() && self.phase == Phase::Working {
-            if self.settings.until == Until::Drained && response.is_drained && self.holds_nothing() {
+            if self.settings.until.is_drained && response.is_drained && self.holds_nothing() {
                 return self.leave(actions);
             }
             self.asking = Asking::Paused;
@@ -159,7 +182,7 @@ impl Agent {
                 continue;
             }
             if self.phase == Phase::Working {
-                self.pace.job_leased(lease.cpus);
+                self.pace.job_leased(need_of(&lease));
                 self.pending.push_back(lease);
             } else {
                 self.release(lease.token);
@@ -218,6 +241,10 @@ impl Agent {
                 }
             }
             Timer::Heartbeat => actions.push(Action::Beat(self.held_tokens())),
+            Timer::Idle => self.take_idle_look(actions),
+            // The grace begins, as if the signal that this comes before had come.
+            Timer::Limit if self.phase == Phase::Working => self.stop(actions),
+            Timer::Limit => {}
             Timer::Grace if self.phase == Phase::Stopping => self.kill(FAREWELL, actions),
             Timer::Grace => {}
             Timer::Farewell if self.phase == Phase::Leaving => actions.push(Action::Exit(Exit::Clean)),
@@ -225,16 +252,42 @@ impl Agent {
         }
     }
 
-    fn take_stop(&mut self, actions: &mut Vec<Action>) {
+    fn take_signal(&mut self, actions: &mut Vec<Action>) {
+        self.signals += 1;
         match self.phase {
-            Phase::Working => {
-                self.phase = Phase::Stopping;
-                self.stop_leasing(actions);
-                self.stop_trials(Stop::Terminate, actions);
-                actions.push(Action::Wait(Timer::Grace, self.settings.grace));
-            }
+            Phase::Working => self.stop(actions),
+            // An agent that stops by itself is told the first time: its trials keep their grace.
+            Phase::Stopping if self.signals == 1 => {}
             Phase::Stopping => self.kill(HASTY_FAREWELL, actions),
             Phase::Killing | Phase::Leaving => actions.push(Action::Wait(Timer::Farewell, HASTY_FAREWELL)),
+        }
+    }
+
+    /// Takes no more jobs, and asks trials to end.
+    fn stop(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Stopping;
+        self.stop_leasing(actions);
+        self.stop_trials(Stop::Terminate, actions);
+        actions.push(Action::Wait(Timer::Grace, self.settings.grace));
+    }
+
+    fn take_idle_look(&mut self, actions: &mut Vec<Action>) {
+        let is_idle = self.running.is_empty() && self.starts == self.starts_at_idle;
+        self.idle_looks = if is_idle { self.idle_looks + 1 } else { 0 };
+        self.starts_at_idle = self.starts;
+        let Some(idle) = self.settings.until.idle.filter(|_| self.phase == Phase::Working) else { return };
+        if self.idle_looks >= IDLE_LOOKS {
+            self.stop(actions);
+        } else {
+            actions.push(Action::Wait(Timer::Idle, idle / IDLE_LOOKS));
+        }
+    }
+
+    /// Stops once as many jobs as were asked for have run.
+    fn stop_if_enough(&mut self, actions: &mut Vec<Action>) {
+        let is_enough = self.settings.until.jobs.is_some_and(|jobs| self.starts >= jobs);
+        if is_enough && self.phase == Phase::Working && self.running.is_empty() {
+            self.stop(actions);
         }
     }
 
@@ -277,11 +330,13 @@ impl Agent {
 
     /// Strictly in order: a large job that waits for slots is not overtaken by small ones for ever.
     fn start_pending(&mut self, actions: &mut Vec<Action>) {
-        while let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(lease.cpus)) {
+        while self.jobs_left() > 0
+            && let Some(slots) = self.pending.front().and_then(|lease| self.slots.take(need_of(lease)))
+        {
             let Some(lease) = self.pending.pop_front() else { return };
             self.starts += 1;
             self.running.insert(lease.token, Running { slots: slots.clone(), is_dropped: false });
-            actions.push(Action::Start { lease, slots });
+            actions.push(Action::Start { lease: Box::new(lease), slots });
         }
     }
 
@@ -318,14 +373,20 @@ impl Agent {
     /// How many jobs to ask for: what the free slots take, and what is worth holding beyond.
     fn wanted_jobs(&self) -> usize {
         let startable = if self.pending.is_empty() {
-            self.slots.free() / self.slots.needed(self.pace.expected_cpus())
+            self.slots.free() / self.slots.needed(self.pace.expected_need())
         } else {
             0 // Slots are free and a job waits: it needs more of them, and comes first.
         };
         let ahead = self.pace.jobs_ahead(self.slots.total());
         // Refilled when half empty, so that short jobs are not asked for one by one.
         let refill = if self.pending.len() * 2 <= ahead { ahead - self.pending.len() } else { 0 };
-        (startable + refill).min(MOST_LEASES)
+        let left = usize::try_from(self.jobs_left()).unwrap_or(usize::MAX).saturating_sub(self.pending.len());
+        (startable + refill).min(MOST_LEASES).min(left)
+    }
+
+    /// How many jobs may still be started.
+    fn jobs_left(&self) -> u64 {
+        self.settings.until.jobs.map_or(u64::MAX, |jobs| jobs.saturating_sub(self.starts))
     }
 
     fn leave_if_done(&mut self, actions: &mut Vec<Action>) {
@@ -355,4 +416,8 @@ impl Agent {
         let running = self.running.iter().filter(|(_, running)| !running.is_dropped).map(|(&token, _)| token);
         pending.chain(running).chain(self.outbox.ended_tokens()).collect()
     }
+}
+
+fn need_of(lease: &Lease) -> Need {
+    Need { cpus: lease.cpus, gpus: lease.gpus }
 }

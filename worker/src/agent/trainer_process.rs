@@ -33,6 +33,8 @@ const HOW_TO_BUILD: &str = " (build it with `cargo build --release -p sweep-work
 /// A running trainer. Between two jobs it waits for a request.
 #[derive(Debug)]
 pub(crate) struct TrainerProcess {
+    /// What it was started with; it never sees others.
+    visible_gpus: String,
     process: TrialProcess,
     requests: ChildStdin,
     events: EventLines,
@@ -55,7 +57,13 @@ pub(crate) async fn run(
     request: TrainRequest,
     trial: &mut Trial,
 ) -> TrialEnd {
-    let warm = trainer.take().and_then(TrainerProcess::if_alive);
+    let warm = match trainer.take().and_then(TrainerProcess::if_alive) {
+        Some(other) if other.visible_gpus != trial.visible_gpus => {
+            other.end().await;
+            None
+        }
+        warm => warm,
+    };
     let mut current = match warm.map_or_else(|| start(trial), Ok) {
         Ok(current) => current,
         Err(error) => return cant_start(&trial.place.trainer.to_string_lossy(), &error, HOW_TO_BUILD),
@@ -66,9 +74,13 @@ pub(crate) async fn run(
         Talk::Finished(end) => {
             current.output.drain(&mut log).await;
             *trainer = Some(current);
-            with_tail(end, &log)
+            let end = with_tail(end, &log);
+            trial.judge(end, &mut log).await
         }
-        Talk::Silent => current.bury(&mut log).await,
+        Talk::Silent => {
+            let end = current.bury(&mut log).await;
+            trial.judge(end, &mut log).await
+        }
         Talk::Nonsense(line) => {
             current.process.stop(Stop::Kill);
             current.output.drain(&mut log).await;
@@ -97,13 +109,21 @@ fn start(trial: &Trial) -> io::Result<TrainerProcess> {
         .stderr(writer);
     let mut process = TrialProcess::start(&mut command)?;
     let (requests, events) = process.take_pipes().ok_or_else(|| io::Error::other("it has no pipes"))?;
-    Ok(TrainerProcess { process, requests, events: EventLines::new(events), output })
+    let visible_gpus = trial.visible_gpus.clone();
+    Ok(TrainerProcess { visible_gpus, process, requests, events: EventLines::new(events), output })
 }
 
 impl TrainerProcess {
     /// Itself, unless it ended while it had nothing to do.
     fn if_alive(mut self) -> Option<TrainerProcess> {
         (!self.process.has_ended()).then_some(self)
+    }
+
+    /// Ends it, and comes back when it is gone.
+    pub(crate) async fn end(mut self) {
+        self.process.stop(Stop::Kill);
+        // Nothing to do where it can't be waited for: then it is nobody's child any more.
+        let _ = self.process.wait().await;
     }
 
     async fn talk(&mut self, request: TrainRequest, trial: &mut Trial, log: &mut AttemptLog) -> Talk {
@@ -113,6 +133,7 @@ impl TrainerProcess {
         // Beside everything else: a process that doesn't read must not keep the agent from ending it.
         let mut handed_over = pin!(self.requests.write_all(&line));
         let mut is_handed_over = false;
+        let group = self.process.group();
         loop {
             let said = tokio::select! {
                 // A process that can't be written to will also fall silent, which tells more.
@@ -121,16 +142,18 @@ impl TrainerProcess {
                     continue;
                 }
                 chunk = self.output.next() => {
+                    trial.has_progressed();
                     log.append(chunk).await;
                     continue;
                 }
-                how = trial.asked_to_stop() => {
+                how = trial.asked_to_stop(group) => {
                     self.process.stop(how);
                     continue;
                 }
                 said = self.events.next() => said,
             };
             let Some(said) = said else { return Talk::Silent };
+            trial.has_progressed();
             match serde_json::from_slice(&said) {
                 Ok(TrialEvent::Ready) => {}
                 Ok(TrialEvent::Report { epoch, metrics, checkpoint })

@@ -86,7 +86,7 @@ fn detected_capability() -> &'static str {
     "DEFAULT"
 }
 
-/// The record of a finished job; the wall time is the caller's.
+/// The record of a finished job; its teachers and the wall time are the caller's.
 #[must_use]
 pub fn record(state: &State, recipe: &Recipe, device: Device, cpu_capability: &str) -> TrialRecord {
     TrialRecord {
@@ -96,6 +96,7 @@ pub fn record(state: &State, recipe: &Recipe, device: Device, cpu_capability: &s
         cpu_capability: cpu_capability.to_owned(),
         numerics_version: NUMERICS_VERSION,
         libraries: libraries(device),
+        teachers: Vec::new(),
         wall_seconds: 0.0,
     }
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRecord, TrialRequest};
-use sweep::recipe::{Recipe, Teacher};
-use sweep::vocabulary::{Metrics, Parameters};
+use sweep::recipe::{Recipe, Teacher, TeacherWeights};
+use sweep::vocabulary::{CheckpointHash, Metrics, Parameters};
 use tch::Device;
 
 use super::checkpoint::{self, Origin};
@@ -157,7 +157,9 @@ impl Trainer {
             report,
         };
         let mut state = following.first_state(request, data.classes, device)?;
-        if let Some(networks) = following.ensemble(data.classes, device)? {
+        let teachers = following.teachers(request)?;
+        if !teachers.is_empty() {
+            let networks = following.ensemble(&teachers, data.classes, device)?;
             state.reference = Some(Reference::Ensemble(networks));
         }
         let job = Job { recipe: &recipe, seed: request.seed, last_epoch: request.last_epoch, data };
@@ -166,7 +168,8 @@ impl Trainer {
             Ended::Done(state) => {
                 let wall_seconds = started.elapsed().as_secs_f64();
                 let record = record(&state, &recipe, device, &cpu_capability);
-                Ok(JobEnd::Done(TrialRecord { wall_seconds, ..record }))
+                let teachers = teachers.into_iter().map(|teacher| teacher.hash).collect();
+                Ok(JobEnd::Done(TrialRecord { wall_seconds, teachers, ..record }))
             }
         }
     }
@@ -185,6 +188,12 @@ impl Trainer {
 /// The typed form of a request's parameters.
 fn recipe_of(parameters: &Parameters) -> Result<Recipe, TrainError> {
     Recipe::try_from(parameters).map_err(|error| TrainError::BadConfig(error.to_string()))
+}
+
+/// A file with the weights of a network that teaches.
+struct TeacherFile {
+    path: PathBuf,
+    hash: String,
 }
 
 /// Follows one job: hands on what it reports, writes its checkpoints, and looks out for the wish to stop.
@@ -222,20 +231,47 @@ impl Following<'_> {
         State::fresh(self.recipe, request.seed, classes, KIND, device)
     }
 
-    /// The networks of `teachers`, where the method has them.
-    fn ensemble(&self, classes: i64, device: Device) -> Result<Option<Vec<ResNet>>, TrainError> {
-        let Some(Teacher::Checkpoints(hashes)) = self.recipe.teacher() else { return Ok(None) };
+    /// The files of `teachers`, where the method has them.
+    fn teachers(&self, request: &TrainRequest) -> Result<Vec<TeacherFile>, TrainError> {
+        let Some(Teacher::Checkpoints(teachers)) = self.recipe.teacher() else { return Ok(Vec::new()) };
         let Some(folder) = &self.checkpoints else {
             return Err(TrainError::BadConfig(
                 "`teachers` lie among the checkpoints, but this trainer was started without `--checkpoints`"
                     .to_owned(),
             ));
         };
-        let load = |hash: &String| {
-            let path = checkpoint::path_of_teacher(folder, hash);
-            checkpoint::load_network(&path, Some(hash), &self.recipe.network, classes, device)
+        let find = |weights: &TeacherWeights| match weights {
+            TeacherWeights::File(hash) => {
+                let hash = hash.to_string();
+                Ok(TeacherFile { path: checkpoint::path_of_teacher(folder, &hash), hash })
+            }
+            TeacherWeights::Trial(state) => {
+                let hash = request.teachers.get(&state.to_string()).ok_or_else(|| {
+                    TrainError::BadConfig(format!(
+                        "a trial that teaches has left no weights (state {state}); `sweep retry` trains it again"
+                    ))
+                })?;
+                // It came over the network, and becomes a path.
+                let hash: CheckpointHash = hash
+                    .parse()
+                    .map_err(|error| TrainError::BadConfig(format!("a teacher's file: {error}")))?;
+                let hash = hash.to_string();
+                Ok(TeacherFile { path: checkpoint::path_of(folder, &hash), hash })
+            }
         };
-        hashes.iter().map(load).collect::<Result<_, _>>().map(Some)
+        teachers.iter().map(find).collect()
+    }
+
+    fn ensemble(
+        &self,
+        teachers: &[TeacherFile],
+        classes: i64,
+        device: Device,
+    ) -> Result<Vec<ResNet>, TrainError> {
+        let load = |file: &TeacherFile| {
+            checkpoint::load_network(&file.path, Some(&file.hash), &self.recipe.network, classes, device)
+        };
+        teachers.iter().map(load).collect()
     }
 
     /// Writes a checkpoint. One that can't be written is missed only if this attempt ends early, so it is no failure.

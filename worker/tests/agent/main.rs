@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod coordinator;
+mod limits;
+mod until;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use coordinator::{Coordinator, TOKEN, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Work};
+use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Limits, Work};
 use sweep::protocol::trial::{Checkpoint, TrainRequest};
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Parameters, TrialNumber};
 use tempfile::TempDir;
@@ -122,7 +124,7 @@ fn token(job: i64) -> LeaseToken {
 }
 
 fn lease(job: i64, work: Work) -> Lease {
-    Lease { token: token(job), cpus: 1, work }
+    Lease { token: token(job), cpus: 1, gpus: None, limits: Limits::default(), work }
 }
 
 fn program(command: &[&str]) -> Work {
@@ -147,6 +149,7 @@ fn training(seed: u64) -> Work {
         dataset_checksum: String::new(),
         first_epoch: 1,
         last_epoch: 2,
+        teachers: Default::default(),
         resume: None,
     })
 }

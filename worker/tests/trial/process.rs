@@ -233,3 +233,62 @@ fn a_process_dies_with_its_parent() {
     // The trainer holds the other end of this pipe until it dies.
     assert!(lines.next().is_none());
 }
+
+#[test]
+fn the_weights_that_a_trial_ended_with_teach_as_a_copy_of_their_file_does() {
+    let root = tempfile::tempdir().unwrap();
+    let checksum = dataset::write(root.path(), "tiny");
+    let mut process = Process::start(root.path());
+    assert_eq!(process.next(), TrialEvent::Ready);
+    // A teacher may be wider than its student, and have a reference and an average of its own, which don't teach.
+    process.train(&request(
+        "tiny",
+        &checksum,
+        json!({"width": 4, "eval_weights": "average", "ema_ratio": 0.1}),
+    ));
+    let hash = loop {
+        match process.next() {
+            TrialEvent::Report { epoch: 2, checkpoint, .. } => break checkpoint.unwrap().hash,
+            TrialEvent::Report { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(process.next(), TrialEvent::Done { .. }));
+
+    let state = "5".repeat(32);
+    let taught_by = |teacher: &str| {
+        let mut student = request("tiny", &checksum, json!({}));
+        student.parameters = serde_json::from_value(json!({
+            "dataset": "tiny", "width": 2, "epochs": 2, "batch_size": 16, "lr_steps": [1], "eval_every": 1,
+            "device": "cpu", "method": "kd", "teacher": "checkpoint", "teachers": [teacher], "loss_weight": 0.5,
+        }))
+        .unwrap();
+        student
+    };
+    let by_trial = taught_by(&format!("state:{state}"));
+    process.train(&by_trial);
+    let TrialEvent::Failed { reason, message } = process.next() else { panic!("nobody teaches") };
+    assert_eq!(reason, FailureReason::BadConfig);
+    assert!(message.contains("has left no weights") && message.contains(&state), "{message}");
+    process.train(&TrainRequest {
+        teachers: [(state.clone(), "../secret".to_owned())].into(),
+        ..by_trial.clone()
+    });
+    let TrialEvent::Failed { message, .. } = process.next() else { panic!("a path was followed") };
+    assert!(message.contains("`../secret` is not the hash"), "{message}");
+
+    std::fs::create_dir(root.path().join("weights")).unwrap();
+    let file = format!("{hash}.safetensors");
+    std::fs::copy(root.path().join(&file), root.path().join("weights").join(&file)).unwrap();
+    let by_trial = TrainRequest { teachers: [(state, hash.clone())].into(), ..by_trial };
+    let [one, other] = [by_trial, taught_by(&hash)].map(|student| {
+        process.train(&student);
+        let mut reports = BTreeMap::new();
+        let TrialEvent::Done { record } = until_the_end(&mut process, &mut reports) else {
+            panic!("not done")
+        };
+        assert_eq!(record.teachers, [hash.as_str()]);
+        (record.weights_hash, reports)
+    });
+    assert_eq!(one, other);
+}

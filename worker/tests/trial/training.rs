@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use sweep::recipe::{
     AuxLoss, Averaging, Device as Wish, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode,
     Masking, Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
-    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TokenMode,
+    TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TeacherWeights, TokenMode,
 };
 use sweep::vocabulary::{FailureReason, Metrics, is_volatile};
 use sweep_worker::trainer::data::{Data, Splits};
@@ -349,7 +349,7 @@ fn an_optimizer_that_is_reset_starts_again_at_the_initial_rate() {
 fn an_ensemble_teaches_from_the_first_epoch_on() {
     let (teacher, _) = run(&recipe(Method::Ce)).unwrap();
     let mut distillation = distillation(0.5);
-    distillation.teacher = Teacher::Checkpoints(vec!["0".repeat(64)]);
+    distillation.teacher = Teacher::Checkpoints(vec![TeacherWeights::File("0".repeat(64).parse().unwrap())]);
     let recipe = recipe(Method::Kd(distillation));
     let refusal = run(&recipe).unwrap_err();
     assert!(refusal.to_string().contains("`teachers`"), "{refusal}");

@@ -22,6 +22,7 @@ pub(crate) fn request(dataset: &str, checksum: &str, changes: serde_json::Value)
         dataset_checksum: checksum.to_owned(),
         first_epoch: 1,
         last_epoch: 2,
+        teachers: Default::default(),
         resume: None,
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sweep::protocol::http::{CommandWork, HeartbeatResponse, OutcomesRequest, Work, WriteResponse};
+use sweep::protocol::http::{CommandWork, HeartbeatResponse, Limits, OutcomesRequest, Work, WriteResponse};
 use sweep::protocol::trial::Checkpoint;
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Parameters, TrialNumber};
 
@@ -15,7 +15,7 @@ fn agent(slots: usize) -> Agent {
     Agent::new(Settings {
         slot_kind: SlotKind::Cpu,
         slots,
-        until: Until::Stopped,
+        until: Until::default(),
         grace: Duration::from_secs(10),
         heartbeat: Duration::from_secs(8),
     })
@@ -34,7 +34,7 @@ fn lease(job: i64, cpus: u32) -> Lease {
         trial: TrialNumber(job),
         stage: None,
     });
-    Lease { token: token(job), cpus, work }
+    Lease { token: token(job), cpus, gpus: None, limits: Limits::default(), work }
 }
 
 fn leased(leases: &[Lease]) -> Event {
@@ -247,7 +247,7 @@ fn an_outcome_that_is_refused_before_it_was_sent_is_not_sent() {
 #[test]
 fn an_agent_that_waits_for_the_drain_leaves_only_when_nothing_is_held() {
     let mut agent = agent(2);
-    agent.settings.until = Until::Drained;
+    agent.settings.until.is_drained = true;
     agent.step(Event::Started);
     agent.step(leased(&[lease(1, 1)]));
     assert!(!agent.step(drained()).contains(&Action::Leave));
@@ -341,6 +341,78 @@ fn the_second_signal_kills_at_once_and_does_not_wait_for_the_coordinator() {
 }
 
 #[test]
+fn after_its_number_of_jobs_an_agent_leaves_and_takes_no_more() {
+    let mut agent = agent(2);
+    agent.settings.until.jobs = Some(3);
+    assert_eq!(asked(&agent.step(Event::Started)), Some(2));
+    let actions = agent.step(leased(&[lease(1, 1), lease(2, 1)]));
+    assert_eq!((started_jobs(&actions), asked(&actions)), (vec![1, 2], None));
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert_eq!(asked(&actions), Some(1), "however many short jobs are worth leasing ahead");
+    agent.step(written());
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(3, 1)]))), [3]);
+    let actions = agent.step(ended(2, killed(), SHORT_JOB));
+    assert!(asked(&actions).is_none() && !actions.contains(&Action::Leave), "one still runs: {actions:?}");
+    agent.step(written());
+    agent.step(ended(3, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert!(agent.step(written()).contains(&Action::Leave));
+}
+
+#[test]
+fn an_agent_that_was_idle_for_its_time_leaves_and_one_that_works_does_not() {
+    let mut agent = agent(1);
+    agent.settings.until.idle = Some(Duration::from_secs(100));
+    let look = Action::Wait(Timer::Idle, Duration::from_secs(10));
+    assert!(agent.step(Event::Started).contains(&look));
+    for _ in 0..9 {
+        assert!(agent.step(Event::Due(Timer::Idle)).contains(&look));
+    }
+    // A job begins it anew, also one that came and went between two looks, and one that runs.
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(written());
+    assert!(agent.step(Event::Due(Timer::Idle)).contains(&look));
+    agent.step(leased(&[lease(2, 1)]));
+    for _ in 0..20 {
+        assert!(agent.step(Event::Due(Timer::Idle)).contains(&look));
+    }
+    agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
+    agent.step(written());
+    for _ in 0..9 {
+        assert!(agent.step(Event::Due(Timer::Idle)).contains(&look));
+    }
+    let actions = agent.step(Event::Due(Timer::Idle));
+    assert!(actions.contains(&Action::AbandonAsking) && actions.contains(&Action::Leave), "{actions:?}");
+}
+
+#[test]
+fn an_agent_whose_time_is_nearly_over_stops_as_at_a_signal() {
+    let mut agent = agent(1);
+    agent.settings.until.time = Some(Duration::from_secs(3600));
+    let limit = Action::Wait(Timer::Limit, Duration::from_secs(3590));
+    assert!(agent.step(Event::Started).contains(&limit));
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(Event::Due(Timer::Limit));
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Terminate }));
+    assert!(actions.contains(&Action::Wait(Timer::Grace, Duration::from_secs(10))));
+    assert_eq!(asked(&actions), None);
+    // The scheduler's signal comes later and is the first; only a second one is in a hurry.
+    assert_eq!(agent.step(Event::StopAsked), []);
+    let actions = agent.step(Event::StopAsked);
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+    assert_eq!(sent_ends(&agent.step(ended(1, killed(), LONG_JOB))), [(1, AttemptEnd::Release)]);
+}
+
+#[test]
+fn a_time_limit_that_comes_after_a_signal_changes_nothing() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(Event::StopAsked);
+    assert_eq!(agent.step(Event::Due(Timer::Limit)), []);
+}
+
+#[test]
 fn a_lost_parent_kills_at_once() {
     let mut agent = agent(1);
     agent.step(Event::Started);
@@ -389,12 +461,15 @@ struct World {
     outcomes: BTreeMap<LeaseToken, usize>,
     refused: BTreeSet<LeaseToken>,
     exit: Option<Exit>,
+    starts: u64,
 }
 
 impl World {
-    fn new(slots: usize) -> World {
+    fn new(slots: usize, until: Until) -> World {
+        let mut agent = agent(slots);
+        agent.settings.until = until;
         let mut world = World {
-            agent: agent(slots),
+            agent,
             slots,
             granted: Vec::new(),
             running: BTreeMap::new(),
@@ -404,6 +479,7 @@ impl World {
             outcomes: BTreeMap::new(),
             refused: BTreeSet::new(),
             exit: None,
+            starts: 0,
         };
         world.tell(Event::Started);
         world
@@ -426,6 +502,7 @@ impl World {
             Action::AbandonAsking => assert!(self.asked.take().is_some(), "nothing to abandon"),
             Action::Start { lease, slots } => {
                 assert!(slots.iter().all(|slot| slot.0 < self.slots));
+                self.starts += 1;
                 self.running.insert(lease.token, slots);
                 let taken: Vec<SlotId> = self.running.values().flatten().copied().collect();
                 let distinct: BTreeSet<SlotId> = taken.iter().copied().collect();
@@ -539,14 +616,17 @@ proptest! {
     #[test]
     fn every_lease_ends_in_one_outcome_or_was_refused(
         slots in 1..5_usize,
+        jobs in prop::option::of(1..20_u64),
         story in prop::collection::vec(happening(), 0..150),
     ) {
-        let mut world = World::new(slots);
+        let [idle, time] = [Some(LONG_JOB); 2];
+        let mut world = World::new(slots, Until { is_drained: false, jobs, idle, time });
         for happening in story {
             world.happen(happening);
         }
         world.wind_up();
         prop_assert_eq!(world.exit, Some(Exit::Clean));
+        prop_assert!(jobs.is_none_or(|jobs| world.starts <= jobs), "{} jobs ran", world.starts);
         for token in &world.granted {
             let outcomes = world.outcomes.get(token).copied().unwrap_or(0);
             prop_assert!(outcomes <= 1, "job {} ended {outcomes} times", token.job);
