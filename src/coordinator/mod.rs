@@ -5,11 +5,13 @@
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
 mod artifacts;
+mod backup;
 mod clock;
 mod context;
 mod folder;
 mod loads;
 mod lock;
+mod logs;
 mod nodes;
 mod placement;
 mod prepare;
@@ -21,8 +23,9 @@ mod weights;
 mod wire;
 
 use artifacts::Artifacts;
+pub use backup::partial_in;
 pub use clock::Clock;
-pub use folder::{Announcement, FolderError, StateFolder};
+pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use nodes::{Luck, Nodes};
@@ -70,6 +73,10 @@ pub struct Settings {
     pub datasets: PathBuf,
     /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
+    /// The state folder itself, for files that are on their way.
+    pub state: PathBuf,
+    /// Where this state folder's agents keep the logs of their trials.
+    pub logs: PathBuf,
 }
 
 /// The coordinator of one state folder. Cheap to clone.
@@ -106,6 +113,10 @@ pub enum CoordinatorError {
     UnknownTrial { sweep: SweepId, trial: TrialNumber },
     #[error("sweep {sweep} has nothing {what}: {which} have ended")]
     HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
+    #[error("trial {trial} of sweep {sweep} has no such log: {what}")]
+    NoSuchLog { sweep: SweepId, trial: TrialNumber, what: String },
+    #[error("{what}")]
+    File { what: String, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -140,7 +151,7 @@ impl Coordinator {
     /// find the coordinator's successor.
     pub fn stop_waiting(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.note_change();
     }
 
     /// Commits what is waiting and closes the table.
@@ -181,7 +192,7 @@ impl Coordinator {
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(wire::submitted(submitted, name, jobs))
     }
 
@@ -267,7 +278,7 @@ impl Coordinator {
     #[must_use]
     pub fn release_node(&self, host: &str) -> bool {
         let was_quarantined = self.nodes.release(host);
-        self.changed.notify_waiters();
+        self.note_change();
         was_quarantined
     }
 
@@ -321,7 +332,7 @@ impl Coordinator {
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
         self.nodes.ended(&ends, &answer.refused);
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(answer)
     }
 
@@ -332,7 +343,7 @@ impl Coordinator {
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.store.leave(worker, self.clock.now()).await?;
         self.nodes.worker_left(worker);
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -399,6 +410,11 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
+    /// Wakes whoever waits for a job.
+    fn note_change(&self) {
+        self.changed.notify_waiters();
+    }
+
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {
         store::find_sweep(&mut self.store.reader().await?, sweep)
             .await?
@@ -432,7 +448,7 @@ impl Coordinator {
                 );
             }
         }
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 }

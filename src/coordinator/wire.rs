@@ -109,16 +109,21 @@ pub(super) fn worker(word: Word, row: WorkerRow, now: Timestamp) -> WorkerStatus
     }
 }
 
+/// From the name of its last job's state.
+pub(super) fn trial_state(trial: TrialNumber, job_state: &str) -> Result<TrialState, StoreError> {
+    match job_state {
+        "blocked" | "queued" => Ok(TrialState::Queued),
+        "leased" => Ok(TrialState::Running),
+        "succeeded" => Ok(TrialState::Succeeded),
+        "failed" => Ok(TrialState::Failed),
+        "cancelled" => Ok(TrialState::Cancelled),
+        other => Err(StoreError::Damaged(format!("trial {trial} is in the unknown state `{other}`"))),
+    }
+}
+
 pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("trial {} {what}", row.number));
-    let state = match row.job_state.as_str() {
-        "blocked" | "queued" => TrialState::Queued,
-        "leased" => TrialState::Running,
-        "succeeded" => TrialState::Succeeded,
-        "failed" => TrialState::Failed,
-        "cancelled" => TrialState::Cancelled,
-        other => return Err(damaged(&format!("is in the unknown state `{other}`"))),
-    };
+    let state = trial_state(row.number, &row.job_state)?;
     Ok(TrialResult {
         trial: row.number,
         state,

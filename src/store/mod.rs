@@ -7,6 +7,7 @@
 //! where a sweep's jobs meet those that are there already.
 
 mod adopt;
+mod backup;
 mod cancel;
 mod candidates;
 mod checkpoints;
@@ -17,6 +18,7 @@ mod history;
 mod joins;
 mod leases;
 mod load;
+mod log;
 mod outcomes;
 mod queue;
 mod read;
@@ -32,6 +34,7 @@ mod workers;
 mod writer;
 mod writes;
 
+pub use backup::{Contents, read_copy};
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use candidates::{Candidate, list_candidates};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
@@ -39,6 +42,7 @@ pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
+pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,

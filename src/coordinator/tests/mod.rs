@@ -31,6 +31,8 @@ impl Fixture {
             lease: LEASE,
             datasets: folder.path().join("datasets"),
             artifacts: folder.path().join("artifacts"),
+            state: folder.path().to_owned(),
+            logs: folder.path().join("logs"),
         };
         let coordinator = Coordinator::new(store, clock.clone(), settings);
         let worker = coordinator.register(register_request()).await.unwrap().worker;

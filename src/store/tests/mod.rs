@@ -1,5 +1,6 @@
 //! Every statement of the store against a real SQLite file.
 
+mod backup;
 mod cancelling;
 mod checkpoints;
 mod crash;
@@ -8,6 +9,7 @@ mod histories;
 mod interruptions;
 mod invariants;
 mod leases;
+mod logs;
 mod migrations;
 mod network;
 mod planned;
