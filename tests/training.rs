@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::{Project, signal, stable, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The method starts after the first of two epochs.
 const SMALL: &[&str] =
@@ -124,6 +124,62 @@ fn a_later_sweep_joins_what_was_trained_before() {
     assert_eq!(submitted["epochs_to_run"], 1, "{submitted}");
     project.sweep(&["worker", "--until-drained"]).exits_with(0);
     let audit = project.sweep(&["audit", "2", "--json"]).json();
+    assert_eq!(audit["same"], true, "{audit}");
+}
+
+/// Networks of three seeds, and students of two of them.
+const TEACHERS: &str = "\
+name: seed-ensemble
+seeds: 3
+keep: none
+parameters: {dataset: cifar10-sample, width: 2, epochs: 1, lr_steps: []}
+";
+const STUDENTS: &str = "\
+name: ensemble-distill
+parameters: {dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 2, lr_steps: [[], [1]], method: kd, teacher: checkpoint,
+  loss_weight: 0.9, ce_weight: 0.1, teachers: [{sweep: seed-ensemble, seeds: [0, 2]}]}
+";
+
+#[test]
+fn students_wait_for_the_trials_that_teach_them_and_are_audited_with_them() {
+    let project = project_with_sample();
+    project.write("teachers.yaml", TEACHERS);
+    project.write("students.yaml", STUDENTS);
+    let refused = project.sweep(&["submit", "students.yaml"]).exits_with(2);
+    assert!(refused.stderr().contains("there is no sweep `seed-ensemble`"), "{}", refused.stderr());
+    assert!(!project.has_state());
+    project.sweep(&["submit", "teachers.yaml"]).exits_with(0);
+
+    let plan = project.sweep(&["expand", "students.yaml", "--json"]).json();
+    let selected = &plan["selected"][0];
+    assert_eq!((&selected["trials"], &selected["unfinished"]), (&json!([1, 3]), &2.into()), "{plan}");
+    assert_eq!(plan["expansion"][0]["parameters"]["teachers"], selected["weights"]);
+    assert_eq!(plan["epochs_to_run"], 1 + 2 + 2, "{plan}");
+
+    let run = project.sweep(&["run", "students.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let told = "{sweep: \"seed-ensemble\", seeds: [0, 2]}: trials 1, 3 of sweep 1, of which 2 have yet to be trained";
+    assert!(run.stderr().contains(told), "{}", run.stderr());
+    let of_teachers = stable(&project.results("1"));
+    let left = of_teachers.iter().filter(|trial| trial["state"] == "queued").map(|trial| &trial["trial"]);
+    assert_eq!(left.collect::<Vec<_>>(), [&json!(2)], "only what teaches was trained");
+    assert!(stable(&project.results("2")).iter().all(|trial| trial["metrics"]["aux_loss"].is_f64()));
+    // The students' last ones: those of their teachers went with the last reader.
+    assert_eq!(checkpoints(&project), 2);
+
+    // The teachers are gone, so that nobody can be trained again as the students were.
+    let gone = project.sweep(&["audit", "2"]).exits_with(1);
+    assert!(gone.stderr().contains("which taught, are gone"), "{}", gone.stderr());
+    // Whoever reads them has them trained again, and a sweep that keeps them keeps them then.
+    project.write(
+        "kept.yaml",
+        &TEACHERS.replace("keep: none", "name: kept").replace("name: seed-ensemble\n", ""),
+    );
+    project.sweep(&["run", "kept.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let best = STUDENTS
+        .replace("{sweep: seed-ensemble, seeds: [0, 2]}", "{sweep: kept, where: {width: 2}, best: 3}");
+    project.write("best.yaml", &best);
+    project.sweep(&["run", "best.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let audit = project.sweep(&["audit", "4", "--trials", "2", "--json"]).json();
     assert_eq!(audit["same"], true, "{audit}");
 }
 

@@ -11,6 +11,7 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod selection;
 mod weights;
 mod wire;
 
@@ -19,6 +20,8 @@ pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use selection::Selections;
+pub use weights::lend_weights;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -117,11 +120,24 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let Settings { datasets, artifacts, .. } = &self.settings;
-        let prepared = prepare(request, Around { datasets, artifacts: Some(artifacts) })?;
+        let prepared = self.prepare(request).await?;
         match request.is_rehearsal {
             true => self.rehearse_prepared(prepared).await,
             false => self.submit_prepared(prepared).await,
+        }
+    }
+
+    async fn prepare(&self, request: &SubmitRequest) -> Result<Prepared, CoordinatorError> {
+        let Settings { datasets, artifacts, .. } = &self.settings;
+        let prepare_with = |selections: &Selections| {
+            prepare(request, Around { datasets, artifacts: Some(artifacts), selections })
+        };
+        match prepare_with(&Selections::default()) {
+            Err(PrepareError::Selectors(selectors)) => {
+                let selections = Selections::find(&mut self.store.reader().await?, &selectors).await?;
+                Ok(prepare_with(&selections)?)
+            }
+            prepared => Ok(prepared?),
         }
     }
 
@@ -130,10 +146,11 @@ impl Coordinator {
     /// # Errors
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
-        Ok(wire::submitted(rehearsed, name, jobs))
+        Ok(SubmitResponse { selected, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.
@@ -142,11 +159,12 @@ impl Coordinator {
     /// When weights that it names can't be copied, or the disk refuses; then nothing is stored.
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         prepared.keep_weights(&self.settings.artifacts)?;
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
         self.changed.notify_waiters();
-        Ok(wire::submitted(submitted, name, jobs))
+        Ok(SubmitResponse { selected, ..wire::submitted(submitted, name, jobs) })
     }
 
     /// Reopens a sweep's failed and cancelled jobs; says how many.

@@ -118,11 +118,13 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
 
 /// The name stands in for the file's, from which it may have been taken.
 pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
-    let (source_name, spec, bases) = super::prepare::read_stored_spec(&row);
+    let super::prepare::StoredSpec { source_name, spec, bases, selected } =
+        super::prepare::read_stored_spec(&row);
     Ok(SubmitRequest {
         spec,
         source_name,
         bases,
+        selected,
         overrides: serde_json::from_str(&row.overrides)
             .map_err(|_| StoreError::Damaged(format!("sweep {sweep} has unreadable overrides")))?,
         working_directory: row.working_directory,
@@ -169,6 +171,7 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
         epochs_unshared: submitted.epochs_unshared,
         epochs_run_again: submitted.epochs_run_again,
         is_existing: submitted.is_existing,
+        selected: Vec::new(),
     }
 }
 

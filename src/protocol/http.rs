@@ -1,5 +1,7 @@
 //! Bodies of the HTTP API under `/v1`, in the order in which an agent needs them, then those of the command line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
@@ -259,6 +261,9 @@ pub struct SubmitRequest {
     /// Of the spec's trials only these; all where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<TrialNumber>>,
+    /// What selectors of trials that teach have selected, by their text: names of weights. Others are looked up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selected: BTreeMap<String, Vec<String>>,
 }
 
 /// Whether trials that agree up to some epoch are trained together up to there.
@@ -312,6 +317,24 @@ pub struct SubmitResponse {
     pub epochs_run_again: u64,
     /// A sweep with the same expansion was there already, and this is it.
     pub is_existing: bool,
+    /// The trials of other sweeps that teach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selected: Vec<Selected>,
+}
+
+/// What a selector in a spec has selected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selected {
+    /// Its text.
+    pub selector: String,
+    /// The sweep that it names.
+    pub sweep: SweepId,
+    /// The trials, by number.
+    pub trials: Vec<TrialNumber>,
+    /// How many of them have yet to be trained.
+    pub unfinished: u64,
+    /// Names of their weights; trials that end in the same state have the same.
+    pub weights: Vec<String>,
 }
 
 /// Answer to `POST /v1/sweeps/{sweep}/retry`, which reopens what failed or was cancelled.

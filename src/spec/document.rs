@@ -56,15 +56,15 @@ const MOST_RETRIES: i64 = 100;
 const MOST_NAME_LENGTH: usize = 100;
 
 /// The spec in `text`, with `overrides` (`name=value,value`) put in. `source_name` is the path that errors name.
-/// Weights that it names are left as they are written; it has no base.
+/// Weights that it names are not looked up; it has no base.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(source_name: &str, text: &str, overrides: &[String]) -> Result<Spec, SpecError> {
-    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()), &|_| None)
+    parse_finding(source_name, text, overrides, &|named| Ok(vec![named.unfound()]), &|_| None)
 }
 
-/// The same, with each name of weights replaced by what `find_weights` gives for it, and bases read by `find_base`.
+/// The same, with whatever names weights replaced by what `find_weights` gives for it, and bases read by `find_base`.
 ///
 /// # Errors
 /// Everything that is wrong with it, weights and bases that are not found included.

@@ -183,6 +183,27 @@ fn lists_of_weights_and_factors() {
 }
 
 #[test]
+fn selectors_of_trials_that_teach() {
+    let teachers = |teachers: &str| {
+        format!(
+            "parameters:\n  method: kd\n  teacher: checkpoint\n  loss_weight: 1\n  teachers: {teachers}\n"
+        )
+    };
+    assert_snapshot!(
+        [
+            refusal(&teachers("{sweep: seeds, seeds: [1, 3]}"), &[]),
+            refusal(&teachers("[{sweep: seeds, seed: 1}]"), &[]),
+            refusal(
+                &teachers("[[{seeds: [1, 3]}], [a.safetensors, {sweep: seeds, where: {ema: 0.1}}]]"),
+                &[]
+            ),
+            refusal("parameters:\n  lr_steps: [{sweep: seeds}]\n", &[]),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
 fn metrics_that_are_never_reported() {
     let metric = |metric: &str| format!("metric: {metric}\nparameters: {{method: ce, epochs: [10, 20]}}\n");
     assert_snapshot!(

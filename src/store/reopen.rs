@@ -325,8 +325,8 @@ async fn insert_again(
     let epochs = sqlx::query_scalar!(
         "-- insert_job_again
         INSERT INTO jobs (id, hash, parent_id, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries,
-                          state, open_needs)
-        SELECT ?1, hash, ?2, ?3, ?4, context_id, first_epoch, last_epoch, cpus, retries, ?5, ?6
+                          state, open_needs, is_kept)
+        SELECT ?1, hash, ?2, ?3, ?4, context_id, first_epoch, last_epoch, cpus, retries, ?5, ?6, is_kept
         FROM jobs
         WHERE id = ?7
         RETURNING last_epoch - first_epoch + 1 AS \"epochs!: i64\"",
