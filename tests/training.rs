@@ -183,6 +183,41 @@ fn students_wait_for_the_trials_that_teach_them_and_are_audited_with_them() {
     assert_eq!(audit["same"], true, "{audit}");
 }
 
+#[test]
+fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
+    let project = project_with_sample();
+    let spec = "parameters: {dataset: cifar10-sample, width: 1, epochs: 3, eval_every: 1, lr_steps: []}\n";
+    project.write("all.yaml", &format!("keep: all\n{spec}"));
+    project.sweep(&["run", "all.yaml"]).exits_with(0);
+    let kept_of =
+        |sweep: &str| project.results(sweep)["results"][0]["checkpoints"].as_array().unwrap().clone();
+    let kept = kept_of("1");
+    let epochs: Vec<_> = kept.iter().map(|kept| kept["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 2, 3]);
+    let file = |kept: &Value| {
+        project.path(&format!(".sweep/artifacts/{}.safetensors", kept["hash"].as_str().unwrap()))
+    };
+    assert!(kept.iter().all(|kept| file(kept).is_file()), "{kept:?}");
+
+    project.sweep(&["run", "all.yaml", "keep=best", "lr=0.05"]).exits_with(0);
+    let kept = kept_of("2");
+    let best = kept
+        .iter()
+        .max_by(|a, b| a["value"].as_f64().unwrap().total_cmp(&b["value"].as_f64().unwrap()))
+        .unwrap();
+    assert_eq!(kept.last().unwrap()["epoch"], 3, "{kept:?}");
+    assert!(kept.len() <= 2 && kept.iter().all(|kept| file(kept).is_file()), "{kept:?}");
+    assert_eq!(checkpoints(&project), 3 + kept.len());
+
+    let teacher = format!("teachers=[{}]", best["hash"].as_str().unwrap());
+    let taught = ["method=kd", "teacher=checkpoint", "loss_weight=1", "epochs=1", "keep=none", &teacher];
+    project.sweep(&[&["run", "all.yaml"], &taught[..]].concat()).exits_with(0);
+    project.sweep(&["doctor"]).exits_with(0);
+    std::fs::remove_file(file(&kept_of("1")[0])).unwrap();
+    let doctor = project.sweep(&["doctor"]).exits_with(1);
+    assert!(doctor.stdout().contains(kept_of("1")[0]["hash"].as_str().unwrap()), "{}", doctor.stdout());
+}
+
 /// Files of checkpoints that are there and complete.
 fn checkpoints(project: &Project) -> usize {
     let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();

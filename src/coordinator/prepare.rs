@@ -317,6 +317,8 @@ fn row_of(request: &SubmitRequest, selected: &[Selected], spec: Spec, plan: Plan
         retries: spec.retries,
         keep: match spec.keep {
             spec::Keep::Last => Keep::Last,
+            spec::Keep::Best => Keep::Best,
+            spec::Keep::All => Keep::All,
             spec::Keep::None => Keep::None,
         },
         contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),

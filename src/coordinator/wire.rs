@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
-    AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
-    RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts, TrialHistory,
-    TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, EpochMetrics, Failure, KeptCheckpoint, Lease, LeaseToken, Outcome, Refused, RegisterRequest,
+    Report, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts,
+    TrialHistory, TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome, NewReport, NewWorker,
-    RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow, TrialRow,
-    WorkerRow,
+    self, Cause, Ended, FailureRow, HistoryRow, KeptRow, LeaseFor, LeasedJob, NewOutcome, NewReport,
+    NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted, SweepCounts, SweepRow,
+    TrialRow, WorkerRow,
 };
 use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
@@ -112,8 +112,15 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
         parameters: serde_json::from_str(&row.parameters)
             .map_err(|_| damaged("has unreadable parameters"))?,
         metrics: row.metrics,
+        checkpoints: row.checkpoints.into_iter().map(Into::into).collect(),
         failure: row.failure.map(Into::into),
     })
+}
+
+impl From<KeptRow> for KeptCheckpoint {
+    fn from(KeptRow { epoch, hash, value }: KeptRow) -> KeptCheckpoint {
+        KeptCheckpoint { epoch, hash: hash.to_string(), value }
+    }
 }
 
 /// The name stands in for the file's, from which it may have been taken.

@@ -492,9 +492,23 @@ pub struct TrialResult {
     pub parameters: Parameters,
     /// The last value of each metric.
     pub metrics: Metrics,
+    /// The states that stay, by epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<KeptCheckpoint>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// A state of a trial that stays, as a file whose name is its hash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptCheckpoint {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// BLAKE3 of the file's contents.
+    pub hash: String,
+    /// What the sweep's metric was then, where that was reported.
+    pub value: Option<f64>,
 }
 
 /// What a trial is doing: its last job's state, where blocked shows as queued.

@@ -257,8 +257,20 @@ struct ResultEntry<'a> {
     seed: u64,
     parameters: &'a Parameters,
     metrics: &'a Metrics,
+    /// States that stay, by epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<CheckpointEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckpointEntry<'a> {
+    epoch: u32,
+    /// Names the file: `.sweep/artifacts/HASH.safetensors`.
+    hash: &'a str,
+    /// What the sweep's metric was then; null where it was not reported.
+    value: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -286,6 +298,11 @@ impl<'a> From<&'a TrialResult> for ResultEntry<'a> {
             seed: trial.seed,
             parameters: &trial.parameters,
             metrics: &trial.metrics,
+            checkpoints: trial
+                .checkpoints
+                .iter()
+                .map(|kept| CheckpointEntry { epoch: kept.epoch, hash: &kept.hash, value: kept.value })
+                .collect(),
             failure: trial.failure.as_ref().map(Into::into),
         }
     }

@@ -151,7 +151,10 @@ impl<'n> Document<'n> {
         let order = self.word("order", ORDERS, [Order::Listed, Order::Shuffled, Order::Balanced], findings);
         let seed_order =
             self.word("seed_order", SEED_ORDERS, [SeedOrder::Interleaved, SeedOrder::Last], findings);
-        let keep = self.word("keep", KEEPS, [Keep::Last, Keep::None], findings);
+        let keep = self.word("keep", KEEPS, [Keep::Last, Keep::Best, Keep::All, Keep::None], findings);
+        if keep == Keep::Best && metric.is_none() && self.find("metric").is_none() {
+            findings.extend(self.find("keep").map(best_of_nothing));
+        }
         self.refuse_early_end(findings);
         let parameters = self.parameters(findings);
         let (drafts, space) =
@@ -327,6 +330,11 @@ impl<'n> Document<'n> {
         let place = self.find(key).and_then(|entry| read_word(entry, words, findings));
         meanings[place.unwrap_or(0)]
     }
+}
+
+fn best_of_nothing(keep: &Entry) -> SpecProblem {
+    SpecProblem::new(&keep.node.span, "`keep: best` needs a metric by which a checkpoint is best")
+        .help("add `metric: {name: .., goal: ..}`, or write `keep: all`")
 }
 
 fn read_trainer(entry: &Entry, findings: &mut Findings) -> Option<Trainer> {

@@ -88,7 +88,9 @@ fn doc_of(key: &str) -> &'static str {
         "seed_order" => {
             "One configuration's seeds one after the other, or all configurations with the first seed first"
         }
-        "keep" => "Whether the last checkpoint of a trial that succeeded stays",
+        "keep" => {
+            "Which checkpoints of a trial stay: the last one, the best by the metric beside it, all, or none"
+        }
         "stages" => "Until which epoch which parameters of a program matter",
         "method" => "W&B's word for `search`",
         "program" => "W&B's word for the program that `${program}` stands for",

@@ -143,7 +143,7 @@ fn not_available() {
 #[test]
 fn wrong_settings() {
     assert_snapshot!(refusal(
-        "command: [run]\npriority: 2000\norder: balenced\nseed_order: first\nkeep: all\nresources: {gpus: -1, memory: 8, time: 3, disk: 5}\n",
+        "command: [run]\npriority: 2000\norder: balenced\nseed_order: first\nkeep: some\nresources: {gpus: -1, memory: 8, time: 3, disk: 5}\n",
         &["resources.cpus=0"]
     ));
 }

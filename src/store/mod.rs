@@ -13,6 +13,7 @@ mod doctor;
 mod flush;
 mod history;
 mod joins;
+mod kept;
 mod leases;
 mod load;
 mod outcomes;
@@ -42,7 +43,7 @@ pub use read::{
     list_running, list_sweeps, list_workers,
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
-pub use trials::{Cause, FailureRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
+use super::kept::copy_keeps;
 use super::unit::{Remains, Unit};
 use super::{Checkpoint, StoreError, load};
 use crate::lease::{Event, JobState, Needs};
@@ -346,8 +347,9 @@ async fn insert_again(
         new.0,
         old.0
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    copy_keeps(connection, old, new).await?;
     Ok(u64::try_from(epochs).unwrap_or(0))
 }
 

@@ -73,11 +73,12 @@ pub(super) async fn insert_sweep(
         Goal::Maximize => "maximize",
         Goal::Minimize => "minimize",
     });
+    let keeps_more = sweep.keep.more();
     let id = sqlx::query_scalar!(
         "-- insert_sweep
         INSERT INTO sweeps (name, spec, overrides, working_directory, expansion_hash, metric_name, metric_goal,
-                            swept, created_at, priority)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            swept, created_at, priority, keeps_more)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         RETURNING id",
         sweep.name,
         sweep.spec,
@@ -88,7 +89,8 @@ pub(super) async fn insert_sweep(
         metric_goal,
         sweep.swept,
         now.0,
-        sweep.priority
+        sweep.priority,
+        keeps_more
     )
     .fetch_one(connection)
     .await?;

@@ -7,6 +7,7 @@ mod forks;
 mod histories;
 mod interruptions;
 mod invariants;
+mod kept;
 mod leases;
 mod migrations;
 mod planned;
