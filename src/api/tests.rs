@@ -46,6 +46,7 @@ fn submit_request(spec: &str) -> SubmitRequest {
         sharing: Default::default(),
         is_rehearsal: false,
         only: None,
+        selected: Default::default(),
     }
 }
 

@@ -17,6 +17,7 @@ mod placement;
 mod prepare;
 mod processes;
 mod resources;
+mod selection;
 mod steering;
 mod watch;
 mod weights;
@@ -31,7 +32,9 @@ pub use lock::{DatabaseLock, LockError};
 use nodes::{Luck, Nodes};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use selection::Selections;
 pub use watch::Watch;
+pub use weights::lend_weights;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -164,11 +167,24 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let Settings { datasets, artifacts, .. } = &self.settings;
-        let prepared = prepare(request, Around { datasets, artifacts: Some(artifacts) })?;
+        let prepared = self.prepare(request).await?;
         match request.is_rehearsal {
             true => self.rehearse_prepared(prepared).await,
             false => self.submit_prepared(prepared).await,
+        }
+    }
+
+    async fn prepare(&self, request: &SubmitRequest) -> Result<Prepared, CoordinatorError> {
+        let Settings { datasets, artifacts, .. } = &self.settings;
+        let prepare_with = |selections: &Selections| {
+            prepare(request, Around { datasets, artifacts: Some(artifacts), selections })
+        };
+        match prepare_with(&Selections::default()) {
+            Err(PrepareError::Selectors(selectors)) => {
+                let selections = Selections::find(&mut self.store.reader().await?, &selectors).await?;
+                Ok(prepare_with(&selections)?)
+            }
+            prepared => Ok(prepared?),
         }
     }
 
@@ -177,10 +193,11 @@ impl Coordinator {
     /// # Errors
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
-        Ok(wire::submitted(rehearsed, name, jobs))
+        Ok(SubmitResponse { selected, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.
@@ -189,11 +206,12 @@ impl Coordinator {
     /// When weights that it names can't be copied, or the disk refuses; then nothing is stored.
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         prepared.keep_weights(&self.settings.artifacts)?;
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
         self.note_change();
-        Ok(wire::submitted(submitted, name, jobs))
+        Ok(SubmitResponse { selected, ..wire::submitted(submitted, name, jobs) })
     }
 
     /// Notes a new agent.

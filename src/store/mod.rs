@@ -16,6 +16,7 @@ mod file_system;
 mod flush;
 mod history;
 mod joins;
+mod kept;
 mod leases;
 mod load;
 mod log;
@@ -50,7 +51,7 @@ pub use read::{
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
-pub use trials::{Cause, FailureRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};

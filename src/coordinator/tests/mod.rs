@@ -1,6 +1,7 @@
 //! A coordinator with a clock that is moved by hand. Its waits are real: what is tested is that they end.
 
 mod artifacts;
+mod selection;
 
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ impl Fixture {
             sharing: Default::default(),
             is_rehearsal: false,
             only: None,
+            selected: Default::default(),
         }
     }
 

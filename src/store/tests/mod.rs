@@ -8,6 +8,7 @@ mod forks;
 mod histories;
 mod interruptions;
 mod invariants;
+mod kept;
 mod leases;
 mod logs;
 mod migrations;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// Tables that grow with the trials.
-const LARGE: [&str; 9] = [
+const LARGE: [&str; 11] = [
     "jobs",
     "trials",
     "attempts",
@@ -16,6 +16,8 @@ const LARGE: [&str; 9] = [
     "job_requirements",
     "joins",
     "current",
+    "keeps",
+    "kept_checkpoints",
 ];
 
 /// Indexes of what is leased or waits for its next try, which the number of slots bounds.
