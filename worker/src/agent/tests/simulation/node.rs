@@ -62,6 +62,7 @@ pub(super) enum News {
     },
     /// A trial process is killed by somebody else.
     TrialKilled,
+    Examined,
     StopAsked,
 }
 
@@ -86,6 +87,9 @@ pub(super) struct Node {
     pub(super) name: usize,
     /// Which life this is: news from an earlier one is nobody's.
     pub(super) life: u64,
+    /// Its disk is full: no trial can go on there.
+    pub(super) is_sick: bool,
+    problem: Option<String>,
     agent: Option<Agent>,
     worker: Option<WorkerId>,
     processes: BTreeMap<LeaseToken, Process>,
@@ -99,6 +103,8 @@ impl Node {
         Node {
             name,
             life: 0,
+            is_sick: false,
+            problem: None,
             agent: None,
             worker: None,
             processes: BTreeMap::new(),
@@ -110,8 +116,8 @@ impl Node {
 
     /// Nothing is left of it.
     pub(super) fn die(&mut self) {
-        let (name, life, next) = (self.name, self.life + 1, self.next);
-        *self = Node { life, next, ..Node::new(name) };
+        let (name, life, next, is_sick) = (self.name, self.life + 1, self.next, self.is_sick);
+        *self = Node { life, next, is_sick, ..Node::new(name) };
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -120,7 +126,9 @@ impl Node {
 
     pub(super) fn take(&mut self, news: News, scene: &mut Scene<'_>) {
         match news {
-            News::Boot => drop(self.send(Call::Register(self.introduce()), scene)),
+            News::Boot => {
+                self.send(Call::Register(self.introduce()), scene);
+            }
             News::Due(timer) => self.step(Event::Due(timer), scene),
             News::Answered { place, reply } => self.take_answer(place, reply, scene),
             News::Unanswered { place } => self.take_silence(place, scene),
@@ -136,6 +144,10 @@ impl Node {
                 if let Some(token) = scene.chance.one_of(&running) {
                     self.end(*token, failed(FailureReason::Signal(9)), scene);
                 }
+            }
+            News::Examined => {
+                let outcome = if self.is_sick { Err("its disk is full".to_owned()) } else { Ok(()) };
+                self.step(Event::Examined(outcome), scene);
             }
             News::StopAsked => self.step(Event::StopAsked, scene),
         }
@@ -205,6 +217,9 @@ impl Node {
         if process.is_stopping {
             return;
         }
+        if self.is_sick {
+            return self.end(token, failed(FailureReason::NodeFault), scene);
+        }
         let training = &mut process.training;
         let result = if training.is_done() { None } else { training.train() };
         let saves = match training.keeps {
@@ -267,6 +282,7 @@ impl Node {
 
     fn perform(&mut self, action: Action, scene: &mut Scene<'_>) -> Option<Exit> {
         let worker = self.worker.expect("an agent acts when it is registered");
+        let problem = self.problem.clone();
         match action {
             Action::Ask { most } => {
                 let most = u32::try_from(most).unwrap_or(u32::MAX);
@@ -286,14 +302,29 @@ impl Node {
                     scene.orders.push(Order::Later { millis: scene.chance.between(1, 3_000), what });
                 }
             }
-            Action::Write(Write::Reports(request)) => drop(self.send(Call::Report(request), scene)),
-            Action::Write(Write::Outcomes(request)) => drop(self.send(Call::Finish(request), scene)),
-            Action::Beat(leases) => drop(self.send(Call::Beat(HeartbeatRequest { worker, leases }), scene)),
+            Action::Write(Write::Reports(request)) => {
+                self.send(Call::Report(request), scene);
+            }
+            Action::Write(Write::Outcomes(request)) => {
+                self.send(Call::Finish(request), scene);
+            }
+            Action::Beat(leases) => {
+                self.send(Call::Beat(HeartbeatRequest { worker, leases, node: None, problem }), scene);
+            }
+            Action::Examine => {
+                scene
+                    .orders
+                    .push(Order::Later { millis: scene.chance.between(1, 500), what: News::Examined });
+            }
+            Action::ComplainOf { problem, .. } => self.problem = Some(problem),
+            Action::Recover => self.problem = None,
             Action::Wait(timer, time) => {
                 let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 scene.orders.push(Order::Later { millis, what: News::Due(timer) });
             }
-            Action::Leave => drop(self.send(Call::Leave(LeaveRequest { worker }), scene)),
+            Action::Leave => {
+                self.send(Call::Leave(LeaveRequest { worker }), scene);
+            }
             Action::Exit(exit) => return Some(exit),
         }
         None

@@ -80,6 +80,7 @@ impl Template {
                 sharing: Default::default(),
                 is_rehearsal: false,
                 only: None,
+                selected: Default::default(),
             };
             let submitted = coordinator.submit(&request).await;
             sweeps.push(submitted.unwrap_or_else(|error| panic!("{error}: {spec}")).sweep);
@@ -90,7 +91,13 @@ impl Template {
 }
 
 fn settings(datasets: &Path, artifacts: &Path) -> Settings {
-    Settings { lease: LEASE, datasets: datasets.join("datasets"), artifacts: artifacts.join("artifacts") }
+    Settings {
+        lease: LEASE,
+        datasets: datasets.join("datasets"),
+        state: artifacts.to_owned(),
+        artifacts: artifacts.join("artifacts"),
+        logs: artifacts.join("logs"),
+    }
 }
 
 /// A dataset as far as planning looks at it.

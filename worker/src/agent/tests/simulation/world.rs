@@ -38,6 +38,7 @@ enum What {
     Look,
     Fault,
     CoordinatorUp,
+    Recovers { node: usize },
     Heal,
 }
 
@@ -177,6 +178,7 @@ impl<'t> World<'t> {
                     self.table.start(self.clock()).await;
                 }
             }
+            What::Recovers { node } => self.nodes[node].is_sick = false,
             What::Fault => self.break_something().await,
             What::Heal => self.heal().await,
         }
@@ -324,6 +326,12 @@ impl<'t> World<'t> {
                 }
             }
             8 => self.wish().await,
+            9 => {
+                let millis = self.chance.between(1_000, 100_000);
+                self.note(|| format!("the disk of node {node} is full for {millis} ms"));
+                self.nodes[node].is_sick = true;
+                self.schedule(millis, What::Recovers { node });
+            }
             _ => {}
         }
         let delay = self.chance.between(1_000, 20_000);
