@@ -42,6 +42,7 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
     Router::new()
         .route("/v1/workers", post(routes::register))
         .route("/v1/workers/leave", post(routes::leave))
+        .route("/v1/workers/release", post(routes::release))
         .route("/v1/leases", post(routes::lease))
         .route("/v1/heartbeats", post(routes::heartbeat))
         .route("/v1/reports", post(routes::report))

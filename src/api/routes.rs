@@ -7,8 +7,8 @@ use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
-    OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    OutcomesRequest, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse, ReportsRequest,
+    ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::SweepId;
 
@@ -28,6 +28,13 @@ pub(super) async fn leave(
 ) -> Result<StatusCode, ApiError> {
     coordinator.leave(body?.0.worker).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn release(
+    State(coordinator): State<Coordinator>,
+    body: Body<ReleaseRequest>,
+) -> Answer<ReleaseResponse> {
+    Ok(Json(ReleaseResponse { was_quarantined: coordinator.release_node(&body?.0.host) }))
 }
 
 pub(super) async fn lease(

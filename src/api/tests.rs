@@ -7,12 +7,13 @@ use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
 use crate::protocol::http::SubmitRequest;
 use crate::protocol::http::{
-    HeartbeatRequest, Lease, LeaseRequest, RegisterRequest, SweepState, SweepStatus,
+    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest,
+    ReleaseRequest, SweepState, SweepStatus,
 };
 use crate::protocol::logs::LogQuery;
 use crate::protocol::steering::{BumpRequest, BumpResponse, ChosenTrials};
 use crate::store::Store;
-use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
+use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
 
 struct Server {
     url: String,
@@ -287,4 +288,40 @@ async fn a_backup_is_sent_with_its_length_to_whoever_has_the_token() {
         .filter(|name| !name.starts_with("sweep.db"))
         .collect();
     assert_eq!(names, Vec::<String>::new(), "nothing is left of it");
+}
+
+#[tokio::test]
+async fn a_node_in_quarantine_is_released_over_http() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    client
+        .submit(&submit_request("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 20]}}\n"))
+        .await
+        .unwrap();
+    let (worker, leases) = lease(&client, 5).await;
+    let another = RegisterRequest {
+        host: "there".to_owned(),
+        boot_id: "boot".to_owned(),
+        pid: 2,
+        started_ticks: 1,
+        slots: 1,
+        version: "0".to_owned(),
+    };
+    client.register(&another).await.unwrap();
+    let fail = |lease: &Lease| Outcome {
+        token: lease.token,
+        reports: vec![],
+        end: AttemptEnd::Fail {
+            reason: FailureReason::Signal(9),
+            message: "killed".to_owned(),
+            log_tail: String::new(),
+        },
+    };
+    client.finish(&OutcomesRequest { outcomes: leases.iter().map(fail).collect() }).await.unwrap();
+    let request = LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 };
+    assert_eq!(client.lease(&request).await.unwrap().leases.len(), 0);
+    let here = ReleaseRequest { host: "here".to_owned() };
+    assert!(client.release(&here).await.unwrap().was_quarantined);
+    assert!(!client.release(&here).await.unwrap().was_quarantined, "once is enough");
+    assert_eq!(client.lease(&request).await.unwrap().leases.len(), 1);
 }

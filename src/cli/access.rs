@@ -14,7 +14,8 @@ use crate::coordinator::{
     own_host, partial_in,
 };
 use crate::protocol::http::{
-    DoctorResponse, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
+    DoctorResponse, ReleaseRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
+    SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
@@ -186,6 +187,16 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.retry(sweep, trials.clone()).await?),
             Access::Remote(remote) => Ok(remote.client.retry(sweep, trials).await?.jobs),
+        }
+    }
+
+    /// Gives a node another chance; says whether it needed one.
+    pub(super) async fn release(&self, host: &str) -> Result<bool, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.release_node(host)),
+            Access::Remote(remote) => {
+                Ok(remote.client.release(&ReleaseRequest { host: host.to_owned() }).await?.was_quarantined)
+            }
         }
     }
 

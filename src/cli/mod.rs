@@ -32,6 +32,7 @@ mod status;
 mod submit;
 mod worker;
 mod worker_process;
+mod workers;
 
 pub use exit::{CliError, ExitStatus};
 pub use output::Output;
@@ -76,6 +77,7 @@ enum Command {
     Doctor(doctor::Args),
     Serve(serve::Args),
     Worker(worker::Args),
+    Workers(workers::Args),
     Data(data::Args),
     Metrics(metrics::Args),
     Params(params::Args),
@@ -138,6 +140,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Doctor(args) => doctor::run(&args, &context).await,
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
+        Command::Workers(args) => workers::run(&args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),

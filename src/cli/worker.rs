@@ -1,3 +1,4 @@
+use super::access::Access;
 use super::follow::{Ended, Scope, Session, Turn, follow, work_through};
 use super::worker_process::{EndArgs, WorkerArgs};
 use super::{CliError, Context};
@@ -6,7 +7,10 @@ use crate::vocabulary::SweepId;
 
 /// Work on what was submitted; with no coordinator running, be one meanwhile.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Work on this sweep only.
     #[arg(long, value_name = "SWEEP")]
     sweep: Option<SweepId>,
@@ -22,8 +26,39 @@ pub(super) struct Args {
     end: EndArgs,
 }
 
+/// What there is to do with workers that are there.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Give a node another chance on which jobs kept failing.
+    Release {
+        /// Its name, as `sweep workers` shows it.
+        node: String,
+    },
+}
+
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let Args { sweep, until_drained, quiet, mut worker, end } = args;
+    match args.action {
+        Some(Action::Release { node }) => release(&node, context).await,
+        None => work(args, context).await,
+    }
+}
+
+async fn release(node: &str, context: &Context) -> Result<(), CliError> {
+    let access = Access::open(context).await?;
+    let (released, status) = (access.release(node).await, access.status().await);
+    access.close().await;
+    if released? {
+        context.output.note(&format!("{node} gets jobs again"));
+        return Ok(());
+    }
+    let is_there = status?.workers.iter().any(|worker| worker.host == node);
+    let what = if is_there { "was not in quarantine" } else { "has no workers" };
+    context.output.note(&format!("{node} {what}; `sweep workers` shows who is there"));
+    Ok(())
+}
+
+async fn work(args: Args, context: &Context) -> Result<(), CliError> {
+    let Args { sweep, until_drained, quiet, mut worker, end, .. } = args;
     worker.end = end;
     let scope = Scope { sweep, until_drained };
     work_through(LEASE, context, async |session| {

@@ -22,8 +22,9 @@ use serde::de::DeserializeOwned;
 
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
-    OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse,
-    StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse,
+    ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
+    WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
 
@@ -93,6 +94,14 @@ impl Client {
     /// `POST /v1/outcomes`
     pub async fn finish(&self, request: &OutcomesRequest) -> Result<WriteResponse, ClientError> {
         self.post("v1/outcomes", request, ANSWER_LIMIT).await
+    }
+
+    /// `POST /v1/workers/release`
+    ///
+    /// # Errors
+    /// Like all methods above.
+    pub async fn release(&self, request: &ReleaseRequest) -> Result<ReleaseResponse, ClientError> {
+        self.post("v1/workers/release", request, LONG_ANSWER_LIMIT).await
     }
 
     /// `POST /v1/workers/leave`; the answer has no body.

@@ -94,7 +94,7 @@ impl Nodes {
         let does_better = |host: &str| memory.rows.get(host).is_none_or(|other| other.reason != row.reason);
         others.into_iter().any(|other| does_better(&other.host)).then(|| {
             format!(
-                "{} different jobs in a row failed on {host} ({}), and do not on other nodes; mend it, then `sweep workers \
+                "{} different jobs in a row failed on {host} ({}), and do not on other nodes; mend it, then `sweep worker \
                  release {host}`",
                 row.jobs.len(),
                 row.reason
@@ -207,7 +207,7 @@ mod tests {
         fail(&nodes, ANNE, 5..=5);
         let why = nodes.quarantine(ANNE, NOW, SILENCE).unwrap();
         let expected = "5 different jobs in a row failed on anne (exit:1), and do not on other nodes; mend it, then `sweep \
-                        workers release anne`";
+                        worker release anne`";
         assert_eq!(why, expected);
         assert!(!is_quarantined(&nodes, BOB));
         // Another agent on the same node is not better off.

@@ -303,6 +303,20 @@ pub struct LeaveRequest {
     pub worker: WorkerId,
 }
 
+/// `POST /v1/workers/release`: give a node another chance on which jobs kept failing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseRequest {
+    /// The node's name, as its workers give it.
+    pub host: String,
+}
+
+/// Answer to [`ReleaseRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseResponse {
+    /// It got no jobs until now.
+    pub was_quarantined: bool,
+}
+
 /// `POST /v1/sweeps`: store a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SubmitRequest {

@@ -7,6 +7,7 @@ use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{
     DoctorResponse, Failure, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, TrialResult,
+    WorkerStatus,
 };
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
@@ -225,19 +226,79 @@ impl From<StatusResponse> for StatusDocument {
                 cancelled: sweep.trials.cancelled,
             },
         });
-        let workers = response.workers.into_iter().map(|worker| WorkerEntry {
+        let workers = response.workers.into_iter().map(WorkerEntry::from);
+        StatusDocument {
+            schema_version: SCHEMA_VERSION,
+            sweeps: sweeps.collect(),
+            workers: workers.collect(),
+        }
+    }
+}
+
+/// `sweep workers --json`
+#[derive(Debug, Serialize)]
+pub struct WorkersDocument {
+    schema_version: u32,
+    workers: Vec<NodeEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeEntry {
+    #[serde(flatten)]
+    worker: WorkerEntry,
+    /// Why it gets no jobs.
+    problem: Option<String>,
+    load: Option<f64>,
+    memory_used_bytes: Option<u64>,
+    memory_total_bytes: Option<u64>,
+    gpus: Vec<GpuEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct GpuEntry {
+    name: String,
+    utilisation_percent: Option<u32>,
+    memory_used_bytes: u64,
+    memory_total_bytes: u64,
+}
+
+impl From<WorkerStatus> for WorkerEntry {
+    fn from(worker: WorkerStatus) -> Self {
+        WorkerEntry {
             id: worker.id.0,
             host: worker.host,
             pid: worker.pid,
             slots: worker.slots,
             running: worker.running,
             last_seen_seconds: worker.last_seen_seconds,
-        });
-        StatusDocument {
-            schema_version: SCHEMA_VERSION,
-            sweeps: sweeps.collect(),
-            workers: workers.collect(),
         }
+    }
+}
+
+impl From<WorkerStatus> for NodeEntry {
+    fn from(mut worker: WorkerStatus) -> Self {
+        let node = worker.node.take().unwrap_or_default();
+        let gpus = node.gpus.into_iter().map(|gpu| GpuEntry {
+            name: gpu.name,
+            utilisation_percent: gpu.utilisation_percent,
+            memory_used_bytes: gpu.memory_used_bytes,
+            memory_total_bytes: gpu.memory_total_bytes,
+        });
+        NodeEntry {
+            problem: worker.problem.take(),
+            load: node.load,
+            memory_used_bytes: node.memory_used_bytes,
+            memory_total_bytes: node.memory_total_bytes,
+            gpus: gpus.collect(),
+            worker: worker.into(),
+        }
+    }
+}
+
+impl From<Vec<WorkerStatus>> for WorkersDocument {
+    fn from(workers: Vec<WorkerStatus>) -> Self {
+        let workers = workers.into_iter().map(Into::into).collect();
+        WorkersDocument { schema_version: SCHEMA_VERSION, workers }
     }
 }
 

@@ -9,9 +9,11 @@ pub mod json;
 mod rank;
 mod table;
 mod tree;
+mod workers;
 
 pub use configurations::{Configuration, Spread, by_configuration};
 pub use grouped::{counted, grouped, listed};
 pub use rank::rank;
 pub use table::{lines_of, new_table, results_table, status_tables, trials_table};
 pub use tree::stage_tree;
+pub use workers::workers_table;

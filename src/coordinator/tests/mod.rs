@@ -236,7 +236,7 @@ async fn a_node_on_which_jobs_keep_failing_gets_none_while_another_one_does_bett
         let workers = fixture.coordinator.status().await.unwrap().workers;
         workers.into_iter().find(|status| status.id == worker).unwrap().problem
     };
-    assert!(problem_of(fixture.worker).await.unwrap().contains("`sweep workers release here`"));
+    assert!(problem_of(fixture.worker).await.unwrap().contains("`sweep worker release here`"));
     assert_eq!(problem_of(other).await, None);
     // It waits in vain and is not asked for in a busy loop, and the other one works.
     let ask = LeaseRequest { worker: other, ..fixture.ask(0) };

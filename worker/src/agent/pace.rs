@@ -15,17 +15,30 @@ const MOST_AHEAD: usize = 64;
 /// How many jobs are remembered. One long job among them ends leasing ahead until so many short ones have passed.
 const REMEMBERED: usize = 16;
 
+/// After so many failures in a row nothing is leased ahead: jobs that fail at once would go through the queue before anybody
+/// could notice that this node, or the sweep, is to blame.
+const MOST_FAILURES: u32 = 3;
+
 /// What the agent has learnt of its jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// Wall time of the last jobs, newest last.
     recent: VecDeque<Duration>,
+    /// Jobs that failed since one went well.
+    failures: u32,
     /// What the job leased last uses.
     need: Option<Need>,
 }
 
 impl Pace {
+    /// A job has failed, which says nothing about how long jobs take.
+    pub(crate) fn job_failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// A job took so long.
     pub(crate) fn job_ended(&mut self, wall: Duration) {
+        self.failures = 0;
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
         }
@@ -46,7 +59,7 @@ impl Pace {
         let Some(longest) = self.recent.iter().max() else {
             return 0;
         };
-        if *longest >= SHORT {
+        if *longest >= SHORT || self.failures >= MOST_FAILURES {
             return 0;
         }
         let total: Duration = self.recent.iter().sum();
@@ -82,6 +95,20 @@ mod tests {
     fn leasing_ahead_is_bounded_however_short_the_jobs() {
         assert_eq!(pace(&[1]).jobs_ahead(2), MOST_AHEAD);
         assert_eq!(pace(&[0]).jobs_ahead(1), MOST_AHEAD);
+    }
+
+    #[test]
+    fn nothing_is_leased_ahead_where_jobs_only_fail() {
+        let mut pace = Pace::default();
+        pace.job_failed();
+        assert_eq!(pace.jobs_ahead(2), 0, "how long jobs take is not known yet");
+        pace.job_ended(Duration::from_millis(2));
+        for ahead in [MOST_AHEAD, MOST_AHEAD, 0, 0] {
+            pace.job_failed();
+            assert_eq!(pace.jobs_ahead(2), ahead);
+        }
+        pace.job_ended(Duration::from_millis(2));
+        assert_eq!(pace.jobs_ahead(2), MOST_AHEAD);
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl Agent {
     }
 
     fn set_off(&mut self, actions: &mut Vec<Action>) {
-        actions.push(Action::Wait(Timer::Heartbeat, self.settings.heartbeat));
+        // At once, so that what the node is doing shows before the first job does.
+        actions.push(Action::Beat(Vec::new()));
         let Until { idle, time, .. } = self.settings.until;
         actions.extend(idle.map(|idle| Action::Wait(Timer::Idle, idle / IDLE_LOOKS)));
         actions.extend(time.map(|time| Action::Wait(Timer::Limit, time.saturating_sub(self.settings.grace))));
@@ -208,7 +209,12 @@ impl Agent {
         if running.is_dropped {
             return;
         }
-        self.pace.job_ended(wall);
+        match end {
+            TrialEnd::Failed { .. } => self.pace.job_failed(),
+            TrialEnd::Trained(_) | TrialEnd::Stopped(_) | TrialEnd::ExitedCleanly => {
+                self.pace.job_ended(wall)
+            }
+        }
         if self.phase == Phase::Working {
             self.judge_node(token, &end, actions);
         }
