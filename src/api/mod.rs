@@ -4,6 +4,7 @@
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
 
 mod auth;
+mod extract;
 mod problem;
 mod routes;
 

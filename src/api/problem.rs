@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -15,8 +15,10 @@ pub(super) enum ApiError {
     NoSuchRoute,
     #[error("this route does not take this method")]
     NoSuchMethod,
-    #[error("the body can't be read: {0}")]
+    #[error("the body can't be read: {}", .0.body_text())]
     Body(#[from] JsonRejection),
+    #[error("the address can't be read: {}", .0.body_text())]
+    Path(#[from] PathRejection),
     #[error("`{0}` is not an id")]
     Id(String),
     #[error(transparent)]
@@ -24,45 +26,20 @@ pub(super) enum ApiError {
 }
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    /// The status, and what programs know the problem by.
+    fn kind(&self) -> (StatusCode, &'static str) {
         match self {
-            ApiError::Unauthorized => StatusCode::UNAUTHORIZED,
-            ApiError::NoSuchRoute
-            | ApiError::Coordinator(
-                CoordinatorError::NoSuchSweep(_)
-                | CoordinatorError::NoSuchTrial { .. }
-                | CoordinatorError::NoSuchWorker(_),
-            ) => StatusCode::NOT_FOUND,
-            ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
-            ApiError::Body(rejection) => rejection.status(),
-            ApiError::Id(_) => StatusCode::BAD_REQUEST,
-            ApiError::Coordinator(CoordinatorError::Prepare(_) | CoordinatorError::Report(_)) => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            ApiError::Coordinator(CoordinatorError::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
-            ApiError::Coordinator(CoordinatorError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            ApiError::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route"),
+            ApiError::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no_such_method"),
+            ApiError::Body(rejection) => (rejection.status(), "bad_body"),
+            ApiError::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
+            ApiError::Id(_) => (StatusCode::BAD_REQUEST, "bad_id"),
+            ApiError::Coordinator(error) => kind_of(error),
         }
     }
 
-    fn code(&self) -> &'static str {
-        match self {
-            ApiError::Unauthorized => "unauthorized",
-            ApiError::NoSuchRoute => "no_such_route",
-            ApiError::NoSuchMethod => "no_such_method",
-            ApiError::Body(_) => "bad_body",
-            ApiError::Id(_) => "bad_id",
-            ApiError::Coordinator(CoordinatorError::NoSuchSweep(_)) => "no_such_sweep",
-            ApiError::Coordinator(CoordinatorError::NoSuchTrial { .. }) => "no_such_trial",
-            ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
-            ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
-            ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",
-            ApiError::Coordinator(CoordinatorError::Report(_)) => "bad_report",
-            ApiError::Coordinator(CoordinatorError::DiskFull) => "disk_full",
-            ApiError::Coordinator(CoordinatorError::Store(_)) => "internal_error",
-        }
-    }
-
-    fn message(&self) -> String {
+    fn detail(&self) -> String {
         match self {
             // The store has said so already, once.
             ApiError::Coordinator(error @ CoordinatorError::DiskFull) => error.to_string(),
@@ -81,21 +58,43 @@ impl ApiError {
             ApiError::Unauthorized => {
                 Some("send `Authorization: Bearer TOKEN` with the content of .sweep/token")
             }
-            _ => None,
+            ApiError::NoSuchRoute => Some("`GET /v1/openapi.json` lists the routes"),
+            ApiError::NoSuchMethod => Some("the answer's `Allow` names the methods that it takes"),
+            ApiError::Body(rejection) if rejection.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                Some("send JSON with `Content-Type: application/json`")
+            }
+            ApiError::Coordinator(CoordinatorError::DiskFull) => {
+                Some("make room, and the work goes on by itself")
+            }
+            ApiError::Body(_) | ApiError::Path(_) | ApiError::Id(_) | ApiError::Coordinator(_) => None,
         }
+    }
+}
+
+fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
+    match error {
+        CoordinatorError::NoSuchSweep(_) => (StatusCode::NOT_FOUND, "no_such_sweep"),
+        CoordinatorError::NoSuchTrial { .. } => (StatusCode::NOT_FOUND, "no_such_trial"),
+        CoordinatorError::NoSuchWorker(_) => (StatusCode::NOT_FOUND, "no_such_worker"),
+        CoordinatorError::Prepare(PrepareError::Spec(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_spec"),
+        CoordinatorError::Prepare(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_runnable"),
+        CoordinatorError::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_report"),
+        CoordinatorError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+        CoordinatorError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let problem = Problem {
-            code: self.code().to_owned(),
-            message: self.message(),
-            help: self.help().map(str::to_owned),
-        };
-        let mut response = (self.status(), Json(problem)).into_response();
-        let kind = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        let (status, code) = self.kind();
+        let help = self.help().map(str::to_owned);
+        let problem = Problem { help, ..Problem::new(status.as_u16(), code, self.detail()) };
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
 }

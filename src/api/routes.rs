@@ -1,8 +1,8 @@
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::extract::{Body, Path, parse_id};
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
@@ -10,9 +10,7 @@ use crate::protocol::http::{
     OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse,
     StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
-use crate::vocabulary::SweepId;
 
-type Body<T> = Result<Json<T>, JsonRejection>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub(super) async fn register(
@@ -108,8 +106,4 @@ pub(super) async fn no_such_route() -> ApiError {
 
 pub(super) async fn no_such_method() -> ApiError {
     ApiError::NoSuchMethod
-}
-
-fn parse_id(text: String) -> Result<SweepId, ApiError> {
-    text.parse().map_err(|_| ApiError::Id(text))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
-use crate::protocol::http::SubmitRequest;
+use crate::protocol::http::{Problem, SubmitRequest};
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
@@ -89,21 +89,33 @@ async fn what_is_no_request_gets_a_problem_document() {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let with_token = |request: reqwest::RequestBuilder| request.header("authorization", "Bearer secret");
     let url = |path: &str| format!("{}{path}", server.url);
-    for (request, status) in [
-        (http.get(url("/v1/nothing")), 404),
-        (http.get(url("/v1/leases")), 405),
-        (http.get(url("/v1/sweeps/abc/results")), 400),
-        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400),
-        (http.post(url("/v1/leases")).body("{}"), 415),
+    for (request, status, code) in [
+        (http.get(url("/v1/nothing")), 404, "no_such_route"),
+        (http.get(url("/v1/leases")), 405, "no_such_method"),
+        (http.get(url("/v1/sweeps/abc/results")), 400, "bad_id"),
+        (http.get(url("/v1/sweeps/0/results")), 400, "bad_id"),
+        (http.get(url("/v1/sweeps/%FF/results")), 400, "bad_path"),
+        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400, "bad_body"),
+        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{}"), 422, "bad_body"),
+        (http.post(url("/v1/leases")).body("{}"), 415, "bad_body"),
         (
             http.post(url("/v1/sweeps"))
                 .header("content-type", "application/json")
                 .body(" ".repeat(17 << 20)),
             413,
+            "bad_body",
         ),
     ] {
         let response = with_token(request).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        if status == 405 {
+            assert_eq!(response.headers()["allow"], "POST");
+        }
+        let problem: Problem = response.json().await.unwrap();
+        assert_eq!((problem.status, problem.code.as_str()), (status, code));
+        assert_eq!(problem.kind, format!("urn:sweep:problem:{code}"));
+        assert_eq!(problem.title, code.replace('_', " "));
+        assert!(!problem.detail.is_empty());
     }
 }

@@ -47,8 +47,8 @@ impl ClientError {
 
 fn describe(problem: &Problem) -> String {
     match &problem.help {
-        Some(help) => format!("{} ({help})", problem.message),
-        None => problem.message.clone(),
+        Some(help) => format!("{} ({help})", problem.detail),
+        None => problem.detail.clone(),
     }
 }
 
@@ -57,8 +57,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16) -> ClientError {
-        let problem = Problem { code: "x".to_owned(), message: "no".to_owned(), help: None };
-        ClientError::Refused { status, problem }
+        ClientError::Refused { status, problem: Problem::new(status, "x", "no") }
     }
 
     #[test]

@@ -219,10 +219,13 @@ fn parse_address(url: &str) -> Result<Url, ClientError> {
 
 /// A refusal need not come from the coordinator: a proxy's has a body of its own kind, and only the status counts.
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
-    let problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-        code: format!("http_{}", status.as_u16()),
-        message: format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
-        help: None,
+    let problem = serde_json::from_slice(body).unwrap_or_else(|_| {
+        let code = format!("http_{}", status.as_u16());
+        Problem::new(
+            status.as_u16(),
+            &code,
+            format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
+        )
     });
     ClientError::Refused { status: status.as_u16(), problem }
 }
@@ -265,9 +268,8 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_the_problem_and_a_proxy_page_its_status() {
-        let ClientError::Refused { status, problem } =
-            refusal(StatusCode::NOT_FOUND, br#"{"code": "no_such_sweep", "message": "no sweep 7"}"#)
-        else {
+        let told = serde_json::to_vec(&Problem::new(404, "no_such_sweep", "no sweep 7")).unwrap();
+        let ClientError::Refused { status, problem } = refusal(StatusCode::NOT_FOUND, &told) else {
             panic!("not a refusal");
         };
         assert_eq!((status, problem.code.as_str()), (404, "no_such_sweep"));

@@ -504,11 +504,33 @@ pub struct Failure {
 /// Body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
+    /// A URI that says what kind of problem it is: `code` as a URN.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words; the same for all problems of a kind.
+    pub title: String,
+    /// The answer's HTTP status.
+    pub status: u16,
+    /// What went wrong this time, and where.
+    pub detail: String,
     /// Stable, for programs.
     pub code: String,
-    /// What went wrong, and where.
-    pub message: String,
     /// How to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of the kind `code`, with nothing to say about its mend.
+    #[must_use]
+    pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: format!("urn:sweep:problem:{code}"),
+            title: code.replace('_', " "),
+            status,
+            detail: detail.into(),
+            code: code.to_owned(),
+            help: None,
+        }
+    }
 }
