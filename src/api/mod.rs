@@ -2,22 +2,28 @@
 //!
 //! Every request needs the token, from this host too: login nodes are shared, and submitting is running code. Bodies
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
+//!
+//! A new route is a function in `routes.rs` with its description above it, and a line in [`routes`].
 
 mod auth;
 mod extract;
+mod openapi;
 mod problem;
 mod routes;
 
 use std::future::Future;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware;
-use axum::routing::{get, post};
 use tokio::net::TcpListener;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::coordinator::Coordinator;
 use auth::Token;
+use routes::Document;
 
 /// A spec with a long list, or the last reports of a full batch of outcomes, fits many times over.
 const LARGEST_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -37,26 +43,53 @@ pub async fn serve(
 
 /// The routes, behind the token.
 pub fn router(coordinator: Coordinator, token: &str) -> Router {
-    Router::new()
-        .route("/v1/workers", post(routes::register))
-        .route("/v1/workers/leave", post(routes::leave))
-        .route("/v1/leases", post(routes::lease))
-        .route("/v1/heartbeats", post(routes::heartbeat))
-        .route("/v1/reports", post(routes::report))
-        .route("/v1/outcomes", post(routes::finish))
-        .route("/v1/sweeps", post(routes::submit))
-        .route("/v1/sweeps/{sweep}/results", get(routes::results))
-        .route("/v1/sweeps/{sweep}/request", get(routes::request))
-        .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
-        .route("/v1/sweeps/{sweep}/retry", post(routes::retry))
-        .route("/v1/doctor", get(routes::examine))
-        .route("/v1/status", get(routes::status))
+    let (routes, described) = routes().split_for_parts();
+    let document = Document(openapi::document(described).to_string().into());
+    routes
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         // Outermost, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
-        .with_state(coordinator)
+        .with_state(Served { coordinator, document })
+}
+
+/// Every route; its path, and what the OpenAPI document says of it, stand above the function.
+fn routes() -> OpenApiRouter<Served> {
+    OpenApiRouter::with_openapi(openapi::About::openapi())
+        .routes(routes!(routes::register))
+        .routes(routes!(routes::leave))
+        .routes(routes!(routes::lease))
+        .routes(routes!(routes::heartbeat))
+        .routes(routes!(routes::report))
+        .routes(routes!(routes::finish))
+        .routes(routes!(routes::submit))
+        .routes(routes!(routes::results))
+        .routes(routes!(routes::request))
+        .routes(routes!(routes::history))
+        .routes(routes!(routes::retry))
+        .routes(routes!(routes::examine))
+        .routes(routes!(routes::status))
+        .routes(routes!(routes::openapi))
+}
+
+/// What handlers work with; each names the part that it needs.
+#[derive(Clone)]
+struct Served {
+    coordinator: Coordinator,
+    document: Document,
+}
+
+impl FromRef<Served> for Coordinator {
+    fn from_ref(served: &Served) -> Coordinator {
+        served.coordinator.clone()
+    }
+}
+
+impl FromRef<Served> for Document {
+    fn from_ref(served: &Served) -> Document {
+        served.document.clone()
+    }
 }
 
 #[cfg(test)]

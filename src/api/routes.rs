@@ -1,6 +1,12 @@
+//! One function a route: a request in, one coordinator call, its answer back. What stands above each is what the OpenAPI
+//! document says of it; `routes!` in `mod.rs` makes it a route.
+
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 
 use super::extract::{Body, Path, parse_id};
 use super::problem::ApiError;
@@ -10,9 +16,14 @@ use crate::protocol::http::{
     OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse,
     StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
+use crate::vocabulary::{SweepId, TrialNumber};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
+/// An agent says that it is there.
+#[utoipa::path(post, path = "/v1/workers", tag = "agents", request_body = RegisterRequest, responses(
+    (status = 200, description = "its name from now on", body = RegisterResponse),
+))]
 pub(super) async fn register(
     State(coordinator): State<Coordinator>,
     body: Body<RegisterRequest>,
@@ -20,6 +31,10 @@ pub(super) async fn register(
     Ok(Json(coordinator.register(body?.0).await?))
 }
 
+/// An agent says goodbye; what it still holds is taken back.
+#[utoipa::path(post, path = "/v1/workers/leave", tag = "agents", request_body = LeaveRequest, responses(
+    (status = 204, description = "noted"),
+))]
 pub(super) async fn leave(
     State(coordinator): State<Coordinator>,
     body: Body<LeaveRequest>,
@@ -28,6 +43,11 @@ pub(super) async fn leave(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// An agent asks for jobs and waits for them, for 30 seconds at most.
+#[utoipa::path(post, path = "/v1/leases", tag = "agents", request_body = LeaseRequest, responses(
+    (status = 200, description = "jobs, or none where the wait was in vain", body = LeaseResponse),
+    (status = 404, description = "there is no such worker or sweep"),
+))]
 pub(super) async fn lease(
     State(coordinator): State<Coordinator>,
     body: Body<LeaseRequest>,
@@ -35,6 +55,10 @@ pub(super) async fn lease(
     Ok(Json(coordinator.lease(&body?.0).await?))
 }
 
+/// An agent is alive and holds these leases.
+#[utoipa::path(post, path = "/v1/heartbeats", tag = "agents", request_body = HeartbeatRequest, responses(
+    (status = 200, description = "what it must stop; all other leases are extended", body = HeartbeatResponse),
+))]
 pub(super) async fn heartbeat(
     State(coordinator): State<Coordinator>,
     body: Body<HeartbeatRequest>,
@@ -42,6 +66,10 @@ pub(super) async fn heartbeat(
     Ok(Json(coordinator.heartbeat(&body?.0).await?))
 }
 
+/// Metrics and checkpoints of running jobs.
+#[utoipa::path(post, path = "/v1/reports", tag = "agents", request_body = ReportsRequest, responses(
+    (status = 200, description = "what was not stored; all else has reached the disk", body = WriteResponse),
+))]
 pub(super) async fn report(
     State(coordinator): State<Coordinator>,
     body: Body<ReportsRequest>,
@@ -49,6 +77,10 @@ pub(super) async fn report(
     Ok(Json(coordinator.report(body?.0).await?))
 }
 
+/// Attempts that ended.
+#[utoipa::path(post, path = "/v1/outcomes", tag = "agents", request_body = OutcomesRequest, responses(
+    (status = 200, description = "what was not stored; all else has reached the disk", body = WriteResponse),
+))]
 pub(super) async fn finish(
     State(coordinator): State<Coordinator>,
     body: Body<OutcomesRequest>,
@@ -56,6 +88,10 @@ pub(super) async fn finish(
     Ok(Json(coordinator.finish(body?.0).await?))
 }
 
+/// Store a sweep, or find the one with the same expansion.
+#[utoipa::path(post, path = "/v1/sweeps", tag = "sweeps", request_body = SubmitRequest, responses(
+    (status = 200, description = "the sweep", body = SubmitResponse),
+))]
 pub(super) async fn submit(
     State(coordinator): State<Coordinator>,
     body: Body<SubmitRequest>,
@@ -63,6 +99,11 @@ pub(super) async fn submit(
     Ok(Json(coordinator.submit(&body?.0).await?))
 }
 
+/// Everything that is known of a sweep's trials.
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/results", tag = "sweeps", params(("sweep" = SweepId, Path, description = "The sweep's id.")), responses(
+    (status = 200, description = "the trials by number", body = ResultsResponse),
+    (status = 404, description = "there is no such sweep"),
+))]
 pub(super) async fn results(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
@@ -70,6 +111,11 @@ pub(super) async fn results(
     Ok(Json(coordinator.results(parse_id(sweep)?).await?))
 }
 
+/// What was submitted as a sweep, as far as its trials depend on it.
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/request", tag = "sweeps", params(("sweep" = SweepId, Path, description = "The sweep's id.")), responses(
+    (status = 200, description = "what would submit it again", body = SubmitRequest),
+    (status = 404, description = "there is no such sweep"),
+))]
 pub(super) async fn request(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
@@ -77,6 +123,14 @@ pub(super) async fn request(
     Ok(Json(coordinator.request(parse_id(sweep)?).await?))
 }
 
+/// How a trial was trained that has succeeded.
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/trials/{trial}", tag = "sweeps", params(
+    ("sweep" = SweepId, Path, description = "The sweep's id."),
+    ("trial" = TrialNumber, Path, description = "The trial's number in it."),
+), responses(
+    (status = 200, description = "every report that counts", body = TrialHistory),
+    (status = 404, description = "there is no such trial that has succeeded"),
+))]
 pub(super) async fn history(
     State(coordinator): State<Coordinator>,
     Path((sweep, trial)): Path<(String, String)>,
@@ -85,6 +139,11 @@ pub(super) async fn history(
     Ok(Json(coordinator.history(parse_id(sweep)?, trial).await?))
 }
 
+/// Reopen a sweep's failed and cancelled jobs.
+#[utoipa::path(post, path = "/v1/sweeps/{sweep}/retry", tag = "sweeps", params(("sweep" = SweepId, Path, description = "The sweep's id.")), responses(
+    (status = 200, description = "how many", body = RetryResponse),
+    (status = 404, description = "there is no such sweep"),
+))]
 pub(super) async fn retry(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
@@ -92,13 +151,33 @@ pub(super) async fn retry(
     Ok(Json(RetryResponse { jobs: coordinator.retry(parse_id(sweep)?).await? }))
 }
 
+/// Sweeps, agents and running jobs.
+#[utoipa::path(get, path = "/v1/status", tag = "sweeps", responses(
+    (status = 200, description = "all at a glance", body = StatusResponse),
+))]
 pub(super) async fn status(State(coordinator): State<Coordinator>) -> Answer<StatusResponse> {
     Ok(Json(coordinator.status().await?))
 }
 
+/// Look at the whole job table and the files that it names.
+#[utoipa::path(get, path = "/v1/doctor", tag = "service", responses(
+    (status = 200, description = "what is wrong", body = DoctorResponse),
+))]
 pub(super) async fn examine(State(coordinator): State<Coordinator>) -> Answer<DoctorResponse> {
     Ok(Json(coordinator.examine().await?))
 }
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "service", responses(
+    (status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"),
+))]
+pub(super) async fn openapi(State(document): State<Document>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], document.0.to_string())
+}
+
+/// The OpenAPI document's text.
+#[derive(Clone)]
+pub(super) struct Document(pub(super) Arc<str>);
 
 pub(super) async fn no_such_route() -> ApiError {
     ApiError::NoSuchRoute

@@ -9,6 +9,7 @@ use crate::vocabulary::{
 
 /// `POST /v1/workers`: an agent says that it is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RegisterRequest {
     /// The host's name, for people.
     pub host: String,
@@ -26,6 +27,7 @@ pub struct RegisterRequest {
 
 /// Answer to [`RegisterRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RegisterResponse {
     /// The agent's name from now on.
     pub worker: WorkerId,
@@ -37,6 +39,7 @@ pub struct RegisterResponse {
 
 /// `POST /v1/leases`: an agent asks for jobs and waits for them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseRequest {
     /// Who asks.
     pub worker: WorkerId,
@@ -50,6 +53,7 @@ pub struct LeaseRequest {
 
 /// Answer to [`LeaseRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseResponse {
     /// The jobs that are the agent's now.
     pub leases: Vec<Lease>,
@@ -59,6 +63,7 @@ pub struct LeaseResponse {
 
 /// One leased job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Lease {
     /// What the agent shows with everything that it writes about the job.
     #[serde(flatten)]
@@ -71,6 +76,7 @@ pub struct Lease {
 
 /// The right to write about one job: valid while the job is leased under this attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseToken {
     /// The job.
     pub job: JobId,
@@ -80,6 +86,7 @@ pub struct LeaseToken {
 
 /// What a job asks of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(tag = "trainer", rename_all = "snake_case")]
 pub enum Work {
     /// A job of the built-in trainer.
@@ -90,12 +97,14 @@ pub enum Work {
 
 /// A program to start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct CommandWork {
     /// Program and arguments, with the parameters filled in; never seen by a shell.
     pub command: Vec<String>,
     /// Where it runs.
     pub working_directory: String,
     /// The parameters, handed over as `SWEEP_PARAMS`.
+    #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
     /// The trial's seed, handed over as `SWEEP_SEED`.
     pub seed: u64,
@@ -108,6 +117,7 @@ pub struct CommandWork {
 
 /// A part of a trial that is a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct CommandStage {
     /// First epoch that is this job's, counted from 1: reports begin with it.
     pub first_epoch: u32,
@@ -123,6 +133,7 @@ pub struct CommandStage {
 
 /// `POST /v1/heartbeats`: an agent is alive and holds these leases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct HeartbeatRequest {
     /// Who is alive.
     pub worker: WorkerId,
@@ -132,6 +143,7 @@ pub struct HeartbeatRequest {
 
 /// Answer to [`HeartbeatRequest`]: all other leases are extended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct HeartbeatResponse {
     /// What it must stop, since it is no longer the agent's.
     pub stop: Vec<Refused>,
@@ -139,6 +151,7 @@ pub struct HeartbeatResponse {
 
 /// `POST /v1/reports`: metrics of running jobs. Repeating it changes nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ReportsRequest {
     /// In any order.
     pub reports: Vec<Report>,
@@ -146,6 +159,7 @@ pub struct ReportsRequest {
 
 /// Metrics of one job at one epoch, the state after it, or both; they are stored together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Under which lease.
     #[serde(flatten)]
@@ -161,6 +175,7 @@ pub struct Report {
 
 /// `POST /v1/outcomes`: attempts that ended. Repeating it changes nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct OutcomesRequest {
     /// In any order.
     pub outcomes: Vec<Outcome>,
@@ -168,6 +183,7 @@ pub struct OutcomesRequest {
 
 /// How one attempt ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Outcome {
     /// Which attempt.
     #[serde(flatten)]
@@ -180,6 +196,7 @@ pub struct Outcome {
 
 /// Metrics of one epoch, within an [`Outcome`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct EpochMetrics {
     /// As in [`Report`].
     pub epoch: u32,
@@ -192,6 +209,7 @@ pub struct EpochMetrics {
 
 /// The ways in which an agent ends an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AttemptEnd {
     /// The job is done.
@@ -214,6 +232,7 @@ pub enum AttemptEnd {
 
 /// Answer to [`ReportsRequest`] and [`OutcomesRequest`]: what was not stored. Everything else has reached the disk.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct WriteResponse {
     /// Leases that are not the agent's any more: it drops their jobs.
     pub refused: Vec<Refused>,
@@ -221,6 +240,7 @@ pub struct WriteResponse {
 
 /// A lease that is no longer the agent's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Refused {
     /// The lease that was shown.
     #[serde(flatten)]
@@ -231,6 +251,7 @@ pub struct Refused {
 
 /// `POST /v1/workers/leave`: an agent says goodbye; it holds no lease any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaveRequest {
     /// Who leaves.
     pub worker: WorkerId,
@@ -238,6 +259,7 @@ pub struct LeaveRequest {
 
 /// `POST /v1/sweeps`: store a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SubmitRequest {
     /// The spec file's text.
     pub spec: String,
@@ -263,6 +285,7 @@ pub struct SubmitRequest {
 
 /// Whether trials that agree up to some epoch are trained together up to there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Equal beginnings are trained once.
@@ -282,6 +305,7 @@ impl SubmitRequest {
 
 /// A spec that another one is based on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct BaseSpec {
     /// Its path, as it follows from the spec's and what that says.
     pub name: String,
@@ -291,6 +315,7 @@ pub struct BaseSpec {
 
 /// Answer to [`SubmitRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SubmitResponse {
     /// The sweep, new or found.
     pub sweep: SweepId,
@@ -316,6 +341,7 @@ pub struct SubmitResponse {
 
 /// Answer to `POST /v1/sweeps/{sweep}/retry`, which reopens what failed or was cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RetryResponse {
     /// How many jobs were reopened.
     pub jobs: u64,
@@ -323,6 +349,7 @@ pub struct RetryResponse {
 
 /// Answer to `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct StatusResponse {
     /// All sweeps, oldest first.
     pub sweeps: Vec<SweepStatus>,
@@ -334,6 +361,7 @@ pub struct StatusResponse {
 
 /// One sweep at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SweepStatus {
     /// Its id.
     pub id: SweepId,
@@ -347,6 +375,7 @@ pub struct SweepStatus {
 
 /// What a sweep is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SweepState {
     /// Nothing runs and something is queued.
@@ -363,6 +392,7 @@ pub enum SweepState {
 
 /// Trials by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialCounts {
     /// All of them.
     pub total: u64,
@@ -380,6 +410,7 @@ pub struct TrialCounts {
 
 /// One agent at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct WorkerStatus {
     /// Its id.
     pub id: WorkerId,
@@ -397,6 +428,7 @@ pub struct WorkerStatus {
 
 /// A leased job at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RunningJob {
     /// A sweep that needs it.
     pub sweep: SweepId,
@@ -414,6 +446,7 @@ pub struct RunningJob {
 
 /// Answer to `GET /v1/sweeps/{sweep}/results`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ResultsResponse {
     /// The sweep.
     pub sweep: SweepId,
@@ -429,6 +462,7 @@ pub struct ResultsResponse {
 
 /// Answer to `GET /v1/doctor`: what is wrong with the table and the files that it names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct DoctorResponse {
     /// Empty where all is well.
     pub findings: Vec<Finding>,
@@ -436,6 +470,7 @@ pub struct DoctorResponse {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// What, in a sentence.
     pub what: String,
@@ -445,6 +480,7 @@ pub struct Finding {
 
 /// Answer to `GET /v1/sweeps/{sweep}/trials/{trial}`: how a trial that has succeeded was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialHistory {
     /// Its number.
     pub trial: TrialNumber,
@@ -458,6 +494,7 @@ pub struct TrialHistory {
 
 /// What is known of one trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialResult {
     /// Its number.
     pub trial: TrialNumber,
@@ -466,6 +503,7 @@ pub struct TrialResult {
     /// Its seed.
     pub seed: u64,
     /// Its parameters as run, defaults filled in.
+    #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
     /// The last value of each metric.
     pub metrics: Metrics,
@@ -476,6 +514,7 @@ pub struct TrialResult {
 
 /// What a trial is doing: its last job's state, where blocked shows as queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TrialState {
     /// Waiting, also for a parent.
@@ -492,6 +531,7 @@ pub enum TrialState {
 
 /// Why a trial failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// The last attempt's reason.
     pub reason: FailureReason,
@@ -503,6 +543,7 @@ pub struct Failure {
 
 /// Body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// A URI that says what kind of problem it is: `code` as a URN.
     #[serde(rename = "type")]

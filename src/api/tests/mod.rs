@@ -9,6 +9,8 @@ use crate::protocol::http::{Problem, SubmitRequest};
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
+mod openapi;
+
 struct Server {
     url: String,
     _folder: tempfile::TempDir,
@@ -27,6 +29,17 @@ async fn serve_on_a_free_port() -> Server {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(serve(listener, coordinator, "secret", std::future::pending()));
     Server { url, _folder: folder }
+}
+
+impl Server {
+    /// Sends a request that shows the token.
+    async fn ask(
+        &self,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> reqwest::Response {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        request(&http, &self.url).header("authorization", "Bearer secret").send().await.unwrap()
+    }
 }
 
 fn submit_request(spec: &str) -> SubmitRequest {
@@ -87,7 +100,6 @@ async fn refusals_have_stable_codes() {
 async fn what_is_no_request_gets_a_problem_document() {
     let server = serve_on_a_free_port().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let with_token = |request: reqwest::RequestBuilder| request.header("authorization", "Bearer secret");
     let url = |path: &str| format!("{}{path}", server.url);
     for (request, status, code) in [
         (http.get(url("/v1/nothing")), 404, "no_such_route"),
@@ -106,7 +118,7 @@ async fn what_is_no_request_gets_a_problem_document() {
             "bad_body",
         ),
     ] {
-        let response = with_token(request).send().await.unwrap();
+        let response = server.ask(|_, _| request).await;
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         if status == 405 {
