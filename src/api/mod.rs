@@ -7,9 +7,11 @@
 
 mod auth;
 mod extract;
+mod limits;
 mod openapi;
 mod problem;
 mod routes;
+mod server;
 
 use std::future::Future;
 
@@ -23,32 +25,44 @@ use utoipa_axum::routes;
 
 use crate::coordinator::Coordinator;
 use auth::Token;
+use limits::{Gate, LARGEST_BODY_BYTES, Limits};
 use routes::Document;
-
-/// A spec with a long list, or the last reports of a full batch of outcomes, fits many times over.
-const LARGEST_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Answers requests until `shutdown` completes and those under way are answered.
 ///
 /// # Errors
-/// When the listener fails.
+/// None so far: what can't be accepted is tried again.
 pub async fn serve(
     listener: TcpListener,
     coordinator: Coordinator,
     token: &str,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(coordinator, token)).with_graceful_shutdown(shutdown).await
+    serve_within(Limits::DEFAULT, listener, coordinator, token, shutdown).await;
+    Ok(())
 }
 
-/// The routes, behind the token.
-pub fn router(coordinator: Coordinator, token: &str) -> Router {
-    let (routes, described) = routes().split_for_parts();
+async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    coordinator: Coordinator,
+    token: &str,
+    shutdown: impl Future<Output = ()>,
+) {
+    server::accept(listener, router(limits, coordinator, token), limits, shutdown).await;
+}
+
+/// The routes, behind the token and within the limits.
+fn router(limits: Limits, coordinator: Coordinator, token: &str) -> Router {
+    let gate = Gate::new(limits);
+    let (routes, described) =
+        routes().layer(middleware::from_fn_with_state(gate.clone(), limits::receive)).split_for_parts();
     let document = Document(openapi::document(described).to_string().into());
     routes
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
+        .layer(middleware::from_fn_with_state(gate, limits::bound))
         // Outermost, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
         .with_state(Served { coordinator, document })

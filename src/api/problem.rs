@@ -1,10 +1,13 @@
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::coordinator::{CoordinatorError, PrepareError};
 use crate::protocol::http::Problem;
+
+/// A busy coordinator has usually caught up by then.
+pub(super) const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Everything that is answered instead of a success.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,14 @@ pub(super) enum ApiError {
     NoSuchMethod,
     #[error("the body can't be read: {}", .0.body_text())]
     Body(#[from] JsonRejection),
+    #[error("the body can't be received: {}", .0.body_text())]
+    Received(BytesRejection),
+    #[error("the body did not come in time")]
+    SlowBody,
+    #[error("the coordinator is busy with other requests")]
+    Busy,
+    #[error("the request took too long; what it had begun may still be done")]
+    TooLong,
     #[error("the address can't be read: {}", .0.body_text())]
     Path(#[from] PathRejection),
     #[error("`{0}` is not an id")]
@@ -33,6 +44,13 @@ impl ApiError {
             ApiError::NoSuchRoute => (StatusCode::NOT_FOUND, "no_such_route"),
             ApiError::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no_such_method"),
             ApiError::Body(rejection) => (rejection.status(), "bad_body"),
+            ApiError::Received(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "large_body")
+            }
+            ApiError::Received(rejection) => (rejection.status(), "bad_body"),
+            ApiError::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
+            ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            ApiError::TooLong => (StatusCode::SERVICE_UNAVAILABLE, "too_long"),
             ApiError::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             ApiError::Id(_) => (StatusCode::BAD_REQUEST, "bad_id"),
             ApiError::Coordinator(error) => kind_of(error),
@@ -66,7 +84,16 @@ impl ApiError {
             ApiError::Coordinator(CoordinatorError::DiskFull) => {
                 Some("make room, and the work goes on by itself")
             }
-            ApiError::Body(_) | ApiError::Path(_) | ApiError::Id(_) | ApiError::Coordinator(_) => None,
+            ApiError::Received(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Some("send it in parts")
+            }
+            ApiError::Busy | ApiError::TooLong => Some("send it again in a moment"),
+            ApiError::Body(_)
+            | ApiError::Received(_)
+            | ApiError::SlowBody
+            | ApiError::Path(_)
+            | ApiError::Id(_)
+            | ApiError::Coordinator(_) => None,
         }
     }
 }
@@ -84,16 +111,28 @@ fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
     }
 }
 
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
+impl ApiError {
+    pub(super) fn into_problem(self) -> (StatusCode, Problem) {
         let (status, code) = self.kind();
         let help = self.help().map(str::to_owned);
-        let problem = Problem { help, ..Problem::new(status.as_u16(), code, self.detail()) };
+        (status, Problem { help, ..Problem::new(status.as_u16(), code, self.detail()) })
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, problem) = self.into_problem();
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
         }
         response
     }

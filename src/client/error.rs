@@ -23,7 +23,7 @@ pub enum ClientError {
     },
     /// The coordinator answered that it won't.
     #[error("{}", describe(.problem))]
-    Refused { status: u16, problem: Problem },
+    Refused { status: u16, problem: Box<Problem> },
     /// The answer is not what this program's version understands.
     #[error("the coordinator at {url} gave an answer that is none: {what}")]
     Garbled { url: String, what: String },
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16) -> ClientError {
-        ClientError::Refused { status, problem: Problem::new(status, "x", "no") }
+        ClientError::Refused { status, problem: Box::new(Problem::new(status, "x", "no")) }
     }
 
     #[test]

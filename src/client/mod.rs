@@ -25,6 +25,8 @@ use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A coordinator that doesn't take the connection within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The coordinator closes a connection on which nothing was asked for 30 seconds; one that is about to be closed is not used.
+const IDLE_LIMIT: Duration = Duration::from_secs(25);
 /// How long an agent's request may take beyond the time that it asked to wait: some commits on a slow disk.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// The same for what a person asks: submitting expands and stores up to 100,000 trials.
@@ -56,6 +58,7 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .build()
             .map_err(ClientError::Setup)?;
@@ -227,7 +230,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
             format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
         )
     });
-    ClientError::Refused { status: status.as_u16(), problem }
+    ClientError::Refused { status: status.as_u16(), problem: Box::new(problem) }
 }
 
 fn excerpt(body: &[u8]) -> String {

@@ -9,14 +9,21 @@ use crate::protocol::http::{Problem, SubmitRequest};
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
+mod limits;
 mod openapi;
 
 struct Server {
     url: String,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
 }
 
 async fn serve_on_a_free_port() -> Server {
+    serve_with(Limits::DEFAULT).await
+}
+
+async fn serve_with(limits: Limits) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
     let settings = Settings {
@@ -27,8 +34,12 @@ async fn serve_on_a_free_port() -> Server {
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, coordinator, "secret", std::future::pending()));
-    Server { url, _folder: folder }
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        let _stopped_or_dropped = stopped.await;
+    };
+    let served = tokio::spawn(serve_within(limits, listener, coordinator, "secret", shutdown));
+    Server { url, stop, served, _folder: folder }
 }
 
 impl Server {
@@ -115,7 +126,7 @@ async fn what_is_no_request_gets_a_problem_document() {
                 .header("content-type", "application/json")
                 .body(" ".repeat(17 << 20)),
             413,
-            "bad_body",
+            "large_body",
         ),
     ] {
         let response = server.ask(|_, _| request).await;
