@@ -1,4 +1,4 @@
-//! HTTP under `/v1`: each route turns a request into one coordinator call, and its answer back into a response.
+//! HTTP under `/v1`, and `/healthz` and `/metrics` for monitoring: each route turns a request into one coordinator call, and its answer back into a response.
 //!
 //! Every request needs the token, from this host too: login nodes are shared, and submitting is running code. Bodies
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
@@ -8,6 +8,7 @@
 mod auth;
 mod extract;
 mod limits;
+mod metrics;
 mod openapi;
 mod problem;
 mod routes;
@@ -26,6 +27,7 @@ use utoipa_axum::routes;
 use crate::coordinator::Coordinator;
 use auth::Token;
 use limits::{Gate, LARGEST_BODY_BYTES, Limits};
+use metrics::Metrics;
 use routes::Document;
 
 /// Answers requests until `shutdown` completes and those under way are answered.
@@ -54,7 +56,7 @@ async fn serve_within(
 
 /// The routes, behind the token and within the limits.
 fn router(limits: Limits, coordinator: Coordinator, token: &str) -> Router {
-    let gate = Gate::new(limits);
+    let (gate, metrics) = (Gate::new(limits), Metrics::new());
     let (routes, described) =
         routes().layer(middleware::from_fn_with_state(gate.clone(), limits::receive)).split_for_parts();
     let document = Document(openapi::document(described).to_string().into());
@@ -63,9 +65,10 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str) -> Router {
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
         .layer(middleware::from_fn_with_state(gate, limits::bound))
-        // Outermost, so that without the token nothing else is learned.
+        // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
-        .with_state(Served { coordinator, document })
+        .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
+        .with_state(Served { coordinator, document, metrics })
 }
 
 /// Every route; its path, and what the OpenAPI document says of it, stand above the function.
@@ -85,6 +88,8 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
         .routes(routes!(routes::openapi))
+        .routes(routes!(routes::health))
+        .routes(routes!(metrics::scrape))
 }
 
 /// What handlers work with; each names the part that it needs.
@@ -92,11 +97,18 @@ fn routes() -> OpenApiRouter<Served> {
 struct Served {
     coordinator: Coordinator,
     document: Document,
+    metrics: Metrics,
 }
 
 impl FromRef<Served> for Coordinator {
     fn from_ref(served: &Served) -> Coordinator {
         served.coordinator.clone()
+    }
+}
+
+impl FromRef<Served> for Metrics {
+    fn from_ref(served: &Served) -> Metrics {
+        served.metrics.clone()
     }
 }
 

@@ -12,7 +12,7 @@ use super::extract::{Body, Path, parse_id};
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
-    DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
+    DoctorResponse, Health, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
     OutcomesRequest, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, RetryResponse,
     StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
@@ -165,6 +165,14 @@ pub(super) async fn status(State(coordinator): State<Coordinator>) -> Answer<Sta
 ))]
 pub(super) async fn examine(State(coordinator): State<Coordinator>) -> Answer<DoctorResponse> {
     Ok(Json(coordinator.examine().await?))
+}
+
+/// Whether the coordinator answers and can read its table.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses(
+    (status = 200, description = "it does", body = Health),
+))]
+pub(super) async fn health(State(coordinator): State<Coordinator>) -> Answer<Health> {
+    Ok(Json(coordinator.health().await?))
 }
 
 /// This document.

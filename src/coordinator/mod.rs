@@ -4,6 +4,7 @@
 //! in the wire types of `protocol`. Waiting workers are woken when something changes, so nobody polls in a busy loop.
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
+mod activity;
 mod artifacts;
 mod clock;
 mod context;
@@ -11,14 +12,18 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod vitals;
 mod weights;
 mod wire;
 
+pub use activity::Counts;
+use activity::{Activity, Sent};
 use artifacts::Artifacts;
 pub use clock::Clock;
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use vitals::Vitals;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -68,6 +73,7 @@ pub struct Coordinator {
     clock: Clock,
     settings: Settings,
     artifacts: Arc<Artifacts>,
+    activity: Arc<Activity>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
 }
@@ -104,7 +110,8 @@ impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
-        Coordinator { store, clock, settings, artifacts, changed: Arc::new(Notify::new()) }
+        let activity = Arc::default();
+        Coordinator { store, clock, settings, artifacts, activity, changed: Arc::new(Notify::new()) }
     }
 
     /// Commits what is waiting and closes the table.
@@ -252,9 +259,11 @@ impl Coordinator {
     /// # Errors
     /// When one of them can't be meant, or the disk refuses; then none is stored.
     pub async fn report(&self, request: ReportsRequest) -> Result<WriteResponse, CoordinatorError> {
+        let sent: Vec<Sent> = request.reports.iter().map(Sent::from).collect();
         let reports = request.reports.into_iter().map(wire::report).collect::<Result<_, _>>()?;
-        let refused = self.store.report(reports, self.clock.now()).await?;
-        Ok(answer(refused))
+        let answer = answer(self.store.report(reports, self.clock.now()).await?);
+        self.activity.note_reports(&sent, &answer.refused);
+        Ok(answer)
     }
 
     /// Ends attempts.
@@ -262,11 +271,13 @@ impl Coordinator {
     /// # Errors
     /// When one of their reports can't be meant, or the disk refuses; then nothing is stored.
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
+        let sent: Vec<Sent> = request.outcomes.iter().flat_map(Sent::list).collect();
         let outcomes =
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
-        let refused = self.store.finish(outcomes, self.clock.now()).await?;
+        let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
+        self.activity.note_reports(&sent, &answer.refused);
         self.changed.notify_waiters();
-        Ok(answer(refused))
+        Ok(answer)
     }
 
     /// Notes that an agent has gone, and takes back what it still holds.
@@ -399,6 +410,7 @@ impl Coordinator {
             return Ok(());
         }
         let expired = self.store.expire(now, silent_since).await?;
+        self.activity.note_expired(expired);
         if expired > 0 {
             tracing::warn!(expired, "{expired} leases expired");
             self.changed.notify_waiters();

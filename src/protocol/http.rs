@@ -541,6 +541,16 @@ pub struct Failure {
     pub log_tail: String,
 }
 
+/// Answer to `GET /healthz`: the coordinator answers and can read its table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// `ok`; whatever else there is to say is a problem.
+    pub status: String,
+    /// The program's version.
+    pub version: String,
+}
+
 /// Body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]

@@ -20,6 +20,7 @@ mod read;
 mod reopen;
 mod retry;
 mod settle;
+mod size;
 mod submit;
 mod sweeps;
 mod trials;
@@ -39,6 +40,7 @@ pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
     list_running, list_sweeps, list_workers,
 };
+pub use size::StoreSize;
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use trials::{FailureRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::client::{Backoff, retry};
-use crate::protocol::http::{LeaseRequest, RegisterRequest};
+use crate::protocol::http::LeaseRequest;
 
 /// Longer than anything takes; reached only when something hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -17,20 +17,6 @@ const PATIENT: Backoff = Backoff { first: Duration::from_millis(10), longest: SH
 impl Server {
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.url.strip_prefix("http://").unwrap()).await.unwrap()
-    }
-
-    async fn register(&self) -> LeaseRequest {
-        let client = Client::new(&self.url, "secret").unwrap();
-        let request = RegisterRequest {
-            host: "h".to_owned(),
-            boot_id: "b".to_owned(),
-            pid: 1,
-            started_ticks: 1,
-            slots: 1,
-            version: "0".to_owned(),
-        };
-        let worker = client.register(&request).await.unwrap().worker;
-        LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
     }
 }
 

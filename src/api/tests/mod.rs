@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
-use crate::protocol::http::{Problem, SubmitRequest};
+use crate::protocol::http::{LeaseRequest, Problem, RegisterRequest, SubmitRequest};
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
 mod limits;
+mod monitoring;
 mod openapi;
 
 struct Server {
@@ -43,6 +44,21 @@ async fn serve_with(limits: Limits) -> Server {
 }
 
 impl Server {
+    /// An agent arrives; what it asks for jobs with.
+    async fn register(&self) -> LeaseRequest {
+        let client = Client::new(&self.url, "secret").unwrap();
+        let request = RegisterRequest {
+            host: "h".to_owned(),
+            boot_id: "b".to_owned(),
+            pid: 1,
+            started_ticks: 1,
+            slots: 1,
+            version: "0".to_owned(),
+        };
+        let worker = client.register(&request).await.unwrap().worker;
+        LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
+    }
+
     /// Sends a request that shows the token.
     async fn ask(
         &self,
