@@ -44,6 +44,36 @@ pub struct Cli {
     /// Address of a running coordinator, instead of the one of this project.
     #[arg(long, global = true, env = "SWEEP_COORDINATOR", value_name = "URL")]
     coordinator: Option<String>,
+
+    /// How the log on stderr is written, of this command and of the worker that it starts; SWEEP_LOG sets what is logged.
+    #[arg(long, global = true, env = "SWEEP_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+impl Cli {
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,6 +112,7 @@ pub struct Environment {
 pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) coordinator: Option<String>,
+    pub(crate) log_format: LogFormat,
     pub(crate) output: Output,
 }
 
@@ -100,7 +131,7 @@ impl Context {
 
 /// Runs one command line; what goes wrong is said on stderr.
 pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStatus {
-    let context = Context { environment, coordinator: cli.coordinator, output };
+    let context = Context { environment, coordinator: cli.coordinator, log_format: cli.log_format, output };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
         Command::Expand(args) => expand::run(args, &context).await,

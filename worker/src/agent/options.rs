@@ -59,9 +59,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
 
+    /// How the log on stderr is written: for people, or one JSON object a line
+    #[arg(long, env = "SWEEP_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     // Read here because the environment is read in one place.
     #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
     pub cuda_visible_devices: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 /// Which GPUs to use.
@@ -115,10 +127,12 @@ mod tests {
     }
 
     #[test]
-    fn cpu_slots_and_gpus_exclude_each_other() {
+    fn cpu_slots_and_gpus_exclude_each_other_and_a_log_has_a_known_format() {
         let minimal =
             ["sweep-worker", "--coordinator=http://h:1", "--token-file=t", "--state-dir=s", "--datasets=d"];
         assert!(Options::try_parse_from(minimal).is_ok());
+        let odd = minimal.into_iter().chain(["--log-format=xml"]);
+        assert!(Options::try_parse_from(odd).is_err());
         let both = minimal.into_iter().chain(["--cpu-slots=2", "--gpus=0"]);
         assert!(Options::try_parse_from(both).is_err());
     }
