@@ -6,6 +6,7 @@
 //! A new route is a function in `routes.rs` with its description above it, and a line in [`routes`].
 
 mod auth;
+mod events;
 mod extract;
 mod limits;
 mod metrics;
@@ -15,17 +16,20 @@ mod routes;
 mod server;
 
 use std::future::Future;
+use std::pin::pin;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::coordinator::Coordinator;
 use auth::Token;
+use events::Stopped;
 use limits::{Gate, LARGEST_BODY_BYTES, Limits};
 use metrics::Metrics;
 use routes::Document;
@@ -51,11 +55,22 @@ async fn serve_within(
     token: &str,
     shutdown: impl Future<Output = ()>,
 ) {
-    server::accept(listener, router(limits, coordinator, token), limits, shutdown).await;
+    let (stop, stopped) = watch::channel(false);
+    let router = router(limits, coordinator.clone(), token, Stopped(stopped));
+    let mut publishing = pin!(coordinator.publish_changes());
+    let mut accepting = pin!(server::accept(listener, router, limits, async {
+        shutdown.await;
+        stop.send_replace(true);
+    }));
+    // Telling what changes ends by itself where the table was closed; requests are still answered then.
+    tokio::select! {
+        () = accepting.as_mut() => {}
+        () = publishing.as_mut() => accepting.await,
+    }
 }
 
 /// The routes, behind the token and within the limits.
-fn router(limits: Limits, coordinator: Coordinator, token: &str) -> Router {
+fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stopped) -> Router {
     let (gate, metrics) = (Gate::new(limits), Metrics::new());
     let (routes, described) =
         routes().layer(middleware::from_fn_with_state(gate.clone(), limits::receive)).split_for_parts();
@@ -68,7 +83,7 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str) -> Router {
         // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
-        .with_state(Served { coordinator, document, metrics })
+        .with_state(Served { coordinator, document, metrics, stopped })
 }
 
 /// Every route; its path, and what the OpenAPI document says of it, stand above the function.
@@ -87,6 +102,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(routes::retry))
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
+        .routes(routes!(events::follow))
         .routes(routes!(routes::openapi))
         .routes(routes!(routes::health))
         .routes(routes!(metrics::scrape))
@@ -98,6 +114,7 @@ struct Served {
     coordinator: Coordinator,
     document: Document,
     metrics: Metrics,
+    stopped: Stopped,
 }
 
 impl FromRef<Served> for Coordinator {
@@ -109,6 +126,12 @@ impl FromRef<Served> for Coordinator {
 impl FromRef<Served> for Metrics {
     fn from_ref(served: &Served) -> Metrics {
         served.metrics.clone()
+    }
+}
+
+impl FromRef<Served> for Stopped {
+    fn from_ref(served: &Served) -> Stopped {
+        served.stopped.clone()
     }
 }
 

@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -30,6 +30,8 @@ pub(super) enum ApiError {
     TooLong,
     #[error("the address can't be read: {}", .0.body_text())]
     Path(#[from] PathRejection),
+    #[error("the address can't be read: {}", .0.body_text())]
+    Query(#[from] QueryRejection),
     #[error("`{0}` is not an id")]
     Id(String),
     #[error(transparent)]
@@ -52,6 +54,7 @@ impl ApiError {
             ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             ApiError::TooLong => (StatusCode::SERVICE_UNAVAILABLE, "too_long"),
             ApiError::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
+            ApiError::Query(_) => (StatusCode::BAD_REQUEST, "bad_query"),
             ApiError::Id(_) => (StatusCode::BAD_REQUEST, "bad_id"),
             ApiError::Coordinator(error) => kind_of(error),
         }
@@ -92,6 +95,7 @@ impl ApiError {
             | ApiError::Received(_)
             | ApiError::SlowBody
             | ApiError::Path(_)
+            | ApiError::Query(_)
             | ApiError::Id(_)
             | ApiError::Coordinator(_) => None,
         }

@@ -6,8 +6,10 @@
 
 mod activity;
 mod artifacts;
+mod changes;
 mod clock;
 mod context;
+mod feed;
 mod folder;
 mod lock;
 mod prepare;
@@ -20,6 +22,8 @@ pub use activity::Counts;
 use activity::{Activity, Sent};
 use artifacts::Artifacts;
 pub use clock::Clock;
+use feed::Feed;
+pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
@@ -74,6 +78,7 @@ pub struct Coordinator {
     settings: Settings,
     artifacts: Arc<Artifacts>,
     activity: Arc<Activity>,
+    feed: Arc<Feed>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
 }
@@ -111,7 +116,8 @@ impl Coordinator {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
         let activity = Arc::default();
-        Coordinator { store, clock, settings, artifacts, activity, changed: Arc::new(Notify::new()) }
+        let feed = Arc::new(Feed::new(clock.now()));
+        Coordinator { store, clock, settings, artifacts, activity, feed, changed: Arc::new(Notify::new()) }
     }
 
     /// Commits what is waiting and closes the table.
@@ -152,7 +158,7 @@ impl Coordinator {
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(wire::submitted(submitted, name, jobs))
     }
 
@@ -163,7 +169,7 @@ impl Coordinator {
     pub async fn retry(&self, sweep: SweepId) -> Result<u64, CoordinatorError> {
         self.find(sweep).await?;
         let reopened = self.store.retry(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(reopened)
     }
 
@@ -173,6 +179,7 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn register(&self, request: RegisterRequest) -> Result<RegisterResponse, CoordinatorError> {
         let worker = self.store.register(request.into(), self.clock.now()).await?;
+        self.feed.touch();
         let heartbeat = self.settings.lease / HEARTBEATS_PER_LEASE;
         Ok(RegisterResponse {
             worker,
@@ -223,6 +230,9 @@ impl Coordinator {
             Leased::Jobs(jobs) => jobs,
             Leased::NoSuchWorker => return Err(CoordinatorError::NoSuchWorker(request.worker)),
         };
+        if !leased.is_empty() {
+            self.feed.touch();
+        }
         leased.into_iter().map(|job| wire::lease(job).map_err(CoordinatorError::from)).collect()
     }
 
@@ -276,7 +286,7 @@ impl Coordinator {
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
         self.activity.note_reports(&sent, &answer.refused);
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(answer)
     }
 
@@ -286,7 +296,7 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.store.leave(worker, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -346,6 +356,12 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
+    /// Wakes whoever waits for a job, and whoever tells what happens.
+    fn note_change(&self) {
+        self.changed.notify_waiters();
+        self.feed.touch();
+    }
+
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {
         store::find_sweep(&mut self.store.reader().await?, sweep)
             .await?
@@ -368,7 +384,7 @@ impl Coordinator {
                 );
             }
         }
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -413,7 +429,7 @@ impl Coordinator {
         self.activity.note_expired(expired);
         if expired > 0 {
             tracing::warn!(expired, "{expired} leases expired");
-            self.changed.notify_waiters();
+            self.note_change();
         }
         Ok(())
     }

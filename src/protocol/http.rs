@@ -541,6 +541,81 @@ pub struct Failure {
     pub log_tail: String,
 }
 
+/// One of the server-sent events of `GET /v1/events`; its SSE `event` is the type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LiveEvent {
+    /// Events were missed, or none was seen yet: the state has to be loaded anew.
+    Reset,
+    /// A sweep is new, or its state or its counts changed.
+    SweepChanged(SweepStatus),
+    /// Trials ended.
+    TrialsEnded {
+        /// Their sweep.
+        sweep: SweepId,
+        /// By number.
+        trials: Vec<EndedTrial>,
+    },
+    /// An agent came.
+    WorkerJoined {
+        /// Its id.
+        worker: WorkerId,
+        /// Its host.
+        host: String,
+        /// How many jobs it runs at a time.
+        slots: u32,
+    },
+    /// An agent went, or was silent for too long.
+    WorkerLeft {
+        /// Its id.
+        worker: WorkerId,
+    },
+    /// Nobody extended leases up to their deadline; their jobs go to others.
+    LeasesExpired {
+        /// How many.
+        leases: u64,
+    },
+}
+
+impl LiveEvent {
+    /// Its type's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            LiveEvent::Reset => "reset",
+            LiveEvent::SweepChanged(_) => "sweep_changed",
+            LiveEvent::TrialsEnded { .. } => "trials_ended",
+            LiveEvent::WorkerJoined { .. } => "worker_joined",
+            LiveEvent::WorkerLeft { .. } => "worker_left",
+            LiveEvent::LeasesExpired { .. } => "leases_expired",
+        }
+    }
+
+    /// The sweep that it is about; what is about agents concerns all.
+    #[must_use]
+    pub fn sweep(&self) -> Option<SweepId> {
+        match self {
+            LiveEvent::SweepChanged(status) => Some(status.id),
+            LiveEvent::TrialsEnded { sweep, .. } => Some(*sweep),
+            LiveEvent::Reset
+            | LiveEvent::WorkerJoined { .. }
+            | LiveEvent::WorkerLeft { .. }
+            | LiveEvent::LeasesExpired { .. } => None,
+        }
+    }
+}
+
+/// A trial that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct EndedTrial {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// How it ended.
+    pub state: TrialState,
+}
+
 /// Answer to `GET /healthz`: the coordinator answers and can read its table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]

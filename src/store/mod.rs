@@ -9,6 +9,7 @@
 mod cancel;
 mod checkpoints;
 mod doctor;
+mod finished;
 mod flush;
 mod history;
 mod joins;
@@ -33,6 +34,7 @@ mod writes;
 pub use cancel::Chosen;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
+pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease};
 pub use outcomes::{Ended, NewOutcome, NewReport};
@@ -56,6 +58,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::vocabulary::CheckpointHash;
+use finished::Finished;
 use unneeded::Unneeded;
 use writer::Writer;
 
@@ -80,6 +83,7 @@ pub struct Store {
     writer: Writer,
     readers: SqlitePool,
     unneeded: Unneeded,
+    finished: Finished,
 }
 
 /// What can go wrong between us and the disk.
@@ -144,8 +148,9 @@ impl Store {
             .connect_with(options.pragma("query_only", "on").pragma("cache_size", READER_CACHE))
             .await
             .map_err(open_error)?;
-        let unneeded = Unneeded::default();
-        Ok(Store { writer: Writer::start(connection, unneeded.clone()), readers, unneeded })
+        let (unneeded, finished) = (Unneeded::default(), Finished::default());
+        let writer = Writer::start(connection, unneeded.clone(), finished.clone());
+        Ok(Store { writer, readers, unneeded, finished })
     }
 
     /// Checkpoints of which the table has let go since this was asked last: they gave way to newer ones, were refused, or

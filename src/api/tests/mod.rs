@@ -9,6 +9,7 @@ use crate::protocol::http::{LeaseRequest, Problem, RegisterRequest, SubmitReques
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
+mod events;
 mod limits;
 mod monitoring;
 mod openapi;
