@@ -59,23 +59,24 @@ impl Gate {
     }
 }
 
-/// Turns a request away where too many are being worked on, and gives up on one that takes too long.
+/// Turns a request away where too many are being worked on.
 pub(super) async fn bound(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let Ok(_place) = gate.places.try_acquire() else {
         return ApiError::Busy.into_response();
     };
-    match tokio::time::timeout(gate.limits.answer, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => ApiError::TooLong.into_response(),
-    }
+    next.run(request).await
 }
 
-/// Takes the whole body before anybody works on it, within its time.
+/// Takes the whole body before anybody works on it, within its time, and gives up on an answer that takes too long.
 pub(super) async fn receive(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let whole = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
     match tokio::time::timeout(gate.limits.body, whole).await {
-        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Ok(bytes)) => {
+            let answer = next.run(Request::from_parts(parts, Body::from(bytes)));
+            let answer = tokio::time::timeout(gate.limits.answer, answer).await;
+            answer.unwrap_or_else(|_| ApiError::TooLong.into_response())
+        }
         Ok(Err(rejection)) => ApiError::Received(rejection).into_response(),
         Err(_) => ApiError::SlowBody.into_response(),
     }

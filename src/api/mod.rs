@@ -5,6 +5,7 @@
 //!
 //! A new route is a function in `routes.rs` with its description above it, and a line in [`routes`].
 
+mod artifacts;
 mod auth;
 mod events;
 mod extract;
@@ -28,6 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::coordinator::Coordinator;
+use artifacts::Uploads;
 use auth::Token;
 use events::Stopped;
 use limits::{Gate, LARGEST_BODY_BYTES, Limits};
@@ -72,8 +74,10 @@ async fn serve_within(
 /// The routes, behind the token and within the limits.
 fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stopped) -> Router {
     let (gate, metrics) = (Gate::new(limits), Metrics::new());
-    let (routes, described) =
-        routes().layer(middleware::from_fn_with_state(gate.clone(), limits::receive)).split_for_parts();
+    let (routes, described) = routes()
+        .layer(middleware::from_fn_with_state(gate.clone(), limits::receive))
+        .merge(streams())
+        .split_for_parts();
     let document = Document(openapi::document(described).to_string().into());
     routes
         .fallback(routes::no_such_route)
@@ -83,7 +87,7 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stoppe
         // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
-        .with_state(Served { coordinator, document, metrics, stopped })
+        .with_state(Served { coordinator, document, metrics, stopped, uploads: Uploads::new() })
 }
 
 /// Every route; its path, and what the OpenAPI document says of it, stand above the function.
@@ -108,6 +112,11 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(metrics::scrape))
 }
 
+/// Routes whose bodies are streams, with limits of their own.
+fn streams() -> OpenApiRouter<Served> {
+    OpenApiRouter::default().routes(routes!(artifacts::store, artifacts::fetch))
+}
+
 /// What handlers work with; each names the part that it needs.
 #[derive(Clone)]
 struct Served {
@@ -115,6 +124,7 @@ struct Served {
     document: Document,
     metrics: Metrics,
     stopped: Stopped,
+    uploads: Uploads,
 }
 
 impl FromRef<Served> for Coordinator {
@@ -132,6 +142,12 @@ impl FromRef<Served> for Metrics {
 impl FromRef<Served> for Stopped {
     fn from_ref(served: &Served) -> Stopped {
         served.stopped.clone()
+    }
+}
+
+impl FromRef<Served> for Uploads {
+    fn from_ref(served: &Served) -> Uploads {
+        served.uploads.clone()
     }
 }
 

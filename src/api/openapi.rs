@@ -29,6 +29,7 @@ use crate::protocol::http::Problem;
     tags(
         (name = "agents", description = "What an agent asks and says, from its arrival to its end."),
         (name = "sweeps", description = "What the command line asks."),
+        (name = "artifacts", description = "Files named by their contents: checkpoints and weights."),
         (name = "service", description = "How the coordinator itself is doing."),
     ),
 )]

@@ -3,8 +3,9 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::coordinator::{CoordinatorError, PrepareError};
+use crate::coordinator::{ArtifactError, CoordinatorError, PrepareError};
 use crate::protocol::http::Problem;
+use crate::vocabulary::{CheckpointHash, ParseCheckpointHashError};
 
 /// A busy coordinator has usually caught up by then.
 pub(super) const RETRY_AFTER_SECONDS: u64 = 1;
@@ -22,6 +23,8 @@ pub(super) enum ApiError {
     Body(#[from] JsonRejection),
     #[error("the body can't be received: {}", .0.body_text())]
     Received(BytesRejection),
+    #[error("the body broke off")]
+    BrokenBody,
     #[error("the body did not come in time")]
     SlowBody,
     #[error("the coordinator is busy with other requests")]
@@ -34,6 +37,16 @@ pub(super) enum ApiError {
     Query(#[from] QueryRejection),
     #[error("`{0}` is not an id")]
     Id(String),
+    #[error(transparent)]
+    Hash(ParseCheckpointHashError),
+    #[error("there is no artifact `{0}`")]
+    NoSuchArtifact(CheckpointHash),
+    #[error("the artifact has {size_bytes} bytes")]
+    NoSuchByte { size_bytes: u64 },
+    #[error("an artifact can't be read")]
+    File(#[source] std::io::Error),
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
 }
@@ -50,12 +63,24 @@ impl ApiError {
                 (StatusCode::PAYLOAD_TOO_LARGE, "large_body")
             }
             ApiError::Received(rejection) => (rejection.status(), "bad_body"),
+            ApiError::BrokenBody => (StatusCode::BAD_REQUEST, "bad_body"),
             ApiError::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
             ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             ApiError::TooLong => (StatusCode::SERVICE_UNAVAILABLE, "too_long"),
             ApiError::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             ApiError::Query(_) => (StatusCode::BAD_REQUEST, "bad_query"),
             ApiError::Id(_) => (StatusCode::BAD_REQUEST, "bad_id"),
+            ApiError::Hash(_) => (StatusCode::BAD_REQUEST, "bad_hash"),
+            ApiError::NoSuchArtifact(_) => (StatusCode::NOT_FOUND, "no_such_artifact"),
+            ApiError::NoSuchByte { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "no_such_byte"),
+            ApiError::Artifact(ArtifactError::OtherContent { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "other_content")
+            }
+            ApiError::Artifact(ArtifactError::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, "large_body"),
+            ApiError::Artifact(ArtifactError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
+            ApiError::Artifact(ArtifactError::Io { .. }) | ApiError::File(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal_error")
+            }
             ApiError::Coordinator(error) => kind_of(error),
         }
     }
@@ -65,10 +90,9 @@ impl ApiError {
             // The store has said so already, once.
             ApiError::Coordinator(error @ CoordinatorError::DiskFull) => error.to_string(),
             // Our own faults are for our log: they may name paths of this host.
-            ApiError::Coordinator(CoordinatorError::Store(error)) => {
-                tracing::error!(error = error as &dyn std::error::Error, "a request failed inside");
-                "internal error".to_owned()
-            }
+            ApiError::Coordinator(CoordinatorError::Store(error)) => internal(error),
+            ApiError::Artifact(error @ ArtifactError::Io { .. }) => internal(error),
+            ApiError::File(error) => internal(error),
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(error))) => error.to_string(),
             other => other.to_string(),
         }
@@ -84,22 +108,34 @@ impl ApiError {
             ApiError::Body(rejection) if rejection.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 Some("send JSON with `Content-Type: application/json`")
             }
-            ApiError::Coordinator(CoordinatorError::DiskFull) => {
+            ApiError::Coordinator(CoordinatorError::DiskFull)
+            | ApiError::Artifact(ArtifactError::DiskFull) => {
                 Some("make room, and the work goes on by itself")
             }
+            ApiError::Hash(_) => Some("an artifact is named by the BLAKE3 hash of its contents"),
             ApiError::Received(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Some("send it in parts")
             }
             ApiError::Busy | ApiError::TooLong => Some("send it again in a moment"),
             ApiError::Body(_)
             | ApiError::Received(_)
+            | ApiError::BrokenBody
             | ApiError::SlowBody
             | ApiError::Path(_)
             | ApiError::Query(_)
             | ApiError::Id(_)
+            | ApiError::NoSuchArtifact(_)
+            | ApiError::NoSuchByte { .. }
+            | ApiError::File(_)
+            | ApiError::Artifact(_)
             | ApiError::Coordinator(_) => None,
         }
     }
+}
+
+fn internal(error: &(dyn std::error::Error + 'static)) -> String {
+    tracing::error!(error, "a request failed inside");
+    "internal error".to_owned()
 }
 
 fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {

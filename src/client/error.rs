@@ -1,4 +1,7 @@
+use std::path::PathBuf;
+
 use crate::protocol::http::Problem;
+use crate::vocabulary::CheckpointHash;
 
 /// Why a call to the coordinator has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +24,21 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// Nothing came for too long.
+    #[error("the coordinator at {url} fell silent")]
+    Silent { url: String },
+    /// A file of this host can't be read or written.
+    #[error("can't transfer `{}`", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// What came is not what its name says.
+    #[error(
+        "what came as artifact `{hash}` has the BLAKE3 hash `{found}`; the coordinator's copy is damaged"
+    )]
+    Damaged { hash: CheckpointHash, found: String },
     /// The coordinator answered that it won't.
     #[error("{}", describe(.problem))]
     Refused { status: u16, problem: Box<Problem> },
@@ -34,12 +52,14 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            ClientError::Unreachable { .. } => true,
+            ClientError::Unreachable { .. } | ClientError::Silent { .. } => true,
             // Its own faults, a busy coordinator, and a proxy that waits for one.
             ClientError::Refused { status, .. } => matches!(*status, 408 | 429 | 500..=599),
             ClientError::BadAddress { .. }
             | ClientError::BadToken
             | ClientError::Setup(_)
+            | ClientError::File { .. }
+            | ClientError::Damaged { .. }
             | ClientError::Garbled { .. } => false,
         }
     }

@@ -3,6 +3,7 @@
 //! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route may: the
 //! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
+mod artifacts;
 mod error;
 mod retry;
 
@@ -171,13 +172,15 @@ impl Client {
         body: Option<&impl Serialize>,
         limit: Duration,
     ) -> Result<Response, ClientError> {
-        let url =
-            self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })?;
-        let mut request = self.http.request(method, url).timeout(limit);
+        let mut request = self.http.request(method, self.url(route)?).timeout(limit);
         if let Some(body) = body {
             request = request.json(body);
         }
         request.send().await.map_err(|source| self.unreachable(source))
+    }
+
+    fn url(&self, route: &str) -> Result<Url, ClientError> {
+        self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })
     }
 
     /// The body of a success; the problem of anything else.

@@ -14,6 +14,7 @@ mod folder;
 mod lock;
 mod prepare;
 mod processes;
+mod transfers;
 mod vitals;
 mod weights;
 mod wire;
@@ -27,6 +28,7 @@ pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder};
 pub use lock::{DatabaseLock, LockError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};
 pub use vitals::Vitals;
 pub use wire::ReportError;
 

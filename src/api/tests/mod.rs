@@ -9,6 +9,7 @@ use crate::protocol::http::{LeaseRequest, Problem, RegisterRequest, SubmitReques
 use crate::store::Store;
 use crate::vocabulary::SweepId;
 
+mod artifacts;
 mod events;
 mod limits;
 mod monitoring;
@@ -18,7 +19,7 @@ struct Server {
     url: String,
     stop: tokio::sync::oneshot::Sender<()>,
     served: tokio::task::JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 async fn serve_on_a_free_port() -> Server {
@@ -41,7 +42,7 @@ async fn serve_with(limits: Limits) -> Server {
         let _stopped_or_dropped = stopped.await;
     };
     let served = tokio::spawn(serve_within(limits, listener, coordinator, "secret", shutdown));
-    Server { url, stop, served, _folder: folder }
+    Server { url, stop, served, folder }
 }
 
 impl Server {
