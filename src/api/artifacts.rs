@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use tokio::io::AsyncSeekExt;
 use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
 
 use super::extract::Path;
 use super::problem::ApiError;
@@ -37,10 +38,15 @@ impl Uploads {
     }
 }
 
+/// The bytes of a file.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct Contents(#[expect(dead_code, reason = "it only describes")] Vec<u8>);
+
 /// Store a file under the BLAKE3 hash of its contents. What is there already is not written again.
 #[utoipa::path(put, path = "/v1/artifacts/{hash}", tag = "artifacts", params(
     ("hash" = String, Path, description = "64 hexadecimal digits in lower case.", pattern = "^[0-9a-f]{64}$"),
-), request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
+), request_body(content = Contents, content_type = "application/octet-stream"), responses(
     (status = 201, description = "stored: it has reached the disk"),
     (status = 204, description = "it was there already"),
     (status = 422, description = "the contents have another hash"),
@@ -86,8 +92,8 @@ async fn next_piece(
     ("hash" = String, Path, description = "64 hexadecimal digits in lower case.", pattern = "^[0-9a-f]{64}$"),
     ("Range" = Option<String>, Header, description = "`bytes=FIRST-`; any other is passed over."),
 ), responses(
-    (status = 200, description = "the whole file", body = Vec<u8>, content_type = "application/octet-stream"),
-    (status = 206, description = "the rest of it", body = Vec<u8>, content_type = "application/octet-stream"),
+    (status = 200, description = "the whole file", body = Contents, content_type = "application/octet-stream"),
+    (status = 206, description = "the rest of it", body = Contents, content_type = "application/octet-stream"),
     (status = 404, description = "there is no such file"),
     (status = 416, description = "the file ends before that byte"),
 ))]

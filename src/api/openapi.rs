@@ -126,25 +126,31 @@ fn problem() -> Content {
     ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build()
 }
 
-/// Says how large a whole number may be, which follows from its type: utoipa says it only where it is 0.
+/// Says how large a whole number may be, which follows from its type, and gives formats the names that OpenAPI's registry
+/// has for them: utoipa writes `u-int32`.
 fn add_ranges(part: &mut Value) {
     if let Value::Object(object) = part
-        && let Some(format) = object.get("format").and_then(Value::as_str).map(str::to_owned)
-        && !object.contains_key("maximum")
+        && let Some(format) =
+            object.get("format").and_then(Value::as_str).map(|name| name.replace("u-int", "uint"))
+        && let Some(largest) = largest(&format)
     {
-        let is_unsigned = object.get("minimum").and_then(Value::as_f64) == Some(0.0);
-        let largest = match (format.as_str(), is_unsigned) {
-            ("int32", true) => Some(json!(u32::MAX)),
-            ("int32", false) => Some(json!(i32::MAX)),
-            ("int64", true) => Some(json!(u64::MAX)),
-            ("int64", false) => Some(json!(i64::MAX)),
-            _ => None,
-        };
-        object.extend(largest.map(|largest| ("maximum".to_owned(), largest)));
+        object.insert("format".to_owned(), format.into());
+        object.entry("maximum").or_insert(largest);
     }
     match part {
         Value::Object(object) => object.values_mut().for_each(add_ranges),
         Value::Array(items) => items.iter_mut().for_each(add_ranges),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn largest(format: &str) -> Option<Value> {
+    match format {
+        "int32" => Some(json!(i32::MAX)),
+        "int64" => Some(json!(i64::MAX)),
+        "uint16" => Some(json!(u16::MAX)),
+        "uint32" => Some(json!(u32::MAX)),
+        "uint64" => Some(json!(u64::MAX)),
+        _ => None,
     }
 }

@@ -63,6 +63,7 @@ async fn numbers_have_the_ranges_of_their_types() {
     );
     let pid = &schemas["RegisterRequest"]["properties"]["pid"];
     assert_eq!((&pid["minimum"], &pid["maximum"]), (&0.into(), &u32::MAX.into()));
+    assert_eq!(pid["format"], "uint32");
     let wait = &schemas["LeaseRequest"]["properties"]["wait_millis"];
     assert_eq!((&wait["minimum"], &wait["maximum"]), (&0.into(), &u64::MAX.into()));
 }
