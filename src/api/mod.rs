@@ -87,6 +87,7 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stoppe
         // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
+        .layer(middleware::map_response(auth::forbid_guessing))
         .with_state(Served { coordinator, document, metrics, stopped, uploads: Uploads::new() })
 }
 

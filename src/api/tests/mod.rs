@@ -14,6 +14,7 @@ mod events;
 mod limits;
 mod monitoring;
 mod openapi;
+mod security;
 
 struct Server {
     url: String,
