@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sweep::cli::{self, Cli, Environment, Output};
+use sweep::cli::{self, Cli, Environment, LogFormat, Output};
 use tracing_subscriber::EnvFilter;
 
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
@@ -12,12 +12,7 @@ fn main() -> ExitCode {
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into);
     let output = Output::new(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
     let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
-        .log_internal_errors(false)
-        .init();
+    start_log(cli.log_format(), filter);
     let working_directory = match std::env::current_dir() {
         Ok(directory) => directory,
         Err(error) => return output.report_failure(format!("the working directory is gone: {error}")),
@@ -40,5 +35,17 @@ fn main() -> ExitCode {
             status.into()
         }
         Err(error) => output.report_failure(format!("can't start: {error}")),
+    }
+}
+
+fn start_log(format: LogFormat, filter: EnvFilter) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }

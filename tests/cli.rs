@@ -36,6 +36,26 @@ fn run_ends_with_a_table_and_its_repetition_shows_the_same() {
 }
 
 #[test]
+fn logs_are_json_objects_where_that_is_asked_for() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    let mut run = project.command(&["run", "quick.yaml", "--quiet", "--log-format", "json"]);
+    let run = run.env("SWEEP_LOG", "debug").output().unwrap();
+    assert!(run.status.success());
+    let own = String::from_utf8(run.stderr).unwrap();
+    for log in [own, project.read(".sweep/logs/worker.log")] {
+        assert!(!log.is_empty());
+        for line in log.lines() {
+            let entry: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
+        }
+    }
+    let odd = project.sweep(&["status", "--log-format", "xml"]).exits_with(2);
+    assert!(odd.stderr().contains("[possible values: text, json]"), "{}", odd.stderr());
+}
+
+#[test]
 fn documents_of_submit_status_and_results_keep_their_form() {
     let project = Project::new();
     project.write("quick.yaml", QUICK);

@@ -10,7 +10,12 @@ use crate::coordinator::Coordinator;
 /// As large as what is read at once from a table of some gigabytes should be.
 const PART_BYTES: usize = 256 << 10;
 
-/// The length is said, so that whoever receives less knows that it is not all.
+/// A consistent copy of the job table, made for this request.
+#[utoipa::path(get, path = "/v1/backup", tag = "service", responses(
+    (status = 200, description = "the file, with its length", content_type = "application/vnd.sqlite3", body = Vec<u8>),
+    (status = 507, description = "the coordinator's disk has no room for the copy"),
+))]
+// The length is said, so that whoever receives less knows that it is not all.
 pub(super) async fn back_up(
     State(coordinator): State<Coordinator>,
 ) -> Result<([(HeaderName, HeaderValue); 2], Body), ApiError> {

@@ -1,71 +1,172 @@
-//! HTTP under `/v1`: each route turns a request into one coordinator call, and its answer back into a response.
+//! HTTP under `/v1`, and `/healthz` and `/metrics` for monitoring: each route turns a request into one coordinator call, and its answer back into a response.
 //!
 //! Every request needs the token, from this host too: login nodes are shared, and submitting is running code. Bodies
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
+//!
+//! A new route is a function in `routes.rs` with its description above it, and a line in [`routes`].
 
+mod artifacts;
 mod auth;
 mod backup;
+mod events;
+mod extract;
+mod limits;
 mod logs;
+mod metrics;
+mod openapi;
 mod problem;
 mod routes;
+mod server;
 mod steering;
 
 use std::future::Future;
+use std::pin::pin;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware;
-use axum::routing::{get, post};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::coordinator::Coordinator;
+use artifacts::Uploads;
 use auth::Token;
-
-/// A spec with a long list, or the last reports of a full batch of outcomes, fits many times over.
-const LARGEST_BODY_BYTES: usize = 16 * 1024 * 1024;
+use events::Stopped;
+use limits::{Gate, LARGEST_BODY_BYTES, Limits};
+use metrics::Metrics;
+use routes::Document;
 
 /// Answers requests until `shutdown` completes and those under way are answered.
 ///
 /// # Errors
-/// When the listener fails.
+/// None so far: what can't be accepted is tried again.
 pub async fn serve(
     listener: TcpListener,
     coordinator: Coordinator,
     token: &str,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    axum::serve(listener, router(coordinator, token)).with_graceful_shutdown(shutdown).await
+    serve_within(Limits::DEFAULT, listener, coordinator, token, shutdown).await;
+    Ok(())
 }
 
-/// The routes, behind the token.
-pub fn router(coordinator: Coordinator, token: &str) -> Router {
-    Router::new()
-        .route("/v1/workers", post(routes::register))
-        .route("/v1/workers/leave", post(routes::leave))
-        .route("/v1/workers/release", post(routes::release))
-        .route("/v1/leases", post(routes::lease))
-        .route("/v1/heartbeats", post(routes::heartbeat))
-        .route("/v1/reports", post(routes::report))
-        .route("/v1/outcomes", post(routes::finish))
-        .route("/v1/sweeps", post(routes::submit))
-        .route("/v1/sweeps/{sweep}/results", get(routes::results))
-        .route("/v1/sweeps/{sweep}/request", get(routes::request))
-        .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
-        .route("/v1/sweeps/{sweep}/trials/{trial}/log", get(logs::log))
-        .route("/v1/sweeps/{sweep}/retry", post(steering::retry))
-        .route("/v1/sweeps/{sweep}/cancel", post(steering::cancel))
-        .route("/v1/sweeps/{sweep}/pause", post(steering::pause))
-        .route("/v1/sweeps/{sweep}/resume", post(steering::resume))
-        .route("/v1/sweeps/{sweep}/bump", post(steering::bump))
-        .route("/v1/backup", get(backup::back_up))
-        .route("/v1/doctor", get(routes::examine))
-        .route("/v1/status", get(routes::status))
+async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    coordinator: Coordinator,
+    token: &str,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (stop, stopped) = watch::channel(false);
+    let router = router(limits, coordinator.clone(), token, Stopped(stopped));
+    let mut publishing = pin!(coordinator.publish_changes());
+    let mut accepting = pin!(server::accept(listener, router, limits, async {
+        shutdown.await;
+        stop.send_replace(true);
+    }));
+    // Telling what changes ends by itself where the table was closed; requests are still answered then.
+    tokio::select! {
+        () = accepting.as_mut() => {}
+        () = publishing.as_mut() => accepting.await,
+    }
+}
+
+/// The routes, behind the token and within the limits.
+fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stopped) -> Router {
+    let (gate, metrics) = (Gate::new(limits), Metrics::new());
+    let (routes, described) = routes()
+        .layer(middleware::from_fn_with_state(gate.clone(), limits::receive))
+        .merge(streams())
+        .split_for_parts();
+    let document = Document(openapi::document(described).to_string().into());
+    routes
         .fallback(routes::no_such_route)
         .method_not_allowed_fallback(routes::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST_BODY_BYTES))
-        // Outermost, so that without the token nothing else is learned.
+        .layer(middleware::from_fn_with_state(gate, limits::bound))
+        // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
-        .with_state(coordinator)
+        .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
+        .layer(middleware::map_response(auth::forbid_guessing))
+        .with_state(Served { coordinator, document, metrics, stopped, uploads: Uploads::new() })
+}
+
+/// Every route; its path, and what the OpenAPI document says of it, stand above the function.
+fn routes() -> OpenApiRouter<Served> {
+    OpenApiRouter::with_openapi(openapi::About::openapi())
+        .routes(routes!(routes::register))
+        .routes(routes!(routes::leave))
+        .routes(routes!(routes::lease))
+        .routes(routes!(routes::heartbeat))
+        .routes(routes!(routes::report))
+        .routes(routes!(routes::finish))
+        .routes(routes!(routes::submit))
+        .routes(routes!(routes::results))
+        .routes(routes!(routes::request))
+        .routes(routes!(routes::history))
+        .routes(routes!(routes::release))
+        .routes(routes!(logs::log))
+        .routes(routes!(steering::cancel))
+        .routes(routes!(steering::retry))
+        .routes(routes!(steering::pause))
+        .routes(routes!(steering::resume))
+        .routes(routes!(steering::bump))
+        .routes(routes!(routes::examine))
+        .routes(routes!(routes::status))
+        .routes(routes!(events::follow))
+        .routes(routes!(routes::openapi))
+        .routes(routes!(routes::health))
+        .routes(routes!(metrics::scrape))
+}
+
+/// Routes whose bodies are streams, with limits of their own.
+fn streams() -> OpenApiRouter<Served> {
+    OpenApiRouter::default()
+        .routes(routes!(artifacts::store, artifacts::fetch))
+        .routes(routes!(backup::back_up))
+}
+
+/// What handlers work with; each names the part that it needs.
+#[derive(Clone)]
+struct Served {
+    coordinator: Coordinator,
+    document: Document,
+    metrics: Metrics,
+    stopped: Stopped,
+    uploads: Uploads,
+}
+
+impl FromRef<Served> for Coordinator {
+    fn from_ref(served: &Served) -> Coordinator {
+        served.coordinator.clone()
+    }
+}
+
+impl FromRef<Served> for Metrics {
+    fn from_ref(served: &Served) -> Metrics {
+        served.metrics.clone()
+    }
+}
+
+impl FromRef<Served> for Stopped {
+    fn from_ref(served: &Served) -> Stopped {
+        served.stopped.clone()
+    }
+}
+
+impl FromRef<Served> for Uploads {
+    fn from_ref(served: &Served) -> Uploads {
+        served.uploads.clone()
+    }
+}
+
+impl FromRef<Served> for Document {
+    fn from_ref(served: &Served) -> Document {
+        served.document.clone()
+    }
 }
 
 #[cfg(test)]

@@ -57,6 +57,36 @@ pub struct Cli {
     /// Where the job table is to lie, if not in `.sweep/`: on a local disk, for instance; needed once.
     #[arg(long = "db", global = true, value_name = "FILE")]
     database: Option<PathBuf>,
+
+    /// How the log on stderr is written, of this command and of the worker that it starts; SWEEP_LOG sets what is logged.
+    #[arg(long, global = true, env = "SWEEP_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+impl Cli {
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +134,7 @@ pub(crate) struct Context {
     pub(crate) environment: Environment,
     pub(crate) coordinator: Option<String>,
     pub(crate) database: Option<PathBuf>,
+    pub(crate) log_format: LogFormat,
     pub(crate) output: Output,
 }
 
@@ -122,7 +153,13 @@ impl Context {
 
 /// Runs one command line; what goes wrong is said on stderr.
 pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStatus {
-    let context = Context { environment, coordinator: cli.coordinator, database: cli.database, output };
+    let context = Context {
+        environment,
+        coordinator: cli.coordinator,
+        database: cli.database,
+        log_format: cli.log_format,
+        output,
+    };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,
         Command::Expand(args) => expand::run(args, &context).await,

@@ -98,6 +98,7 @@ impl WorkerProcess {
         let mut command = Command::new(&program);
         command
             .args(["--coordinator", assignment.url, "--exit-with-parent"])
+            .args(["--log-format", context.log_format.name()])
             // Not as an argument: those can be read by everybody on the host.
             .env("SWEEP_TOKEN", assignment.token)
             .arg("--state-dir")

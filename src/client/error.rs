@@ -1,4 +1,7 @@
+use std::path::PathBuf;
+
 use crate::protocol::http::Problem;
+use crate::vocabulary::CheckpointHash;
 
 /// Why a call to the coordinator has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +24,24 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// Nothing came for too long.
+    #[error("the coordinator at {url} fell silent")]
+    Silent { url: String },
+    /// A file of this host can't be read or written.
+    #[error("can't transfer `{}`", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// What came is not what its name says.
+    #[error(
+        "what came as artifact `{hash}` has the BLAKE3 hash `{found}`; the coordinator's copy is damaged"
+    )]
+    Damaged { hash: CheckpointHash, found: String },
     /// The coordinator answered that it won't.
     #[error("{}", describe(.problem))]
-    Refused { status: u16, problem: Problem },
+    Refused { status: u16, problem: Box<Problem> },
     /// The answer is not what this program's version understands.
     #[error("the coordinator at {url} gave an answer that is none: {what}")]
     Garbled { url: String, what: String },
@@ -34,12 +52,14 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            ClientError::Unreachable { .. } => true,
+            ClientError::Unreachable { .. } | ClientError::Silent { .. } => true,
             // Its own faults, a busy coordinator, and a proxy that waits for one.
             ClientError::Refused { status, .. } => matches!(*status, 408 | 429 | 500..=599),
             ClientError::BadAddress { .. }
             | ClientError::BadToken
             | ClientError::Setup(_)
+            | ClientError::File { .. }
+            | ClientError::Damaged { .. }
             | ClientError::Garbled { .. } => false,
         }
     }
@@ -47,8 +67,8 @@ impl ClientError {
 
 fn describe(problem: &Problem) -> String {
     match &problem.help {
-        Some(help) => format!("{} ({help})", problem.message),
-        None => problem.message.clone(),
+        Some(help) => format!("{} ({help})", problem.detail),
+        None => problem.detail.clone(),
     }
 }
 
@@ -57,8 +77,7 @@ mod tests {
     use super::*;
 
     fn refused(status: u16) -> ClientError {
-        let problem = Problem { code: "x".to_owned(), message: "no".to_owned(), help: None };
-        ClientError::Refused { status, problem }
+        ClientError::Refused { status, problem: Box::new(Problem::new(status, "x", "no")) }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route of an agent may: the
 //! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
+mod artifacts;
 mod backup;
 mod error;
 mod logs;
@@ -30,6 +31,8 @@ use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A coordinator that doesn't take the connection within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The coordinator closes a connection on which nothing was asked for 30 seconds; one that is about to be closed is not used.
+const IDLE_LIMIT: Duration = Duration::from_secs(25);
 /// How long an agent's request may take beyond the time that it asked to wait: some commits on a slow disk.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// The same for what a person asks: submitting expands and stores up to 100,000 trials.
@@ -61,6 +64,7 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .build()
             .map_err(ClientError::Setup)?;
@@ -173,13 +177,15 @@ impl Client {
         body: Option<&impl Serialize>,
         limit: Duration,
     ) -> Result<Response, ClientError> {
-        let url =
-            self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })?;
-        let mut request = self.http.request(method, url).timeout(limit);
+        let mut request = self.http.request(method, self.url(route)?).timeout(limit);
         if let Some(body) = body {
             request = request.json(body);
         }
         request.send().await.map_err(|source| self.unreachable(source))
+    }
+
+    fn url(&self, route: &str) -> Result<Url, ClientError> {
+        self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })
     }
 
     /// The body of a success; the problem of anything else.
@@ -224,12 +230,15 @@ fn parse_address(url: &str) -> Result<Url, ClientError> {
 
 /// A refusal need not come from the coordinator: a proxy's has a body of its own kind, and only the status counts.
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
-    let problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-        code: format!("http_{}", status.as_u16()),
-        message: format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
-        help: None,
+    let problem = serde_json::from_slice(body).unwrap_or_else(|_| {
+        let code = format!("http_{}", status.as_u16());
+        Problem::new(
+            status.as_u16(),
+            &code,
+            format!("the answer is HTTP status {status}: `{}`", excerpt(body)),
+        )
     });
-    ClientError::Refused { status: status.as_u16(), problem }
+    ClientError::Refused { status: status.as_u16(), problem: Box::new(problem) }
 }
 
 fn excerpt(body: &[u8]) -> String {
@@ -270,9 +279,8 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_the_problem_and_a_proxy_page_its_status() {
-        let ClientError::Refused { status, problem } =
-            refusal(StatusCode::NOT_FOUND, br#"{"code": "no_such_sweep", "message": "no sweep 7"}"#)
-        else {
+        let told = serde_json::to_vec(&Problem::new(404, "no_such_sweep", "no sweep 7")).unwrap();
+        let ClientError::Refused { status, problem } = refusal(StatusCode::NOT_FOUND, &told) else {
             panic!("not a refusal");
         };
         assert_eq!((status, problem.code.as_str()), (404, "no_such_sweep"));

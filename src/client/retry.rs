@@ -74,8 +74,7 @@ mod tests {
         Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(4), attempts: 3, seed: 7 };
 
     fn refused(status: u16) -> ClientError {
-        let problem = Problem { code: "x".to_owned(), message: "no".to_owned(), help: None };
-        ClientError::Refused { status, problem }
+        ClientError::Refused { status, problem: Box::new(Problem::new(status, "x", "no")) }
     }
 
     /// How many calls are made where call number n has the status `statuses[n]`, and how that ends.

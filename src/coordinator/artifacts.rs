@@ -60,7 +60,7 @@ impl Artifacts {
         self.unneeded.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn path(&self, hash: &CheckpointHash) -> PathBuf {
+    pub(super) fn path(&self, hash: &CheckpointHash) -> PathBuf {
         self.folder.join(weights_file_name(&hash.to_string()))
     }
 }

@@ -4,10 +4,13 @@
 //! in the wire types of `protocol`. Waiting workers are woken when something changes, so nobody polls in a busy loop.
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
+mod activity;
 mod artifacts;
 mod backup;
+mod changes;
 mod clock;
 mod context;
+mod feed;
 mod folder;
 mod loads;
 mod lock;
@@ -19,13 +22,19 @@ mod processes;
 mod resources;
 mod selection;
 mod steering;
+mod transfers;
+mod vitals;
 mod watch;
 mod weights;
 mod wire;
 
+pub use activity::Counts;
+use activity::{Activity, Sent};
 use artifacts::Artifacts;
 pub use backup::partial_in;
 pub use clock::Clock;
+use feed::Feed;
+pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
@@ -33,6 +42,8 @@ use nodes::{Luck, Nodes};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use selection::Selections;
+pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};
+pub use vitals::Vitals;
 pub use watch::Watch;
 pub use weights::lend_weights;
 pub use wire::ReportError;
@@ -47,10 +58,10 @@ use tokio::sync::Notify;
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
     RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, TrialHistory, WriteResponse,
+    SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
-use crate::vocabulary::{SweepId, TrialNumber, WorkerId};
+use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -91,6 +102,8 @@ pub struct Coordinator {
     artifacts: Arc<Artifacts>,
     loads: Arc<Loads>,
     nodes: Arc<Nodes>,
+    activity: Arc<Activity>,
+    feed: Arc<Feed>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
     changed: Arc<Notify>,
     /// It is about to end: nobody is kept waiting any more.
@@ -137,12 +150,15 @@ impl Coordinator {
     #[must_use]
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
+        let feed = Arc::new(Feed::new(clock.now()));
         let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         Coordinator {
             store,
             clock,
             settings,
             artifacts,
+            activity: Arc::default(),
+            feed,
             loads: Arc::default(),
             nodes: Arc::default(),
             changed,
@@ -222,6 +238,7 @@ impl Coordinator {
         let (host, now) = (request.host.clone(), self.clock.now());
         let worker = self.store.register(request.into(), now).await?;
         self.nodes.worker_is_on(worker, &host, now);
+        self.feed.touch();
         let heartbeat = self.settings.lease / HEARTBEATS_PER_LEASE;
         Ok(RegisterResponse {
             worker,
@@ -275,6 +292,9 @@ impl Coordinator {
         let leases: Vec<Lease> = leased.into_iter().map(wire::lease).collect::<Result<_, _>>()?;
         for lease in &leases {
             self.nodes.leased(lease.token, request.worker);
+        }
+        if !leases.is_empty() {
+            self.feed.touch();
         }
         Ok(leases)
     }
@@ -335,9 +355,11 @@ impl Coordinator {
     /// # Errors
     /// When one of them can't be meant, or the disk refuses; then none is stored.
     pub async fn report(&self, request: ReportsRequest) -> Result<WriteResponse, CoordinatorError> {
+        let sent: Vec<Sent> = request.reports.iter().map(Sent::from).collect();
         let reports = request.reports.into_iter().map(wire::report).collect::<Result<_, _>>()?;
-        let refused = self.store.report(reports, self.clock.now()).await?;
-        Ok(answer(refused))
+        let answer = answer(self.store.report(reports, self.clock.now()).await?);
+        self.activity.note_reports(&sent, &answer.refused);
+        Ok(answer)
     }
 
     /// Ends attempts.
@@ -346,9 +368,11 @@ impl Coordinator {
     /// When one of their reports can't be meant, or the disk refuses; then nothing is stored.
     pub async fn finish(&self, request: OutcomesRequest) -> Result<WriteResponse, CoordinatorError> {
         let ends: Vec<_> = request.outcomes.iter().map(|end| (end.token, Luck::from(&end.end))).collect();
+        let sent: Vec<Sent> = request.outcomes.iter().flat_map(Sent::list).collect();
         let outcomes =
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
+        self.activity.note_reports(&sent, &answer.refused);
         self.nodes.ended(&ends, &answer.refused);
         self.note_change();
         Ok(answer)
@@ -375,6 +399,15 @@ impl Coordinator {
         let sweeps = store::list_sweeps(&mut reader).await?;
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
+        Ok(StatusResponse {
+            sweeps: sweeps.into_iter().map(Into::into).collect(),
+            workers: self.describe(workers, now),
+            running: running.into_iter().map(Into::into).collect(),
+        })
+    }
+
+    /// Agents with what they say of their nodes, and why they get no jobs, where they don't.
+    fn describe(&self, workers: Vec<WorkerRow>, now: Timestamp) -> Vec<WorkerStatus> {
         self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
         let word_of = |worker: &WorkerRow| {
             let mut word = self.loads.of(worker.id);
@@ -382,11 +415,7 @@ impl Coordinator {
             word.problem = quarantine.or(word.problem);
             word
         };
-        Ok(StatusResponse {
-            sweeps: sweeps.into_iter().map(Into::into).collect(),
-            workers: workers.into_iter().map(|row| wire::worker(word_of(&row), row, now)).collect(),
-            running: running.into_iter().map(Into::into).collect(),
-        })
+        workers.into_iter().map(|row| wire::worker(word_of(&row), row, now)).collect()
     }
 
     /// Everything that is known of a sweep's trials.
@@ -428,9 +457,10 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
-    /// Wakes whoever waits for a job.
+    /// Wakes whoever waits for a job, and whoever tells what happens.
     fn note_change(&self) {
         self.changed.notify_waiters();
+        self.feed.touch();
     }
 
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {

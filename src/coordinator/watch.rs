@@ -78,6 +78,7 @@ impl Coordinator {
             return Ok(());
         }
         let expired = self.store.expire(now, silent_since).await?;
+        self.activity.note_expired(expired);
         if expired > 0 {
             tracing::warn!(expired, "{expired} leases expired");
             self.note_change();

@@ -142,6 +142,16 @@ impl From<KeptRow> for KeptCheckpoint {
     }
 }
 
+/// How a trial ended whose last job is in this state; nothing where it has not.
+pub(super) fn ended(job_state: &str) -> Option<TrialState> {
+    match job_state {
+        "succeeded" => Some(TrialState::Succeeded),
+        "failed" => Some(TrialState::Failed),
+        "cancelled" => Some(TrialState::Cancelled),
+        _ => None,
+    }
+}
+
 /// The name stands in for the file's, from which it may have been taken.
 pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
     let super::prepare::StoredSpec { source_name, spec, bases, selected } =

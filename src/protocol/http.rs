@@ -11,6 +11,7 @@ use crate::vocabulary::{
 
 /// `POST /v1/workers`: an agent says that it is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RegisterRequest {
     /// The host's name, for people.
     pub host: String,
@@ -28,6 +29,7 @@ pub struct RegisterRequest {
 
 /// Answer to [`RegisterRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RegisterResponse {
     /// The agent's name from now on.
     pub worker: WorkerId,
@@ -39,6 +41,7 @@ pub struct RegisterResponse {
 
 /// `POST /v1/leases`: an agent asks for jobs and waits for them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseRequest {
     /// Who asks.
     pub worker: WorkerId,
@@ -52,6 +55,7 @@ pub struct LeaseRequest {
 
 /// Answer to [`LeaseRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseResponse {
     /// The jobs that are the agent's now.
     pub leases: Vec<Lease>,
@@ -61,6 +65,7 @@ pub struct LeaseResponse {
 
 /// One leased job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Lease {
     /// What the agent shows with everything that it writes about the job.
     #[serde(flatten)]
@@ -79,6 +84,7 @@ pub struct Lease {
 
 /// The most that one attempt may use. The agent ends one that uses more, and fails it with a reason of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Limits {
     /// How long it may take, by the agent's clock (`timeout`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +107,7 @@ impl Limits {
 
 /// The right to write about one job: valid while the job is leased under this attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseToken {
     /// The job.
     pub job: JobId,
@@ -110,6 +117,7 @@ pub struct LeaseToken {
 
 /// What a job asks of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(tag = "trainer", rename_all = "snake_case")]
 pub enum Work {
     /// A job of the built-in trainer.
@@ -120,12 +128,14 @@ pub enum Work {
 
 /// A program to start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct CommandWork {
     /// Program and arguments, with the parameters filled in; never seen by a shell.
     pub command: Vec<String>,
     /// Where it runs.
     pub working_directory: String,
     /// The parameters, handed over as `SWEEP_PARAMS`.
+    #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
     /// The trial's seed, handed over as `SWEEP_SEED`.
     pub seed: u64,
@@ -138,6 +148,7 @@ pub struct CommandWork {
 
 /// A part of a trial that is a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct CommandStage {
     /// First epoch that is this job's, counted from 1: reports begin with it.
     pub first_epoch: u32,
@@ -153,6 +164,7 @@ pub struct CommandStage {
 
 /// `POST /v1/heartbeats`: an agent is alive and holds these leases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct HeartbeatRequest {
     /// Who is alive.
     pub worker: WorkerId,
@@ -168,6 +180,7 @@ pub struct HeartbeatRequest {
 
 /// What a node is doing. It is for people: nothing is decided by it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct NodeLoad {
     /// Processes that run or wait to, averaged over a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -185,6 +198,7 @@ pub struct NodeLoad {
 
 /// What a GPU is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct GpuLoad {
     /// Its unique name, or its number.
     pub name: String,
@@ -199,6 +213,7 @@ pub struct GpuLoad {
 
 /// Answer to [`HeartbeatRequest`]: all other leases are extended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct HeartbeatResponse {
     /// What it must stop, since it is no longer the agent's.
     pub stop: Vec<Refused>,
@@ -206,6 +221,7 @@ pub struct HeartbeatResponse {
 
 /// `POST /v1/reports`: metrics of running jobs. Repeating it changes nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ReportsRequest {
     /// In any order.
     pub reports: Vec<Report>,
@@ -213,6 +229,7 @@ pub struct ReportsRequest {
 
 /// Metrics of one job at one epoch, the state after it, or both; they are stored together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Under which lease.
     #[serde(flatten)]
@@ -228,6 +245,7 @@ pub struct Report {
 
 /// `POST /v1/outcomes`: attempts that ended. Repeating it changes nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct OutcomesRequest {
     /// In any order.
     pub outcomes: Vec<Outcome>,
@@ -235,6 +253,7 @@ pub struct OutcomesRequest {
 
 /// How one attempt ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Outcome {
     /// Which attempt.
     #[serde(flatten)]
@@ -247,6 +266,7 @@ pub struct Outcome {
 
 /// Metrics of one epoch, within an [`Outcome`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct EpochMetrics {
     /// As in [`Report`].
     pub epoch: u32,
@@ -259,6 +279,7 @@ pub struct EpochMetrics {
 
 /// The ways in which an agent ends an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AttemptEnd {
     /// The job is done.
@@ -281,6 +302,7 @@ pub enum AttemptEnd {
 
 /// Answer to [`ReportsRequest`] and [`OutcomesRequest`]: what was not stored. Everything else has reached the disk.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct WriteResponse {
     /// Leases that are not the agent's any more: it drops their jobs.
     pub refused: Vec<Refused>,
@@ -288,6 +310,7 @@ pub struct WriteResponse {
 
 /// A lease that is no longer the agent's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Refused {
     /// The lease that was shown.
     #[serde(flatten)]
@@ -298,6 +321,7 @@ pub struct Refused {
 
 /// `POST /v1/workers/leave`: an agent says goodbye; it holds no lease any more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaveRequest {
     /// Who leaves.
     pub worker: WorkerId,
@@ -305,6 +329,7 @@ pub struct LeaveRequest {
 
 /// `POST /v1/workers/release`: give a node another chance on which jobs kept failing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ReleaseRequest {
     /// The node's name, as its workers give it.
     pub host: String,
@@ -312,6 +337,7 @@ pub struct ReleaseRequest {
 
 /// Answer to [`ReleaseRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ReleaseResponse {
     /// It got no jobs until now.
     pub was_quarantined: bool,
@@ -319,6 +345,7 @@ pub struct ReleaseResponse {
 
 /// `POST /v1/sweeps`: store a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SubmitRequest {
     /// The spec file's text.
     pub spec: String,
@@ -347,6 +374,7 @@ pub struct SubmitRequest {
 
 /// Whether trials that agree up to some epoch are trained together up to there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Sharing {
     /// Equal beginnings are trained once.
@@ -366,6 +394,7 @@ impl SubmitRequest {
 
 /// A spec that another one is based on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct BaseSpec {
     /// Its path, as it follows from the spec's and what that says.
     pub name: String,
@@ -375,6 +404,7 @@ pub struct BaseSpec {
 
 /// Answer to [`SubmitRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SubmitResponse {
     /// The sweep, new or found.
     pub sweep: SweepId,
@@ -403,6 +433,7 @@ pub struct SubmitResponse {
 
 /// What a selector in a spec has selected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Selected {
     /// Its text.
     pub selector: String,
@@ -418,6 +449,7 @@ pub struct Selected {
 
 /// Answer to `POST /v1/sweeps/{sweep}/retry`, which reopens what failed or was cancelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RetryResponse {
     /// How many jobs were reopened.
     pub jobs: u64,
@@ -425,6 +457,7 @@ pub struct RetryResponse {
 
 /// Answer to `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct StatusResponse {
     /// All sweeps, oldest first.
     pub sweeps: Vec<SweepStatus>,
@@ -436,6 +469,7 @@ pub struct StatusResponse {
 
 /// One sweep at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SweepStatus {
     /// Its id.
     pub id: SweepId,
@@ -451,6 +485,7 @@ pub struct SweepStatus {
 
 /// What a sweep is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SweepState {
     /// Nothing runs and something is queued.
@@ -469,6 +504,7 @@ pub enum SweepState {
 
 /// Trials by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialCounts {
     /// All of them.
     pub total: u64,
@@ -486,6 +522,7 @@ pub struct TrialCounts {
 
 /// One agent at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct WorkerStatus {
     /// Its id.
     pub id: WorkerId,
@@ -509,6 +546,7 @@ pub struct WorkerStatus {
 
 /// A leased job at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct RunningJob {
     /// A sweep that needs it.
     pub sweep: SweepId,
@@ -526,6 +564,7 @@ pub struct RunningJob {
 
 /// Answer to `GET /v1/sweeps/{sweep}/results`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ResultsResponse {
     /// The sweep.
     pub sweep: SweepId,
@@ -541,6 +580,7 @@ pub struct ResultsResponse {
 
 /// Answer to `GET /v1/doctor`: what is wrong with the table and the files that it names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct DoctorResponse {
     /// Empty where all is well.
     pub findings: Vec<Finding>,
@@ -548,6 +588,7 @@ pub struct DoctorResponse {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// What, in a sentence.
     pub what: String,
@@ -557,6 +598,7 @@ pub struct Finding {
 
 /// Answer to `GET /v1/sweeps/{sweep}/trials/{trial}`: how a trial that has succeeded was trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialHistory {
     /// Its number.
     pub trial: TrialNumber,
@@ -570,6 +612,7 @@ pub struct TrialHistory {
 
 /// What is known of one trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialResult {
     /// Its number.
     pub trial: TrialNumber,
@@ -578,6 +621,7 @@ pub struct TrialResult {
     /// Its seed.
     pub seed: u64,
     /// Its parameters as run, defaults filled in.
+    #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
     /// The last value of each metric.
     pub metrics: Metrics,
@@ -591,6 +635,7 @@ pub struct TrialResult {
 
 /// A state of a trial that stays, as a file whose name is its hash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct KeptCheckpoint {
     /// Epochs completed.
     pub epoch: u32,
@@ -602,6 +647,7 @@ pub struct KeptCheckpoint {
 
 /// What a trial is doing: its last job's state, where blocked shows as queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TrialState {
     /// Waiting, also for a parent.
@@ -618,6 +664,7 @@ pub enum TrialState {
 
 /// Why a trial failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// The last attempt's reason.
     pub reason: FailureReason,
@@ -627,14 +674,122 @@ pub struct Failure {
     pub log_tail: String,
 }
 
+/// One of the server-sent events of `GET /v1/events`; its SSE `event` is the type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LiveEvent {
+    /// Events were missed, or none was seen yet: the state has to be loaded anew.
+    Reset,
+    /// A sweep is new, or its state or its counts changed.
+    SweepChanged(SweepStatus),
+    /// Trials ended.
+    TrialsEnded {
+        /// Their sweep.
+        sweep: SweepId,
+        /// By number.
+        trials: Vec<EndedTrial>,
+    },
+    /// An agent came.
+    WorkerJoined {
+        /// Its id.
+        worker: WorkerId,
+        /// Its host.
+        host: String,
+        /// How many jobs it runs at a time.
+        slots: u32,
+    },
+    /// An agent went, or was silent for too long.
+    WorkerLeft {
+        /// Its id.
+        worker: WorkerId,
+    },
+    /// Nobody extended leases up to their deadline; their jobs go to others.
+    LeasesExpired {
+        /// How many.
+        leases: u64,
+    },
+}
+
+impl LiveEvent {
+    /// Its type's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            LiveEvent::Reset => "reset",
+            LiveEvent::SweepChanged(_) => "sweep_changed",
+            LiveEvent::TrialsEnded { .. } => "trials_ended",
+            LiveEvent::WorkerJoined { .. } => "worker_joined",
+            LiveEvent::WorkerLeft { .. } => "worker_left",
+            LiveEvent::LeasesExpired { .. } => "leases_expired",
+        }
+    }
+
+    /// The sweep that it is about; what is about agents concerns all.
+    #[must_use]
+    pub fn sweep(&self) -> Option<SweepId> {
+        match self {
+            LiveEvent::SweepChanged(status) => Some(status.id),
+            LiveEvent::TrialsEnded { sweep, .. } => Some(*sweep),
+            LiveEvent::Reset
+            | LiveEvent::WorkerJoined { .. }
+            | LiveEvent::WorkerLeft { .. }
+            | LiveEvent::LeasesExpired { .. } => None,
+        }
+    }
+}
+
+/// A trial that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct EndedTrial {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// How it ended.
+    pub state: TrialState,
+}
+
+/// Answer to `GET /healthz`: the coordinator answers and can read its table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Health {
+    /// `ok`; whatever else there is to say is a problem.
+    pub status: String,
+    /// The program's version.
+    pub version: String,
+}
+
 /// Body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Problem {
+    /// A URI that says what kind of problem it is: `code` as a URN.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words; the same for all problems of a kind.
+    pub title: String,
+    /// The answer's HTTP status.
+    pub status: u16,
+    /// What went wrong this time, and where.
+    pub detail: String,
     /// Stable, for programs.
     pub code: String,
-    /// What went wrong, and where.
-    pub message: String,
     /// How to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem of the kind `code`, with nothing to say about its mend.
+    #[must_use]
+    pub fn new(status: u16, code: &str, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: format!("urn:sweep:problem:{code}"),
+            title: code.replace('_', " "),
+            status,
+            detail: detail.into(),
+            code: code.to_owned(),
+            help: None,
+        }
+    }
 }

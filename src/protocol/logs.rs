@@ -7,6 +7,8 @@ use crate::vocabulary::{Attempt, JobId};
 
 /// The query: which log of the trial, and from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "coordinator", into_params(parameter_in = Query))]
 pub struct LogQuery {
     /// Of this job; otherwise of the last one of the trial's jobs that was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,6 +23,7 @@ pub struct LogQuery {
 
 /// A part of a log, and what has become of the trial.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LogResponse {
     /// Whose log it is; there is none before the trial's first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +43,7 @@ pub struct LogResponse {
 
 /// Names an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct AttemptName {
     /// Its job.
     pub job: JobId,
@@ -49,6 +53,7 @@ pub struct AttemptName {
 
 /// An attempt with a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LoggedAttempt {
     /// Which one.
     #[serde(flatten)]
@@ -65,6 +70,7 @@ pub struct LoggedAttempt {
 
 /// How much of a log the coordinator has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogExtent {
     /// All of it, in its own state folder.
@@ -77,6 +83,7 @@ pub enum LogExtent {
 
 /// One of a trial's jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LoggedStage {
     /// The job, and its newest attempt.
     #[serde(flatten)]

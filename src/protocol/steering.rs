@@ -7,6 +7,7 @@ use crate::vocabulary::{SweepId, TrialNumber};
 
 /// `POST /v1/sweeps/{sweep}/cancel` and `/retry`: which of its trials are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ChosenTrials {
     /// Only these; all where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -15,6 +16,7 @@ pub struct ChosenTrials {
 
 /// Answer to `POST /v1/sweeps/{sweep}/cancel`. Workers hear of it with their next heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct CancelResponse {
     /// Trials that are cancelled now and were not before.
     pub trials: u64,
@@ -30,6 +32,7 @@ pub struct CancelResponse {
 
 /// `POST /v1/sweeps/{sweep}/bump`: sweeps of higher priority are leased from first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BumpRequest {
     /// To this priority, −1000 to 1000.
@@ -48,6 +51,7 @@ pub enum BumpRequest {
 
 /// Answer to [`BumpRequest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct BumpResponse {
     /// The priority that it had.
     pub before: i64,

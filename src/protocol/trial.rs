@@ -19,8 +19,10 @@ pub enum TrialRequest {
 
 /// One job of the built-in trainer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrainRequest {
     /// Canonical parameters, as [`crate::recipe::schema::complete`] makes them.
+    #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
     /// Seed of everything that is drawn.
     pub seed: u64,
@@ -42,8 +44,10 @@ pub struct TrainRequest {
 
 /// A state of a job that training can go on from, kept as a file whose name is its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Checkpoint {
     /// BLAKE3 of the file's contents, 64 hexadecimal digits.
+    #[cfg_attr(feature = "coordinator", schema(pattern = "^[0-9a-f]{64}$"))]
     pub hash: String,
     /// Epochs completed.
     pub epoch: u32,
@@ -91,6 +95,7 @@ pub enum TrialEvent {
 
 /// How a job's numbers came about.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct TrialRecord {
     /// BLAKE3 of all final weights and buffers, in hexadecimal; empty for command trials.
     #[serde(default, skip_serializing_if = "String::is_empty")]

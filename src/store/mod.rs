@@ -13,6 +13,7 @@ mod candidates;
 mod checkpoints;
 mod doctor;
 mod file_system;
+mod finished;
 mod flush;
 mod history;
 mod joins;
@@ -26,6 +27,7 @@ mod read;
 mod reopen;
 mod retry;
 mod settle;
+mod size;
 mod submit;
 mod sweeps;
 mod trials;
@@ -41,6 +43,7 @@ pub use candidates::{Candidate, list_candidates};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
+pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
@@ -49,6 +52,7 @@ pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
     list_running, list_sweeps, list_workers,
 };
+pub use size::StoreSize;
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
 pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
@@ -65,6 +69,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::vocabulary::CheckpointHash;
+use finished::Finished;
 use unneeded::Unneeded;
 use writer::Writer;
 
@@ -89,6 +94,7 @@ pub struct Store {
     writer: Writer,
     readers: SqlitePool,
     unneeded: Unneeded,
+    finished: Finished,
 }
 
 /// What can go wrong between us and the disk.
@@ -180,8 +186,9 @@ impl Store {
             .connect_with(options.pragma("query_only", "on").pragma("cache_size", READER_CACHE))
             .await
             .map_err(open_error)?;
-        let unneeded = Unneeded::default();
-        Ok(Store { writer: Writer::start(connection, unneeded.clone()), readers, unneeded })
+        let (unneeded, finished) = (Unneeded::default(), Finished::default());
+        let writer = Writer::start(connection, unneeded.clone(), finished.clone());
+        Ok(Store { writer, readers, unneeded, finished })
     }
 
     /// Checkpoints of which the table has let go since this was asked last: they gave way to newer ones, were refused, or

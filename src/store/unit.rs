@@ -12,6 +12,7 @@ use std::sync::Arc;
 use sqlx::SqliteConnection;
 
 use super::checkpoints::Held;
+use super::finished::Finished;
 use super::queue::Queue;
 use super::writer::Wanted;
 use super::writes::Writes;
@@ -41,6 +42,9 @@ pub(super) struct Unit {
     /// Jobs that have ended and that others wait for.
     pub(super) ended: BTreeMap<JobId, Ending>,
     pub(super) unneeded: Vec<CheckpointHash>,
+    /// Jobs that have ended, for [`Finished`].
+    just_finished: Vec<JobId>,
+    finished: Finished,
 }
 
 /// What the jobs that need one hear of its end.
@@ -126,7 +130,7 @@ pub(super) struct Remains {
 pub(super) type Applied = Result<JobState, Refusal>;
 
 impl Unit {
-    pub(super) fn new(connection: SqliteConnection) -> Unit {
+    pub(super) fn new(connection: SqliteConnection, finished: Finished) -> Unit {
         Unit {
             connection,
             memory: Memory::default(),
@@ -138,6 +142,8 @@ impl Unit {
             now: BEFORE_ALL,
             ended: BTreeMap::new(),
             unneeded: Vec::new(),
+            just_finished: Vec::new(),
+            finished,
         }
     }
 
@@ -179,6 +185,7 @@ impl Unit {
     /// After the commit: forgets the jobs, and says which checkpoints the table has let go of.
     pub(super) fn end(&mut self) -> Vec<CheckpointHash> {
         self.forget();
+        self.finished.add(&mut self.just_finished);
         std::mem::take(&mut self.unneeded)
     }
 
@@ -186,6 +193,7 @@ impl Unit {
     pub(super) fn abandon(&mut self) {
         self.forget();
         self.unneeded.clear();
+        self.just_finished.clear();
         self.memory = Memory::default();
     }
 
@@ -247,6 +255,9 @@ impl Unit {
             self.writes.count(&entry.trials, entry.sweep, &entry.job.state, &state);
             entry.job = next;
             entry.is_changed = true;
+            if !state.is_live() {
+                self.just_finished.push(id);
+            }
         }
         for effect in effects {
             self.follow(id, effect, remains, now);

@@ -10,6 +10,7 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
+use super::finished::Finished;
 use super::unit::Unit;
 use super::unneeded::Unneeded;
 use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
@@ -70,9 +71,9 @@ enum Message {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, unneeded: Unneeded) -> Writer {
+    pub(super) fn start(connection: SqliteConnection, unneeded: Unneeded, finished: Finished) -> Writer {
         let (inbox, messages) = mpsc::channel(QUEUE);
-        tokio::spawn(run(Unit::new(connection), unneeded, messages));
+        tokio::spawn(run(Unit::new(connection, finished), unneeded, messages));
         Writer { inbox }
     }
 

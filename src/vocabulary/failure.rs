@@ -111,6 +111,26 @@ impl TryFrom<String> for FailureReason {
     }
 }
 
+#[cfg(feature = "coordinator")]
+impl utoipa::ToSchema for FailureReason {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "FailureReason".into()
+    }
+}
+
+#[cfg(feature = "coordinator")]
+impl utoipa::PartialSchema for FailureReason {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        const TEXT: &str = "^(preempted|node_lost|gpu_oom|host_oom|timeout|stalled|nan|bad_config|upstream|exit:-?[0-9]{1,9}|\
+                            signal:[0-9]{1,9})$";
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .pattern(Some(TEXT))
+            .description(Some("Why an attempt ended without completing its job."))
+            .into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

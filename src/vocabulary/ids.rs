@@ -15,8 +15,26 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(try_from = "i64", into = "i64")]
+        #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema), schema(minimum = 1))]
         pub struct $name(pub i64);
+
+        impl From<$name> for i64 {
+            fn from(id: $name) -> i64 {
+                id.0
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = ParseIdError;
+            fn try_from(number: i64) -> Result<Self, ParseIdError> {
+                if number >= 1 {
+                    Ok($name(number))
+                } else {
+                    Err(ParseIdError { what: $what, text: number.to_string() })
+                }
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,10 +45,8 @@ macro_rules! id {
         impl FromStr for $name {
             type Err = ParseIdError;
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                match text.parse() {
-                    Ok(number) if number >= 1 => Ok($name(number)),
-                    _ => Err(ParseIdError { what: $what, text: text.to_owned() }),
-                }
+                let wrong = || ParseIdError { what: $what, text: text.to_owned() };
+                text.parse::<i64>().map_err(|_| wrong())?.try_into()
             }
         }
     };
@@ -78,5 +94,8 @@ mod tests {
             "`0` is not a sweep id (a whole number from 1)"
         );
         assert!("last".parse::<SweepId>().is_err());
+        assert!(serde_json::from_str::<SweepId>("0").is_err());
+        assert!(serde_json::from_str::<SweepId>("-1").is_err());
+        assert_eq!(serde_json::from_str::<SweepId>("1").unwrap(), SweepId(1));
     }
 }

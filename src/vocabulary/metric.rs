@@ -16,6 +16,7 @@ pub fn is_volatile(metric: &str) -> bool {
 
 /// What a sweep is ranked by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct Metric {
     /// Its name in the reports.
     pub name: String,
@@ -25,6 +26,7 @@ pub struct Metric {
 
 /// Which direction of a metric is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// More is better.

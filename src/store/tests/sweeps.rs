@@ -1,7 +1,7 @@
 use super::*;
 use crate::store::unit::Unit;
 use crate::store::writer::{Request, Wants};
-use crate::store::{StoreError, find_next_due, find_sweep, list_sweeps};
+use crate::store::{StoreError, find_next_due, find_sweep, list_finished_trials, list_sweeps};
 use crate::vocabulary::Goal;
 
 #[tokio::test]
@@ -219,4 +219,30 @@ async fn to_be_first_is_to_be_before_those_that_have_something_to_do() {
     fixture.store.cancel(done, Chosen::All, Timestamp(1)).await.unwrap();
     let bumped = fixture.store.bump(waiting, NewPriority::First).await.unwrap();
     assert_eq!(bumped, Some(Bumped { before: 0, after: 0 }));
+}
+
+#[tokio::test]
+async fn whoever_follows_hears_of_every_trial_that_ended_however_it_did() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b", "c"]).await;
+    let (done, failed) = (fixture.lease_one(0).await, fixture.lease_one(0).await);
+    fixture.finish(done, complete(), 1).await;
+    fixture.finish(failed, fail("nan"), 1).await;
+    let reader = || async { fixture.store.reader().await.unwrap() };
+    let finished = fixture.store.take_finished();
+    assert_eq!((finished.jobs.len(), finished.has_more), (2, false));
+    let heard = |trials: Vec<crate::store::FinishedTrialRow>| -> Vec<(SweepId, i64, String)> {
+        trials.into_iter().map(|trial| (trial.sweep, trial.number.0, trial.job_state)).collect()
+    };
+    let trials = list_finished_trials(&mut reader().await, &finished.jobs, 10).await.unwrap();
+    assert_eq!(heard(trials), [(sweep, 1, "succeeded".to_owned()), (sweep, 2, "failed".to_owned())]);
+    fixture.store.cancel(sweep, crate::store::Chosen::All, Timestamp(2)).await.unwrap();
+    let finished = fixture.store.take_finished();
+    let trials = list_finished_trials(&mut reader().await, &finished.jobs, 10).await.unwrap();
+    assert_eq!(heard(trials), [(sweep, 3, "cancelled".to_owned())]);
+    // What was opened again has not ended, and what was told is not told again.
+    fixture.store.retry(sweep, crate::store::Chosen::All, Timestamp(3)).await.unwrap();
+    let trials = list_finished_trials(&mut reader().await, &finished.jobs, 10).await.unwrap();
+    assert_eq!(heard(trials), []);
+    assert_eq!(fixture.store.take_finished(), Default::default());
 }

@@ -47,20 +47,14 @@ use tracing_subscriber::EnvFilter;
 
 use event::Exit;
 use gpus::GpuError;
-use options::Options;
+use options::{LogFormat, Options};
 
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Err(error) = options.check() {
         Options::command().error(ErrorKind::ValueValidation, error).exit();
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
-        .with_writer(std::io::stderr)
-        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
-        .log_internal_errors(false)
-        .with_target(false)
-        .init();
+    start_log(options.log_format);
     match work(&options) {
         Ok(Exit::Clean) => ExitCode::SUCCESS,
         Ok(Exit::Unreleased) => {
@@ -71,6 +65,19 @@ fn main() -> ExitCode {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_writer(std::io::stderr)
+        // Otherwise a log on a full disk ends the process: the complaint itself can't be written.
+        .log_internal_errors(false)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
 }
 

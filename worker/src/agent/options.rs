@@ -76,6 +76,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub grace: u64,
 
+    /// How the log on stderr is written: for people, or one JSON object a line
+    #[arg(long, env = "SWEEP_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
     // Read here because the environment is read in one place.
     #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
     pub cuda_visible_devices: Option<String>,
@@ -114,6 +118,14 @@ pub(crate) struct UselessTimeLimit {
 fn read_duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .ok_or_else(|| "expected a time with units, such as `3h30m`, `45m` or `3:30:00`".to_owned())
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }
 
 /// Which GPUs to use.
@@ -173,10 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn cpu_slots_and_gpus_exclude_each_other() {
+    fn cpu_slots_and_gpus_exclude_each_other_and_a_log_has_a_known_format() {
         assert!(parse(&[]).is_ok());
         assert!(parse(&["--cpu-slots=2", "--gpus=0"]).is_err());
         assert!(parse(&["--cpu-slots=2", "--slots-per-gpu=2"]).is_err());
+        assert!(parse(&["--log-format=xml"]).is_err());
     }
 
     #[test]

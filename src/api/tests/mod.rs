@@ -7,7 +7,7 @@ use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
 use crate::protocol::http::SubmitRequest;
 use crate::protocol::http::{
-    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest,
+    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, Problem, RegisterRequest,
     ReleaseRequest, SweepState, SweepStatus,
 };
 use crate::protocol::logs::LogQuery;
@@ -15,12 +15,25 @@ use crate::protocol::steering::{BumpRequest, BumpResponse, ChosenTrials};
 use crate::store::Store;
 use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
 
+mod artifacts;
+mod events;
+mod limits;
+mod monitoring;
+mod openapi;
+mod security;
+
 struct Server {
     url: String,
-    _folder: tempfile::TempDir,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<()>,
+    folder: tempfile::TempDir,
 }
 
 async fn serve_on_a_free_port() -> Server {
+    serve_with(Limits::DEFAULT).await
+}
+
+async fn serve_with(limits: Limits) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
     let settings = Settings {
@@ -33,8 +46,38 @@ async fn serve_on_a_free_port() -> Server {
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, coordinator, "secret", std::future::pending()));
-    Server { url, _folder: folder }
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        let _stopped_or_dropped = stopped.await;
+    };
+    let served = tokio::spawn(serve_within(limits, listener, coordinator, "secret", shutdown));
+    Server { url, stop, served, folder }
+}
+
+impl Server {
+    /// An agent arrives; what it asks for jobs with.
+    async fn register(&self) -> LeaseRequest {
+        let client = Client::new(&self.url, "secret").unwrap();
+        let request = RegisterRequest {
+            host: "h".to_owned(),
+            boot_id: "b".to_owned(),
+            pid: 1,
+            started_ticks: 1,
+            slots: 1,
+            version: "0".to_owned(),
+        };
+        let worker = client.register(&request).await.unwrap().worker;
+        LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
+    }
+
+    /// Sends a request that shows the token.
+    async fn ask(
+        &self,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> reqwest::Response {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        request(&http, &self.url).header("authorization", "Bearer secret").send().await.unwrap()
+    }
 }
 
 fn submit_request(spec: &str) -> SubmitRequest {
@@ -96,24 +139,35 @@ async fn refusals_have_stable_codes() {
 async fn what_is_no_request_gets_a_problem_document() {
     let server = serve_on_a_free_port().await;
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let with_token = |request: reqwest::RequestBuilder| request.header("authorization", "Bearer secret");
     let url = |path: &str| format!("{}{path}", server.url);
-    for (request, status) in [
-        (http.get(url("/v1/nothing")), 404),
-        (http.get(url("/v1/leases")), 405),
-        (http.get(url("/v1/sweeps/abc/results")), 400),
-        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400),
-        (http.post(url("/v1/leases")).body("{}"), 415),
+    for (request, status, code) in [
+        (http.get(url("/v1/nothing")), 404, "no_such_route"),
+        (http.get(url("/v1/leases")), 405, "no_such_method"),
+        (http.get(url("/v1/sweeps/abc/results")), 400, "bad_id"),
+        (http.get(url("/v1/sweeps/0/results")), 400, "bad_id"),
+        (http.get(url("/v1/sweeps/%FF/results")), 400, "bad_path"),
+        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400, "bad_body"),
+        (http.post(url("/v1/leases")).header("content-type", "application/json").body("{}"), 422, "bad_body"),
+        (http.post(url("/v1/leases")).body("{}"), 415, "bad_body"),
         (
             http.post(url("/v1/sweeps"))
                 .header("content-type", "application/json")
                 .body(" ".repeat(17 << 20)),
             413,
+            "large_body",
         ),
     ] {
-        let response = with_token(request).send().await.unwrap();
+        let response = server.ask(|_, _| request).await;
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        if status == 405 {
+            assert_eq!(response.headers()["allow"], "POST");
+        }
+        let problem: Problem = response.json().await.unwrap();
+        assert_eq!((problem.status, problem.code.as_str()), (status, code));
+        assert_eq!(problem.kind, format!("urn:sweep:problem:{code}"));
+        assert_eq!(problem.title, code.replace('_', " "));
+        assert!(!problem.detail.is_empty());
     }
 }
 
@@ -233,7 +287,7 @@ async fn a_log_comes_in_parts_and_no_name_of_a_request_becomes_a_path() {
     assert_eq!((before.attempt, before.text.as_str()), (None, ""));
 
     let (_, leases) = lease(&client, 1).await;
-    let logs = server._folder.path().join("logs");
+    let logs = server.folder.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
     let text = "é".repeat(200_000);
     std::fs::write(logs.join(format!("job-{}-attempt-1.log", leases[0].token.job)), &text).unwrap();
@@ -258,8 +312,8 @@ async fn a_log_comes_in_parts_and_no_name_of_a_request_becomes_a_path() {
         ("1/trials/1/log?attempt=..%2f..%2ftoken", 400),
         ("1/trials/1/log?job=1/../../token", 400),
         ("1/trials/1/log?offset=-1", 400),
-        ("1/trials/1/log?attempt=-1", 404),
-        ("1/trials/1/log?job=-1", 404),
+        ("1/trials/1/log?attempt=-1", 400),
+        ("1/trials/1/log?job=-1", 400),
         ("1/trials/..%2f1/log", 400),
         ("1/trials/7/log", 404),
         ("7/trials/1/log", 404),
@@ -282,7 +336,7 @@ async fn a_backup_is_sent_with_its_length_to_whoever_has_the_token() {
     let body = response.bytes().await.unwrap();
     assert_eq!(length, body.len() as u64);
     assert!(body.starts_with(b"SQLite format 3\0"));
-    let names: Vec<_> = std::fs::read_dir(server._folder.path())
+    let names: Vec<_> = std::fs::read_dir(server.folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !name.starts_with("sweep.db"))
