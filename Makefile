@@ -55,6 +55,11 @@ test-run: $(TORCH)
 test-long: $(TORCH) ## Run what takes minutes more: ten times as many histories
 	@cargo test --locked --package sweep --lib -- --ignored
 
+# One that failed is shown, with all that happened, by SEED=.
+sim: ## Simulate whole lives of coordinator and agents (SEEDS=10000; on a disk: ON_DISK=500; one: SEED=7)
+	@$(if $(SEED),SWEEP_SIM_SEED=$(SEED)) SWEEP_SIM_SEEDS=$(or $(if $(SEED),1),$(SEEDS),10000) SWEEP_SIM_SEEDS_ON_DISK=$(or $(ON_DISK),$(if $(SEED),1),500) \
+		cargo test --locked --package sweep-worker --no-default-features --bin sweep-worker simulation -- --nocapture
+
 lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint"
 	@cargo fmt --all --check
@@ -88,4 +93,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-long lint bench bench-train bench-store sqlx clean
+.PHONY: help demo sample build venv test test-run test-long sim lint bench bench-train bench-store sqlx clean

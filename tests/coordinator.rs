@@ -1,5 +1,7 @@
 //! Sweeps that are steered while they run, on the local table and through a coordinator, with the real programs.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 use std::io::{Read, Write};
@@ -35,10 +37,16 @@ parameters:
 #[test]
 fn the_help_of_what_steers_a_sweep_says_what_it_does() {
     let project = Project::new();
-    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker"] {
+    for command in ["cancel", "retry", "pause", "resume", "bump", "serve", "worker", "logs", "backup"] {
         let help = project.sweep(&[command, "--help"]).exits_with(0);
-        insta::assert_snapshot!(format!("help_{command}"), help.stdout());
+        insta::assert_snapshot!(format!("help_{command}"), own_part(&help.stdout()));
     }
+}
+
+/// A command's help without the options that all have, and without the columns, whose width depends on those.
+fn own_part(help: &str) -> String {
+    let own = help.lines().take_while(|line| !line.contains("--coordinator <URL>"));
+    own.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
 #[test]
@@ -178,6 +186,14 @@ fn a_worker_with_no_shared_folder_works_for_a_service() {
 }
 
 #[test]
+fn what_others_are_told_need_not_hold_on_this_host() {
+    let project = Project::new();
+    let (_service, url) = serve(&project, &["--listen", "0.0.0.0:0", "--url", "http://far.invalid:7077"]);
+    assert_eq!(url, "http://far.invalid:7077");
+    assert_eq!(project.status()["sweeps"], serde_json::json!([]));
+}
+
+#[test]
 fn what_can_not_be_served_says_why() {
     let project = Project::new();
     let (service, url) = serve(&project, &[]);
@@ -274,4 +290,172 @@ fn a_worker_without_the_right_token_says_so() {
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert!(said.contains("set `SWEEP_TOKEN`"), "{said}");
     assert!(!elsewhere.has_state());
+}
+
+/// Fails twice, and says more than anybody wants to read.
+const TALKATIVE: &str = r#"
+name: talkative
+command: [sh, -c, 'echo try >> tries; seq 1 100000; echo end of try $(wc -l < tries); exit 3']
+retries: 1
+parameters: {}
+"#;
+
+#[test]
+fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end() {
+    let project = Project::new();
+    project.write("talkative.yaml", TALKATIVE);
+    let (_service, url) = serve(&project, &[]);
+    project.sweep(&["run", "talkative.yaml"]).exits_with(1);
+    let numbers: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    let host = host_name();
+    for (arguments, attempt) in [(&["logs", "1", "1"][..], 2), (&["logs", "1", "1", "--attempt", "1"], 1)] {
+        let shown = project.sweep(arguments).exits_with(0);
+        assert_eq!(shown.stdout(), format!("{numbers}end of try {attempt}\n"));
+        assert_eq!(shown.stderr(), format!("job 1, attempt {attempt}, on {host}\n"));
+    }
+    for (attempt, said) in [("1", "end of try 1\n"), ("2", "end of try 2\n")] {
+        let followed = project.sweep(&["logs", "1", "1", "-f", "--attempt", attempt]).exits_with(0);
+        assert_eq!(followed.stdout(), format!("{numbers}{said}"), "it ends with the attempt");
+    }
+
+    // A worker with a state folder of its own sends the end only.
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.write("talkative.yaml", TALKATIVE);
+    elsewhere.sweep(&["run", "talkative.yaml", "retries=0"]).exits_with(1);
+    let shown = elsewhere.sweep(&["logs", "2", "1"]).exits_with(0);
+    assert!(shown.stdout().ends_with("100000\nend of try 1\n") && shown.stdout().len() < 5000);
+    let place = format!("all of it lies on {host}, as logs/job-2-attempt-1.log");
+    assert!(shown.stderr().contains(&place), "{}", shown.stderr());
+    assert!(elsewhere.path(".sweep/logs/job-2-attempt-1.log").exists());
+}
+
+#[test]
+fn a_log_is_followed_until_its_trial_ends() {
+    let project = Project::new();
+    let spec = r#"
+name: slow
+command: [sh, -c, 'echo begun; while ! test -e gate; do sleep 0.02; done; printf "the end"']
+parameters: {}
+"#;
+    project.write("slow.yaml", spec);
+    project.sweep(&["submit", "slow.yaml"]).exits_with(0);
+    let nothing = project.sweep(&["logs", "1", "1"]).exits_with(0);
+    assert_eq!(
+        (nothing.stdout(), nothing.stderr()),
+        (String::new(), "nothing of it was begun yet; `-f` waits for it\n".to_owned())
+    );
+    let (mut service, _) = serve(&project, &[]);
+    let mut command = project.command(&["logs", "1", "1", "-f"]);
+    command.env("SWEEP_LOG", "warn");
+    let mut log = project.start_command(command, "followed");
+    let mut worker = project.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    wait_until("the first line", || log.log().contains("begun\n"));
+    // A restart of the service is no end.
+    signal("KILL", service.pid());
+    assert_eq!(service.exit_code(), None);
+    wait_until("the service to be missed", || log.log().contains("trying again"));
+    let (_service, _) = serve(&project, &[]);
+    project.write("gate", "");
+    assert_eq!(log.exit_code(), Some(0));
+    let (begin, end) = (format!("job 1, attempt 1, on {}\nbegun\n", host_name()), "the end");
+    assert!(log.log().starts_with(&begin) && log.log().ends_with(end), "{}", log.log());
+    assert_eq!(worker.exit_code(), Some(0));
+}
+
+#[test]
+fn a_log_that_is_not_there_is_named() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml", "x=1"]).exits_with(0);
+    for (command, said) in [
+        ("logs 9 1", "error: there is no sweep 9\n"),
+        ("logs 1 9", "error: sweep 1 has no trial 9\n"),
+        (
+            "logs 1 1 --attempt 2",
+            "error: trial 1 of sweep 1 has no such log: job 1 has no attempt 2; its newest is 1\n",
+        ),
+        (
+            "logs 1 1 --job 7",
+            "error: trial 1 of sweep 1 has no such log: job 7 is none of its jobs, which are 1\n",
+        ),
+    ] {
+        let refused = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(2);
+        assert_eq!(refused.stderr(), said);
+    }
+    let silent = project.sweep(&["logs", "1", "1"]).exits_with(0);
+    assert_eq!(silent.stdout(), "");
+    assert!(silent.stderr().contains("if it printed anything"), "{}", silent.stderr());
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_copy_of_the_table_is_sound_whoever_asked_for_it() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    project.write("gated.yaml", GATED);
+    // On the local table, through a coordinator that works, and from another host.
+    let local = project.sweep(&["backup", "local.db"]).exits_with(0);
+    assert!(
+        local.stderr().starts_with("1 sweep, 3 trials and 3 jobs are in `local.db` ("),
+        "{}",
+        local.stderr()
+    );
+    let (_service, url) = serve(&project, &[]);
+    let mut run = project.start(&["run", "gated.yaml", "--cpu-slots", "2"]);
+    wait_until("both trials", || project.read("started").lines().count() == 2);
+    let running = project.sweep(&["backup", "running.db"]).exits_with(0);
+    assert!(running.stderr().starts_with("2 sweeps, 5 trials and 5 jobs"), "{}", running.stderr());
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.sweep(&["backup", "sent.db"]).exits_with(0);
+    project.write("gate", "");
+    assert_eq!(run.exit_code(), Some(0));
+    for copy in [project.path("local.db"), project.path("running.db"), elsewhere.path("sent.db")] {
+        let restored = Project::new();
+        restored.write("quick.yaml", QUICK);
+        restored.sweep(&["submit", "quick.yaml"]).exits_with(0);
+        std::fs::copy(&copy, restored.path(".sweep/sweep.db")).unwrap();
+        restored.sweep(&["doctor"]).exits_with(0);
+        assert_eq!(restored.results("1"), project.results("1"));
+    }
+    let left: Vec<String> = std::fs::read_dir(project.path(".sweep"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("partial"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn a_copy_replaces_nothing_unless_it_is_told_to_and_never_a_table() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    project.write("notes.txt", "mine");
+    for (command, said) in [
+        ("backup notes.txt", "error: `notes.txt` exists already; `--force` replaces it\n"),
+        ("backup nowhere/copy.db", "error: `nowhere/copy.db` can't be written: there is no such folder\n"),
+        ("backup .sweep", "error: `.sweep` is a folder; name a file in it\n"),
+        (
+            "backup --force .sweep/sweep.db",
+            "error: `.sweep/sweep.db` is the place of a job table, not of a copy\n",
+        ),
+    ] {
+        let refused = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(2);
+        assert_eq!(refused.stderr(), said);
+    }
+    assert_eq!(project.read("notes.txt"), "mine");
+    project.sweep(&["backup", "--force", "notes.txt"]).exits_with(0);
+    assert!(std::fs::read(project.path("notes.txt")).unwrap().starts_with(b"SQLite format 3\0"));
+    assert_eq!(Project::new().sweep(&["backup", "copy.db"]).exits_with(2).stdout(), "");
+
+    let placed = Project::new();
+    placed.write("quick.yaml", QUICK);
+    placed.sweep(&["submit", "--db", "table.db", "quick.yaml"]).exits_with(0);
+    let refused = placed.sweep(&["backup", "--force", "table.db"]).exits_with(2);
+    assert!(refused.stderr().contains("the place of a job table"), "{}", refused.stderr());
+    placed.sweep(&["backup", "copy.db"]).exits_with(0);
 }

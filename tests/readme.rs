@@ -54,6 +54,8 @@ fn the_examples_of_methods_are_right() {
         let expanded = project.sweep(&["expand", name, "--json"]).json();
         assert_eq!(expanded["trials"], trials, "{name}");
     }
+    let distilled = sweep::spec::parse("distill.yaml", &block("# distill.yaml"), &[]).unwrap();
+    assert_eq!(distilled.trials().count(), 2);
     // A table row for each method there is.
     for method in ["ce", "kd", "mask"] {
         assert!(README.contains(&format!("\n| `{method}` |")), "{method}");

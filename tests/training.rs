@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::{Project, signal, stable, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The method starts after the first of two epochs.
 const SMALL: &[&str] =
@@ -125,6 +125,97 @@ fn a_later_sweep_joins_what_was_trained_before() {
     project.sweep(&["worker", "--until-drained"]).exits_with(0);
     let audit = project.sweep(&["audit", "2", "--json"]).json();
     assert_eq!(audit["same"], true, "{audit}");
+}
+
+/// Networks of three seeds, and students of two of them.
+const TEACHERS: &str = "\
+name: seed-ensemble
+seeds: 3
+keep: none
+parameters: {dataset: cifar10-sample, width: 2, epochs: 1, lr_steps: []}
+";
+const STUDENTS: &str = "\
+name: ensemble-distill
+parameters: {dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 2, lr_steps: [[], [1]], method: kd, teacher: checkpoint,
+  loss_weight: 0.9, ce_weight: 0.1, teachers: [{sweep: seed-ensemble, seeds: [0, 2]}]}
+";
+
+#[test]
+fn students_wait_for_the_trials_that_teach_them_and_are_audited_with_them() {
+    let project = project_with_sample();
+    project.write("teachers.yaml", TEACHERS);
+    project.write("students.yaml", STUDENTS);
+    let refused = project.sweep(&["submit", "students.yaml"]).exits_with(2);
+    assert!(refused.stderr().contains("there is no sweep `seed-ensemble`"), "{}", refused.stderr());
+    assert!(!project.has_state());
+    project.sweep(&["submit", "teachers.yaml"]).exits_with(0);
+
+    let plan = project.sweep(&["expand", "students.yaml", "--json"]).json();
+    let selected = &plan["selected"][0];
+    assert_eq!((&selected["trials"], &selected["unfinished"]), (&json!([1, 3]), &2.into()), "{plan}");
+    assert_eq!(plan["expansion"][0]["parameters"]["teachers"], selected["weights"]);
+    assert_eq!(plan["epochs_to_run"], 1 + 2 + 2, "{plan}");
+
+    let run = project.sweep(&["run", "students.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let told = "{sweep: \"seed-ensemble\", seeds: [0, 2]}: trials 1, 3 of sweep 1, of which 2 have yet to be trained";
+    assert!(run.stderr().contains(told), "{}", run.stderr());
+    let of_teachers = stable(&project.results("1"));
+    let left = of_teachers.iter().filter(|trial| trial["state"] == "queued").map(|trial| &trial["trial"]);
+    assert_eq!(left.collect::<Vec<_>>(), [&json!(2)], "only what teaches was trained");
+    assert!(stable(&project.results("2")).iter().all(|trial| trial["metrics"]["aux_loss"].is_f64()));
+    // The students' last ones: those of their teachers went with the last reader.
+    assert_eq!(checkpoints(&project), 2);
+
+    // The teachers are gone, so that nobody can be trained again as the students were.
+    let gone = project.sweep(&["audit", "2"]).exits_with(1);
+    assert!(gone.stderr().contains("which taught, are gone"), "{}", gone.stderr());
+    // Whoever reads them has them trained again, and a sweep that keeps them keeps them then.
+    project.write(
+        "kept.yaml",
+        &TEACHERS.replace("keep: none", "name: kept").replace("name: seed-ensemble\n", ""),
+    );
+    project.sweep(&["run", "kept.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let best = STUDENTS
+        .replace("{sweep: seed-ensemble, seeds: [0, 2]}", "{sweep: kept, where: {width: 2}, best: 3}");
+    project.write("best.yaml", &best);
+    project.sweep(&["run", "best.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let audit = project.sweep(&["audit", "4", "--trials", "2", "--json"]).json();
+    assert_eq!(audit["same"], true, "{audit}");
+}
+
+#[test]
+fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
+    let project = project_with_sample();
+    let spec = "parameters: {dataset: cifar10-sample, width: 1, epochs: 3, eval_every: 1, lr_steps: []}\n";
+    project.write("all.yaml", &format!("keep: all\n{spec}"));
+    project.sweep(&["run", "all.yaml"]).exits_with(0);
+    let kept_of =
+        |sweep: &str| project.results(sweep)["results"][0]["checkpoints"].as_array().unwrap().clone();
+    let kept = kept_of("1");
+    let epochs: Vec<_> = kept.iter().map(|kept| kept["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 2, 3]);
+    let file = |kept: &Value| {
+        project.path(&format!(".sweep/artifacts/{}.safetensors", kept["hash"].as_str().unwrap()))
+    };
+    assert!(kept.iter().all(|kept| file(kept).is_file()), "{kept:?}");
+
+    project.sweep(&["run", "all.yaml", "keep=best", "lr=0.05"]).exits_with(0);
+    let kept = kept_of("2");
+    let best = kept
+        .iter()
+        .max_by(|a, b| a["value"].as_f64().unwrap().total_cmp(&b["value"].as_f64().unwrap()))
+        .unwrap();
+    assert_eq!(kept.last().unwrap()["epoch"], 3, "{kept:?}");
+    assert!(kept.len() <= 2 && kept.iter().all(|kept| file(kept).is_file()), "{kept:?}");
+    assert_eq!(checkpoints(&project), 3 + kept.len());
+
+    let teacher = format!("teachers=[{}]", best["hash"].as_str().unwrap());
+    let taught = ["method=kd", "teacher=checkpoint", "loss_weight=1", "epochs=1", "keep=none", &teacher];
+    project.sweep(&[&["run", "all.yaml"], &taught[..]].concat()).exits_with(0);
+    project.sweep(&["doctor"]).exits_with(0);
+    std::fs::remove_file(file(&kept_of("1")[0])).unwrap();
+    let doctor = project.sweep(&["doctor"]).exits_with(1);
+    assert!(doctor.stdout().contains(kept_of("1")[0]["hash"].as_str().unwrap()), "{}", doctor.stdout());
 }
 
 /// Files of checkpoints that are there and complete.

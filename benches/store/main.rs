@@ -93,6 +93,8 @@ async fn status(table: &Table) {
         lease: Duration::from_secs(60),
         datasets: "/nowhere".into(),
         artifacts: "/nowhere".into(),
+        state: "/nowhere".into(),
+        logs: "/nowhere".into(),
     };
     let coordinator = Coordinator::new(table.store.clone(), Clock::system(), settings);
     let begun = Instant::now();

@@ -4,6 +4,8 @@
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
 
 mod auth;
+mod backup;
+mod logs;
 mod problem;
 mod routes;
 mod steering;
@@ -49,11 +51,13 @@ pub fn router(coordinator: Coordinator, token: &str) -> Router {
         .route("/v1/sweeps/{sweep}/results", get(routes::results))
         .route("/v1/sweeps/{sweep}/request", get(routes::request))
         .route("/v1/sweeps/{sweep}/trials/{trial}", get(routes::history))
+        .route("/v1/sweeps/{sweep}/trials/{trial}/log", get(logs::log))
         .route("/v1/sweeps/{sweep}/retry", post(steering::retry))
         .route("/v1/sweeps/{sweep}/cancel", post(steering::cancel))
         .route("/v1/sweeps/{sweep}/pause", post(steering::pause))
         .route("/v1/sweeps/{sweep}/resume", post(steering::resume))
         .route("/v1/sweeps/{sweep}/bump", post(steering::bump))
+        .route("/v1/backup", get(backup::back_up))
         .route("/v1/doctor", get(routes::examine))
         .route("/v1/status", get(routes::status))
         .fallback(routes::no_such_route)

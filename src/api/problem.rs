@@ -1,5 +1,5 @@
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -17,6 +17,8 @@ pub(super) enum ApiError {
     NoSuchMethod,
     #[error("the body can't be read: {0}")]
     Body(#[from] JsonRejection),
+    #[error("the query can't be read: {}", .0.body_text())]
+    Query(#[from] QueryRejection),
     #[error("`{0}` is not an id")]
     Id(String),
     #[error(transparent)]
@@ -32,17 +34,20 @@ impl ApiError {
                 CoordinatorError::NoSuchSweep(_)
                 | CoordinatorError::NoSuchTrial { .. }
                 | CoordinatorError::UnknownTrial { .. }
+                | CoordinatorError::NoSuchLog { .. }
                 | CoordinatorError::NoSuchWorker(_),
             ) => StatusCode::NOT_FOUND,
             ApiError::NoSuchMethod => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Coordinator(CoordinatorError::HasEnded { .. }) => StatusCode::CONFLICT,
             ApiError::Body(rejection) => rejection.status(),
-            ApiError::Id(_) => StatusCode::BAD_REQUEST,
+            ApiError::Id(_) | ApiError::Query(_) => StatusCode::BAD_REQUEST,
             ApiError::Coordinator(CoordinatorError::Prepare(_) | CoordinatorError::Report(_)) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             ApiError::Coordinator(CoordinatorError::DiskFull) => StatusCode::INSUFFICIENT_STORAGE,
-            ApiError::Coordinator(CoordinatorError::Store(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::File { .. }) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 
@@ -52,18 +57,22 @@ impl ApiError {
             ApiError::NoSuchRoute => "no_such_route",
             ApiError::NoSuchMethod => "no_such_method",
             ApiError::Body(_) => "bad_body",
+            ApiError::Query(_) => "bad_query",
             ApiError::Id(_) => "bad_id",
             ApiError::Coordinator(CoordinatorError::NoSuchSweep(_)) => "no_such_sweep",
             ApiError::Coordinator(
                 CoordinatorError::NoSuchTrial { .. } | CoordinatorError::UnknownTrial { .. },
             ) => "no_such_trial",
+            ApiError::Coordinator(CoordinatorError::NoSuchLog { .. }) => "no_such_log",
             ApiError::Coordinator(CoordinatorError::HasEnded { .. }) => "has_ended",
             ApiError::Coordinator(CoordinatorError::NoSuchWorker(_)) => "no_such_worker",
             ApiError::Coordinator(CoordinatorError::Prepare(PrepareError::Spec(_))) => "bad_spec",
             ApiError::Coordinator(CoordinatorError::Prepare(_)) => "not_runnable",
             ApiError::Coordinator(CoordinatorError::Report(_)) => "bad_report",
             ApiError::Coordinator(CoordinatorError::DiskFull) => "disk_full",
-            ApiError::Coordinator(CoordinatorError::Store(_)) => "internal_error",
+            ApiError::Coordinator(CoordinatorError::Store(_) | CoordinatorError::File { .. }) => {
+                "internal_error"
+            }
         }
     }
 
@@ -72,7 +81,7 @@ impl ApiError {
             // The store has said so already, once.
             ApiError::Coordinator(error @ CoordinatorError::DiskFull) => error.to_string(),
             // Our own faults are for our log: they may name paths of this host.
-            ApiError::Coordinator(CoordinatorError::Store(error)) => {
+            ApiError::Coordinator(error @ (CoordinatorError::Store(_) | CoordinatorError::File { .. })) => {
                 tracing::error!(error = error as &dyn std::error::Error, "a request failed inside");
                 "internal error".to_owned()
             }

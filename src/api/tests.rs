@@ -10,6 +10,7 @@ use crate::protocol::http::{
     AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest,
     ReleaseRequest, SweepState, SweepStatus,
 };
+use crate::protocol::logs::LogQuery;
 use crate::protocol::steering::{BumpRequest, BumpResponse, ChosenTrials};
 use crate::store::Store;
 use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
@@ -26,6 +27,8 @@ async fn serve_on_a_free_port() -> Server {
         lease: Duration::from_secs(60),
         datasets: folder.path().to_owned(),
         artifacts: folder.path().join("artifacts"),
+        state: folder.path().to_owned(),
+        logs: folder.path().join("logs"),
     };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -44,6 +47,7 @@ fn submit_request(spec: &str) -> SubmitRequest {
         sharing: Default::default(),
         is_rehearsal: false,
         only: None,
+        selected: Default::default(),
     }
 }
 
@@ -253,4 +257,71 @@ async fn a_node_in_quarantine_is_released_over_http() {
     assert!(client.release(&here).await.unwrap().was_quarantined);
     assert!(!client.release(&here).await.unwrap().was_quarantined, "once is enough");
     assert_eq!(client.lease(&request).await.unwrap().leases.len(), 1);
+}
+
+#[tokio::test]
+async fn a_log_comes_in_parts_and_no_name_of_a_request_becomes_a_path() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let sweep = client.submit(&submit_request("command: [/bin/true]\nparameters: {}\n")).await.unwrap().sweep;
+    let trial = TrialNumber(1);
+    let before = client.log(sweep, trial, &LogQuery::default()).await.unwrap();
+    assert_eq!((before.attempt, before.text.as_str()), (None, ""));
+
+    let (_, leases) = lease(&client, 1).await;
+    let logs = server._folder.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let text = "é".repeat(200_000);
+    std::fs::write(logs.join(format!("job-{}-attempt-1.log", leases[0].token.job)), &text).unwrap();
+    let (mut read, mut query) = (String::new(), LogQuery { offset: 1, ..LogQuery::default() });
+    let mut parts = 0;
+    loop {
+        let part = client.log(sweep, trial, &query).await.unwrap();
+        if part.text.is_empty() {
+            break;
+        }
+        (parts, query.offset) = (parts + 1, part.next_offset);
+        read += &part.text;
+    }
+    // The first offset was within a character.
+    assert_eq!(read, text.replacen('é', "\u{fffd}", 1));
+    assert_eq!((parts, query.offset), (2, 400_000));
+    let beyond = LogQuery { offset: u64::MAX, ..LogQuery::default() };
+    assert_eq!(client.log(sweep, trial, &beyond).await.unwrap().text, "");
+
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    for (path, status) in [
+        ("1/trials/1/log?attempt=..%2f..%2ftoken", 400),
+        ("1/trials/1/log?job=1/../../token", 400),
+        ("1/trials/1/log?offset=-1", 400),
+        ("1/trials/1/log?attempt=-1", 404),
+        ("1/trials/1/log?job=-1", 404),
+        ("1/trials/..%2f1/log", 400),
+        ("1/trials/7/log", 404),
+        ("7/trials/1/log", 404),
+    ] {
+        let request = http.get(format!("{}/v1/sweeps/{path}", server.url));
+        let response = request.header("authorization", "Bearer secret").send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_is_sent_with_its_length_to_whoever_has_the_token() {
+    let server = serve_on_a_free_port().await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = || http.get(format!("{}/v1/backup", server.url));
+    assert_eq!(request().send().await.unwrap().status().as_u16(), 401);
+    let response = request().header("authorization", "Bearer secret").send().await.unwrap();
+    let length = response.content_length().unwrap();
+    let body = response.bytes().await.unwrap();
+    assert_eq!(length, body.len() as u64);
+    assert!(body.starts_with(b"SQLite format 3\0"));
+    let names: Vec<_> = std::fs::read_dir(server._folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with("sweep.db"))
+        .collect();
+    assert_eq!(names, Vec::<String>::new(), "nothing is left of it");
 }

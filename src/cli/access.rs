@@ -1,17 +1,23 @@
 //! Whom a command talks to: the coordinator that runs, or else the local table, which it then opens itself.
 
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
 use super::{CliError, Context};
-use crate::client::Client;
+use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
     Clock, Coordinator, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError, Settings, StateFolder,
+    own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ReleaseRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
     SweepStatus, TrialHistory,
 };
+use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
 use crate::vocabulary::{SweepId, TrialNumber};
@@ -20,6 +26,8 @@ use crate::vocabulary::{SweepId, TrialNumber};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One that takes longer is stopped.
 const LONGEST_ANSWER: Duration = Duration::from_secs(3);
+/// A service that is started anew answers long before: these take some twenty seconds.
+const RESTART_ATTEMPTS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Either way there is one coordinator behind it.
@@ -108,7 +116,7 @@ impl Access {
     pub(super) async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
-            Access::Remote(remote) => Ok(remote.client.results(sweep).await?),
+            Access::Remote(remote) => Ok(remote.patiently(|| remote.client.results(sweep)).await?),
         }
     }
 
@@ -123,6 +131,35 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.examine().await?),
             Access::Remote(remote) => Ok(remote.client.examine().await?),
+        }
+    }
+
+    /// A part of what a trial printed.
+    pub(super) async fn log(
+        &self,
+        sweep: SweepId,
+        trial: TrialNumber,
+        query: &LogQuery,
+    ) -> Result<LogResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.log(sweep, trial, query).await?),
+            Access::Remote(remote) => Ok(remote.patiently(|| remote.client.log(sweep, trial, query)).await?),
+        }
+    }
+
+    /// A copy of the job table, in a file of `folder` that goes when it is dropped. It has reached the disk.
+    pub(super) async fn back_up(&self, folder: &Path) -> Result<NamedTempFile, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.back_up(folder).await?),
+            Access::Remote(remote) => {
+                let mut copy = partial_in(folder).map_err(CliError::failed)?;
+                let mut sent = remote.client.back_up().await?;
+                while let Some(part) = sent.next().await? {
+                    copy.write_all(&part).map_err(CliError::failed)?;
+                }
+                copy.as_file().sync_all().map_err(CliError::failed)?;
+                Ok(copy)
+            }
         }
     }
 
@@ -189,7 +226,7 @@ impl Access {
     pub(super) async fn is_orphaned(&self) -> bool {
         match self {
             Access::Remote(Remote { home: Some((folder, _)), is_service: true, url, .. }) => {
-                folder.announced().is_some_and(|announced| announced.url != *url)
+                folder.announced().is_some_and(|announced| announced.url_from(&own_host()) != *url)
             }
             Access::Remote(Remote { home: Some((folder, files)), is_service: false, .. }) => {
                 let lock = DatabaseLock::acquire(&files.lock).await;
@@ -223,6 +260,20 @@ impl Access {
 }
 
 impl Remote {
+    /// Asks again while a service is started anew. Others have ended where they don't answer, which must be noticed.
+    async fn patiently<T, F>(&self, ask: impl FnMut() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let backoff = Backoff {
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(4),
+            attempts: if self.is_service { RESTART_ATTEMPTS } else { 1 },
+            seed: u64::from(std::process::id()),
+        };
+        retry(&backoff, "ask the coordinator", ask).await
+    }
+
     /// Who it is and where, for people.
     pub(super) fn describe(&self) -> String {
         let announced = self.home.as_ref().and_then(|(folder, _)| folder.announced());
@@ -297,12 +348,13 @@ async fn reach(
     if !holder.starts_with(&format!("process {} ", announced.pid)) {
         return Ok(None);
     }
-    let client = Client::new(&announced.url, token)?;
+    let url = announced.url_from(&own_host()).to_owned();
+    let client = Client::new(&url, token)?;
     let answers = matches!(tokio::time::timeout(LONGEST_ANSWER, client.status()).await, Ok(Ok(_)));
     Ok(answers.then(|| {
         Access::Remote(Remote {
             client,
-            url: announced.url,
+            url,
             token: token.to_owned(),
             home: Some((folder.clone(), files.clone())),
             is_service: announced.is_service,
@@ -327,7 +379,13 @@ async fn open_table(
         ));
     }
     let store = Store::open(&files.database).await.map_err(CliError::failed)?;
-    let settings = Settings { lease, datasets: context.datasets()?, artifacts: folder.artifacts() };
+    let settings = Settings {
+        lease,
+        datasets: context.datasets()?,
+        artifacts: folder.artifacts(),
+        state: folder.path().to_owned(),
+        logs: folder.logs(),
+    };
     let coordinator = Coordinator::new(store, Clock::system(), settings);
     Ok(Access::Local(Local { coordinator, folder, _lock: lock }))
 }

@@ -1,13 +1,16 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use super::access::Access;
 use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{LEASE, StateFolder};
-use crate::protocol::http::{Sharing, SubmitRequest, TrialHistory, TrialState};
+use crate::coordinator::{LEASE, StateFolder, lend_weights};
+use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
-use crate::vocabulary::{StateHash, SweepId};
+use crate::vocabulary::{CheckpointHash, StateHash, SweepId};
 
 /// Train some of a sweep's finished trials again, alone and from their first epoch, and compare every number.
 ///
@@ -37,7 +40,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
     let drawn = draw(&access, &args).await;
-    let (request, stored) = match drawn {
+    let Drawn { request, stored, teachers } = match drawn {
         Ok(drawn) => drawn,
         Err(error) => {
             access.close().await;
@@ -46,7 +49,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     };
     // The table is let go of before the work begins, so that others can use it meanwhile.
     access.close().await;
-    let again = train_again(&request, &args, context).await?;
+    let again = train_again(&request, &teachers, &args, context).await?;
     let audited: Vec<_> = stored
         .iter()
         .zip(&again)
@@ -59,8 +62,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     show(&args, &audited, &stored, context)
 }
 
-/// The trials to train again, and what the table holds of them.
-async fn draw(access: &Access, args: &Args) -> Result<(SubmitRequest, Vec<TrialHistory>), CliError> {
+/// The trials to train again.
+struct Drawn {
+    request: SubmitRequest,
+    /// What the table holds of them.
+    stored: Vec<TrialHistory>,
+    /// Files from which the networks were read that taught them.
+    teachers: BTreeSet<CheckpointHash>,
+}
+
+async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
     let results = access.results(args.sweep).await?;
     let succeeded = results.trials.iter().filter(|trial| trial.state == TrialState::Succeeded);
     let mut numbers: Vec<_> = succeeded.map(|trial| trial.trial).collect();
@@ -75,25 +86,65 @@ async fn draw(access: &Access, args: &Args) -> Result<(SubmitRequest, Vec<TrialH
     for &number in &numbers {
         stored.push(access.history(args.sweep, number).await?);
     }
-    let request =
-        SubmitRequest { sharing: Sharing::Nothing, only: Some(numbers), ..access.request(args.sweep).await? };
-    Ok((request, stored))
+    let request = access.request(args.sweep).await?;
+    let files = files_of_teachers(&results, &stored);
+    // The networks that taught are taken as they are: whether they can be trained again is their own sweep's audit.
+    let selected = request.selected.into_iter().map(|(selector, names)| {
+        let file = |name: String| files.get(&name).map_or(name, ToString::to_string);
+        (selector, names.into_iter().map(file).collect())
+    });
+    let request = SubmitRequest {
+        sharing: Sharing::Nothing,
+        selected: selected.collect(),
+        only: Some(numbers),
+        ..request
+    };
+    Ok(Drawn { request, stored, teachers: files.into_values().collect() })
+}
+
+/// The files from which trials have read the networks that taught them, by the names of these in their parameters.
+fn files_of_teachers(results: &ResultsResponse, stored: &[TrialHistory]) -> BTreeMap<String, CheckpointHash> {
+    let mut files = BTreeMap::new();
+    for history in stored {
+        let trial = results.trials.iter().find(|trial| trial.trial == history.trial);
+        let names = trial.and_then(|trial| trial.parameters.get("teachers")?.as_array());
+        let names = names.into_iter().flatten().filter_map(|name| name.as_str());
+        let named = names.zip(&history.record.teachers);
+        files.extend(named.filter_map(|(name, file)| Some((name.to_owned(), file.parse().ok()?))));
+    }
+    files
+}
+
+/// Copies the networks that taught into the state folder in which the trials are trained again.
+fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) -> Result<(), CliError> {
+    for hash in teachers {
+        if !lend_weights(hash, from, to).map_err(CliError::failed)? {
+            return Err(CliError::failed(anyhow::anyhow!(
+                "the weights {hash}, which taught, are gone from {}; the trials can't be trained again as they were. With \
+                 `keep: last` the weights of trials stay",
+                from.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Trains the trials in a state folder of their own, which goes when they are done.
 async fn train_again(
     request: &SubmitRequest,
+    teachers: &BTreeSet<CheckpointHash>,
     args: &Args,
     context: &Context,
 ) -> Result<Vec<TrialHistory>, CliError> {
-    let beside =
-        StateFolder::find(&context.environment.working_directory).map(|folder| folder.path().to_owned());
-    let place = match beside {
-        Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder),
+    let beside = StateFolder::find(&context.environment.working_directory);
+    let place = match &beside {
+        Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder.path()),
         None => tempfile::tempdir(),
     };
     let place = place.map_err(CliError::failed)?;
-    StateFolder::create(place.path()).map_err(CliError::failed)?;
+    let own = StateFolder::create(place.path()).map_err(CliError::failed)?;
+    let artifacts = beside.map(|folder| folder.artifacts()).unwrap_or_default();
+    lend_teachers(teachers, &artifacts, &own.artifacts())?;
     let mut alone = context.clone();
     alone.coordinator = None;
     alone.environment.working_directory = place.path().to_owned();

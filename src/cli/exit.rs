@@ -72,9 +72,12 @@ impl From<CoordinatorError> for CliError {
             | CoordinatorError::NoSuchSweep(_)
             | CoordinatorError::NoSuchTrial { .. }
             | CoordinatorError::UnknownTrial { .. }
+            | CoordinatorError::NoSuchLog { .. }
             | CoordinatorError::HasEnded { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
-            CoordinatorError::DiskFull | CoordinatorError::Store(_) => CliError::Failed(error.into()),
+            CoordinatorError::DiskFull | CoordinatorError::File { .. } | CoordinatorError::Store(_) => {
+                CliError::Failed(error.into())
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 use super::access::Access;
 use super::spec_file::{CheckedSpec, SpecArgs};
+use super::submit::note_selected;
 use super::{CliError, Context};
-use crate::coordinator::{StateFolder, outline};
-use crate::protocol::http::SubmitRequest;
+use crate::coordinator::outline;
+use crate::protocol::http::{SubmitRequest, SubmitResponse};
 use crate::report::{self, grouped};
 
 /// Trials that are listed unless all are asked for.
@@ -26,12 +27,22 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let (all, tree, json) = (args.all, args.tree, args.json);
-    let request = args.spec.into_request(context)?;
-    let (spec, plan) = outline(&request)?;
+    let mut request = args.spec.into_request(context)?;
+    let (mut spec, mut plan) = outline(&request)?;
+    let rehearsed = rehearse(request.clone(), context).await;
+    // What a spec of its own says is shown without a table; what it selects in the table is not.
+    let rehearsed = if plan.reads_trials() { Some(rehearsed?) } else { rehearsed.ok() };
+    let selected = rehearsed.as_ref().map(|rehearsed| rehearsed.selected.clone()).unwrap_or_default();
+    if !selected.is_empty() {
+        request.selected =
+            selected.iter().map(|found| (found.selector.clone(), found.weights.clone())).collect();
+        (spec, plan) = outline(&request)?;
+    }
     let extent = plan.extent();
-    let epochs_to_run = epochs_to_run(request, context).await.unwrap_or(extent.epochs_shared);
+    let epochs_to_run = rehearsed.map_or(extent.epochs_shared, |rehearsed| rehearsed.epochs_to_run);
     if json {
-        return context.output.json(&report::json::ExpandDocument::new(&spec, &plan, epochs_to_run));
+        let document = report::json::ExpandDocument::new(&spec, &plan, epochs_to_run, selected);
+        return context.output.json(&document);
     }
     let trials = plan.trials.len();
     if tree {
@@ -63,18 +74,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             extent.live_checkpoints
         ));
     }
+    note_selected(&selected, context);
     Ok(())
 }
 
-/// Epochs that are left after what other sweeps have trained; nothing where nobody can say, since there is no table or a
-/// dataset is missing.
-async fn epochs_to_run(request: SubmitRequest, context: &Context) -> Option<u64> {
-    if context.coordinator.is_none() {
-        StateFolder::find(&context.environment.working_directory)?;
-    }
-    let spec = CheckedSpec::new(request, context).ok()?;
-    let access = Access::open(context).await.ok()?;
+/// What would become of a submission: what is left after what other sweeps have trained, and what is selected there. Nobody
+/// can say where there is no table, or a dataset is missing.
+async fn rehearse(request: SubmitRequest, context: &Context) -> Result<SubmitResponse, CliError> {
+    let spec = CheckedSpec::new(request, context)?;
+    let access = Access::open(context).await?;
     let rehearsed = access.rehearse(spec).await;
     access.close().await;
-    Some(rehearsed.ok()?.epochs_to_run)
+    rehearsed
 }

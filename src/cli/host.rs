@@ -1,7 +1,7 @@
 //! A coordinator inside this process: the API on a port of this host, for the worker that is started beside it and
 //! for every other command meanwhile; with `sweep serve`, for everybody.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,7 +12,7 @@ use super::CliError;
 use super::access::Local;
 use crate::api;
 use crate::client::Client;
-use crate::coordinator::{Announcement, Coordinator, StateFolder, Watch};
+use crate::coordinator::{Announcement, Coordinator, StateFolder, Watch, own_host};
 
 /// Requests that are under way at the end get this long. Nobody waits for jobs any more by then, and what a submission of
 /// a million trials has not stored in this time is not stored at all.
@@ -52,8 +52,8 @@ impl Host {
     /// Listens, and announces in the state folder where.
     pub(super) async fn start(local: &Local, door: &Door) -> Result<Host, CliError> {
         let token = local.folder.ensure_token().map_err(CliError::failed)?;
-        // Workers that died with an earlier coordinator are not waited for.
-        local.coordinator.bury_dead_workers().await?;
+        local.coordinator.take_over().await?;
+        local.coordinator.delete_partial_backups();
         let listener = door.listen(&local.folder).await?;
         let address = listener.local_addr().map_err(CliError::failed)?;
         let url = door.url(address, &token).await?;
@@ -73,7 +73,8 @@ impl Host {
         let tidier = tokio::spawn(coordinator.clone().tidy_artifacts());
         let announcement = Announcement {
             url: url.clone(),
-            host: own_name(),
+            url_here: Some(url_here(address)),
+            host: own_host(),
             pid: std::process::id(),
             is_service: matches!(door, Door::Service { .. }),
         };
@@ -130,7 +131,7 @@ impl Door {
         if !address.ip().is_unspecified() {
             return Ok(format!("http://{address}"));
         }
-        let (name, port) = (own_name(), address.port());
+        let (name, port) = (own_host(), address.port());
         match tokio::net::lookup_host((name.as_str(), port)).await {
             Ok(_) => Ok(format!("http://{name}:{port}")),
             Err(_) => Err(CliError::usage(format!(
@@ -141,6 +142,12 @@ impl Door {
     }
 }
 
-fn own_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// What holds on this host: where a coordinator listens everywhere, it listens on the loopback address too.
+fn url_here(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
 }

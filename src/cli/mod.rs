@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod backup;
 mod bump;
 mod cancel;
 mod data;
@@ -13,6 +14,7 @@ mod exit;
 mod expand;
 mod follow;
 mod host;
+mod logs;
 mod metrics;
 mod output;
 mod params;
@@ -64,12 +66,14 @@ enum Command {
     Submit(submit::Args),
     Status(status::Args),
     Results(results::Args),
+    Logs(logs::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
     Pause(pause::Args),
     Resume(resume::Args),
     Bump(bump::Args),
     Audit(audit::Args),
+    Backup(backup::Args),
     Doctor(doctor::Args),
     Serve(serve::Args),
     Worker(worker::Args),
@@ -125,12 +129,14 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Logs(args) => logs::run(&args, &context).await,
         Command::Cancel(args) => cancel::run(args, &context).await,
         Command::Retry(args) => retry::run(args, &context).await,
         Command::Pause(args) => pause::run(&args, &context).await,
         Command::Resume(args) => resume::run(&args, &context).await,
         Command::Bump(args) => bump::run(&args, &context).await,
         Command::Audit(args) => audit::run(args, &context).await,
+        Command::Backup(args) => backup::run(&args, &context).await,
         Command::Doctor(args) => doctor::run(&args, &context).await,
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,

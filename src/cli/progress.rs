@@ -122,8 +122,10 @@ impl Progress {
 
     /// Unknown before anything was done.
     fn outlook(&mut self, counts: &TrialCounts, done: f64) -> Outlook {
+        // What was cancelled is neither done nor left to do.
+        let (done, total) = (done - as_float(counts.cancelled), as_float(counts.total - counts.cancelled));
         let before = *self.done_before.get_or_insert(done);
-        let share = (done - before) / (as_float(counts.total) - before).max(f64::MIN_POSITIVE);
+        let share = (done - before) / (total - before).max(f64::MIN_POSITIVE);
         if share <= 0.0 {
             return Outlook::Unknown;
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Context};
-use crate::coordinator::{Around, Prepared, StateFolder, prepare};
+use crate::coordinator::{Around, PrepareError, Prepared, Selections, StateFolder, prepare};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
 
@@ -27,7 +27,7 @@ pub(super) struct SpecArgs {
 pub(super) struct CheckedSpec {
     pub(super) request: SubmitRequest,
     /// What checking it came to. Taken by the first submission to a coordinator of this process; there is none for one
-    /// that the user named.
+    /// that the user named, nor where the job table has to be asked.
     pub(super) prepared: Option<Prepared>,
 }
 
@@ -38,9 +38,19 @@ impl CheckedSpec {
         }
         let folder = StateFolder::find(&context.environment.working_directory);
         let artifacts = folder.map(|folder| folder.artifacts());
-        let around = Around { datasets: &context.datasets()?, artifacts: artifacts.as_deref() };
-        let prepared = prepare(&request, around)?;
-        Ok(CheckedSpec { request, prepared: Some(prepared) })
+        let datasets = context.datasets()?;
+        let prepare_with = |selections: &Selections| {
+            prepare(&request, Around { datasets: &datasets, artifacts: artifacts.as_deref(), selections })
+        };
+        let prepared = match prepare_with(&Selections::default()) {
+            // Whoever opens the job table looks them up.
+            Err(PrepareError::Selectors(_)) if artifacts.is_some() => None,
+            Err(PrepareError::Selectors(selectors)) => {
+                Some(prepare_with(&Selections::without_table(&selectors))?)
+            }
+            prepared => Some(prepared?),
+        };
+        Ok(CheckedSpec { request, prepared })
     }
 }
 
@@ -74,6 +84,7 @@ impl SpecArgs {
             sharing: if self.no_share { Sharing::Nothing } else { Sharing::Prefixes },
             is_rehearsal: false,
             only: None,
+            selected: Default::default(),
         })
     }
 }

@@ -2,7 +2,7 @@ use super::access::Access;
 use super::spec_file::SpecArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
-use crate::protocol::http::SubmitResponse;
+use crate::protocol::http::{Selected, SubmitResponse};
 use crate::report::grouped;
 use crate::report::json::SubmitDocument;
 
@@ -27,7 +27,27 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
     context.output.data(&format!("{}\n", submitted.sweep))?;
     context.output.note(&describe(&submitted));
+    note_selected(&submitted.selected, context);
     Ok(())
+}
+
+/// Trials of a selector that are named.
+const NAMED: usize = 12;
+
+/// Says which trials of other sweeps teach.
+pub(super) fn note_selected(selected: &[Selected], context: &Context) {
+    for Selected { selector, sweep, trials, unfinished, .. } in selected {
+        let mut numbers: Vec<String> = trials.iter().take(NAMED).map(ToString::to_string).collect();
+        if trials.len() > NAMED {
+            numbers.push(format!("… ({} in all)", grouped(trials.len() as u64)));
+        }
+        let waits = match unfinished {
+            0 => String::new(),
+            some => format!(", of which {} have yet to be trained", grouped(*some)),
+        };
+        let noun = if trials.len() == 1 { "trial" } else { "trials" };
+        context.output.note(&format!("{selector}: {noun} {} of sweep {sweep}{waits}", numbers.join(", ")));
+    }
 }
 
 /// One line about a sweep that was stored or found.

@@ -1,12 +1,15 @@
 //! The typed HTTP client of agents and the command line: one method per route of [`crate::protocol::http`].
 //!
-//! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route may: the
+//! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route of an agent may: the
 //! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
+mod backup;
 mod error;
+mod logs;
 mod retry;
 mod steering;
 
+pub use backup::Copy;
 pub use error::ClientError;
 pub use retry::{Backoff, retry};
 

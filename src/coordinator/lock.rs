@@ -161,7 +161,7 @@ struct Holder {
 
 impl Holder {
     fn this_process() -> Holder {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = super::folder::own_host();
         let name = format!("process {} on {host}", std::process::id());
         Holder { name, boot: boot_id().unwrap_or_default() }
     }

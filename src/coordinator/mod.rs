@@ -5,30 +5,36 @@
 //! Start with `mod.rs` for what it does, `prepare.rs` for how a spec becomes rows.
 
 mod artifacts;
+mod backup;
 mod clock;
 mod context;
 mod folder;
 mod loads;
 mod lock;
+mod logs;
 mod nodes;
 mod placement;
 mod prepare;
 mod processes;
 mod resources;
+mod selection;
 mod steering;
 mod watch;
 mod weights;
 mod wire;
 
 use artifacts::Artifacts;
+pub use backup::partial_in;
 pub use clock::Clock;
-pub use folder::{Announcement, FolderError, StateFolder};
+pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use nodes::{Luck, Nodes};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use selection::Selections;
 pub use watch::Watch;
+pub use weights::lend_weights;
 pub use wire::ReportError;
 
 use std::path::PathBuf;
@@ -70,6 +76,10 @@ pub struct Settings {
     pub datasets: PathBuf,
     /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
     pub artifacts: PathBuf,
+    /// The state folder itself, for files that are on their way.
+    pub state: PathBuf,
+    /// Where this state folder's agents keep the logs of their trials.
+    pub logs: PathBuf,
 }
 
 /// The coordinator of one state folder. Cheap to clone.
@@ -106,6 +116,10 @@ pub enum CoordinatorError {
     UnknownTrial { sweep: SweepId, trial: TrialNumber },
     #[error("sweep {sweep} has nothing {what}: {which} have ended")]
     HasEnded { sweep: SweepId, what: &'static str, which: &'static str },
+    #[error("trial {trial} of sweep {sweep} has no such log: {what}")]
+    NoSuchLog { sweep: SweepId, trial: TrialNumber, what: String },
+    #[error("{what}")]
+    File { what: String, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
 }
@@ -140,7 +154,7 @@ impl Coordinator {
     /// find the coordinator's successor.
     pub fn stop_waiting(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        self.changed.notify_waiters();
+        self.note_change();
     }
 
     /// Commits what is waiting and closes the table.
@@ -153,11 +167,24 @@ impl Coordinator {
     /// # Errors
     /// When the spec is wrong, a dataset is missing, or the disk refuses; then nothing is stored.
     pub async fn submit(&self, request: &SubmitRequest) -> Result<SubmitResponse, CoordinatorError> {
-        let Settings { datasets, artifacts, .. } = &self.settings;
-        let prepared = prepare(request, Around { datasets, artifacts: Some(artifacts) })?;
+        let prepared = self.prepare(request).await?;
         match request.is_rehearsal {
             true => self.rehearse_prepared(prepared).await,
             false => self.submit_prepared(prepared).await,
+        }
+    }
+
+    async fn prepare(&self, request: &SubmitRequest) -> Result<Prepared, CoordinatorError> {
+        let Settings { datasets, artifacts, .. } = &self.settings;
+        let prepare_with = |selections: &Selections| {
+            prepare(request, Around { datasets, artifacts: Some(artifacts), selections })
+        };
+        match prepare_with(&Selections::default()) {
+            Err(PrepareError::Selectors(selectors)) => {
+                let selections = Selections::find(&mut self.store.reader().await?, &selectors).await?;
+                Ok(prepare_with(&selections)?)
+            }
+            prepared => Ok(prepared?),
         }
     }
 
@@ -166,10 +193,11 @@ impl Coordinator {
     /// # Errors
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
-        Ok(wire::submitted(rehearsed, name, jobs))
+        Ok(SubmitResponse { selected, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.
@@ -178,11 +206,12 @@ impl Coordinator {
     /// When weights that it names can't be copied, or the disk refuses; then nothing is stored.
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         prepared.keep_weights(&self.settings.artifacts)?;
+        let selected = prepared.selected();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
-        self.changed.notify_waiters();
-        Ok(wire::submitted(submitted, name, jobs))
+        self.note_change();
+        Ok(SubmitResponse { selected, ..wire::submitted(submitted, name, jobs) })
     }
 
     /// Notes a new agent.
@@ -267,7 +296,7 @@ impl Coordinator {
     #[must_use]
     pub fn release_node(&self, host: &str) -> bool {
         let was_quarantined = self.nodes.release(host);
-        self.changed.notify_waiters();
+        self.note_change();
         was_quarantined
     }
 
@@ -321,7 +350,7 @@ impl Coordinator {
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
         self.nodes.ended(&ends, &answer.refused);
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(answer)
     }
 
@@ -332,7 +361,7 @@ impl Coordinator {
     pub async fn leave(&self, worker: WorkerId) -> Result<(), CoordinatorError> {
         self.store.leave(worker, self.clock.now()).await?;
         self.nodes.worker_left(worker);
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 
@@ -399,10 +428,25 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
+    /// Wakes whoever waits for a job.
+    fn note_change(&self) {
+        self.changed.notify_waiters();
+    }
+
     async fn find(&self, sweep: SweepId) -> Result<store::SweepRow, CoordinatorError> {
         store::find_sweep(&mut self.store.reader().await?, sweep)
             .await?
             .ok_or(CoordinatorError::NoSuchSweep(sweep))
+    }
+
+    /// Goes on where another coordinator stopped, whatever ended it and whatever its clock said.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn take_over(&self) -> Result<(), CoordinatorError> {
+        self.store.adopt(self.settings.lease, self.clock.now()).await?;
+        // Workers that died with it are not waited for.
+        self.bury_dead_workers().await
     }
 
     /// Ends the leases of workers of this machine whose process is gone, so that nobody waits for their deadlines.
@@ -422,7 +466,7 @@ impl Coordinator {
                 );
             }
         }
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{FolderError, StateFolder, write_private};
+use super::folder::{FolderError, StateFolder, own_host, write_private};
 
 /// What `database.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl StateFolder {
     }
 
     fn place(&self, path: PathBuf) -> Result<Placement, PlacementError> {
-        let placement = Placement { path, host: this_host() };
+        let placement = Placement { path, host: own_host() };
         let text = serde_json::to_vec_pretty(&placement).expect("paths that came as text and a name");
         write_private(&self.placement_file(), &text)?;
         Ok(placement)
@@ -105,7 +105,7 @@ impl DatabaseFiles {
 impl Placement {
     fn files(self) -> Result<DatabaseFiles, PlacementError> {
         let Placement { path, host } = self;
-        if host != this_host() && !path.exists() {
+        if host != own_host() && !path.exists() {
             return Err(PlacementError::OtherHost { path, host });
         }
         let mut lock = path.clone().into_os_string();
@@ -125,10 +125,6 @@ fn absolute(path: &Path) -> Result<PathBuf, PlacementError> {
     let folder = folder.canonicalize().map_err(|_| missing())?;
     let path = folder.join(name);
     if !folder.is_dir() || path.is_dir() || path.to_str().is_none() { Err(missing()) } else { Ok(path) }
-}
-
-fn this_host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -5,17 +5,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
 use super::resources::Resources;
+use super::selection::{Selection, Selections};
 use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
-use crate::protocol::http::{self, BaseSpec, SubmitRequest};
-use crate::spec::{self, CommandTemplate, Spec, SpecError, Trainer, Weights};
+use crate::protocol::http::{self, BaseSpec, Selected, SubmitRequest};
+use crate::spec::{self, CommandTemplate, Selector, Spec, SpecError, Trainer, Weights};
 use crate::store::{Keep, NewJob, NewSweep, NewTrial, RequestRow, TrialSource};
-use crate::vocabulary::TrialNumber;
+use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A program larger than this is not a script that somebody is working on; its contents don't count.
 const LARGEST_CODE_BYTES: u64 = 16 * 1024 * 1024;
@@ -30,6 +32,7 @@ pub struct Prepared {
     pub plan: Plan,
     request: SubmitRequest,
     weights: Found,
+    selected: Vec<Selected>,
 }
 
 /// Why a spec can't be submitted.
@@ -37,6 +40,9 @@ pub struct Prepared {
 pub enum PrepareError {
     #[error("the spec is wrong")]
     Spec(#[from] Box<SpecError>),
+    /// Nobody has looked up yet what these select; whoever has the job table does, and asks again.
+    #[error("the spec selects trials of other sweeps, which only the job table knows")]
+    Selectors(Vec<Selector>),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error(transparent)]
@@ -62,6 +68,18 @@ pub enum PrepareError {
          lower `batch_size`"
     )]
     LargeBatch { batch_size: u64, dataset: String, images: u64 },
+    #[error(
+        "trial {trial} of sweep {sweep}, which is to teach, tells the {its_classes} classes of dataset `{its_dataset}` apart, and \
+         dataset `{dataset}` has {classes}; select trials of the same dataset"
+    )]
+    OtherClasses {
+        sweep: SweepId,
+        trial: TrialNumber,
+        its_dataset: String,
+        its_classes: usize,
+        dataset: String,
+        classes: usize,
+    },
 }
 
 impl Prepared {
@@ -70,8 +88,13 @@ impl Prepared {
         self.weights.keep(artifacts).map_err(|(path, source)| PrepareError::Weights { path, source })
     }
 
+    /// The trials of other sweeps that teach.
+    pub(super) fn selected(&self) -> Vec<Selected> {
+        self.selected.clone()
+    }
+
     pub(super) fn into_row(self) -> NewSweep {
-        row_of(&self.request, self.spec, self.plan)
+        row_of(&self.request, &self.selected, self.spec, self.plan)
     }
 }
 
@@ -82,6 +105,8 @@ pub struct Around<'a> {
     pub datasets: &'a Path,
     /// Where checkpoints lie, if there is a state folder yet.
     pub artifacts: Option<&'a Path>,
+    /// What selectors select, as far as it was looked up.
+    pub selections: &'a Selections,
 }
 
 /// Parses, checks and plans a spec; nothing is written.
@@ -89,12 +114,16 @@ pub struct Around<'a> {
 /// # Errors
 /// When the spec is wrong, or a dataset or file that it names is not there or can't be used.
 pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, PrepareError> {
-    let weights = Finder::new(Path::new(&request.working_directory), around.artifacts);
+    let weights = Finder::new(request, &around);
     let find = |named: Weights<'_>| weights.find(named);
     let find_base = |name: &str| request.base(name);
     let spec =
         spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find, &find_base)
             .map_err(Box::new)?;
+    let unselected = weights.take_unselected();
+    if !unselected.is_empty() {
+        return Err(PrepareError::Selectors(unselected));
+    }
     let (mut manifests, mut dataset_checksums) = (BTreeMap::new(), BTreeMap::new());
     let mut evaluated = BTreeSet::new();
     for used in plan::uses_of_datasets(&spec)? {
@@ -106,9 +135,13 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
     }
     check_metric(&spec, evaluated)?;
     check_datasets(&spec, &manifests)?;
+    for selection in around.selections.selected() {
+        check_classes(&spec, selection, &manifests, around.datasets)?;
+    }
     let plan = plan_in(&spec, request, dataset_checksums)?;
     let weights = weights.into_found();
-    Ok(Prepared { spec, plan, request: request.clone(), weights })
+    let selected = around.selections.selected().map(|selection| selection.told.clone()).collect();
+    Ok(Prepared { spec, plan, request: request.clone(), weights, selected })
 }
 
 /// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
@@ -122,11 +155,16 @@ pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
         spec::parse_finding(&request.source_name, &request.spec, &request.overrides, find, &find_base)
             .map_err(Box::new)
     };
-    let as_written = parse(&|named| Ok(named.as_str().to_owned()))?;
+    let given = |selector: &Selector| request.selected.get(&selector.to_string()).cloned();
+    let as_written = parse(&|named| {
+        let names = if let Weights::Trials(selector) = named { given(selector) } else { None };
+        Ok(names.unwrap_or_else(|| vec![named.unfound()]))
+    })?;
     // A plan needs hashes, and any will do that tell the files apart.
     let named_by_path = parse(&|named| match named {
-        Weights::Hash(hash) => Ok(hash.to_owned()),
-        Weights::File(path) => Ok(blake3::hash(path.as_bytes()).to_hex().to_string()),
+        Weights::Hash(_) => Ok(vec![named.unfound()]),
+        Weights::Trials(selector) => Ok(given(selector).unwrap_or_else(|| vec![named.unfound()])),
+        Weights::File(path) => Ok(vec![blake3::hash(path.as_bytes()).to_hex().to_string()]),
     })?;
     let uses = plan::uses_of_datasets(&named_by_path)?.into_iter();
     let plan = plan_in(&named_by_path, request, uses.map(|used| (used, String::new())).collect())?;
@@ -187,6 +225,40 @@ fn check_datasets(spec: &Spec, manifests: &BTreeMap<String, Manifest>) -> Result
     Ok(())
 }
 
+/// Refuses teachers that tell other classes apart, as far as it is known here what they were trained on.
+fn check_classes(
+    spec: &Spec,
+    selection: &Selection,
+    manifests: &BTreeMap<String, Manifest>,
+    datasets: &Path,
+) -> Result<(), PrepareError> {
+    let mut classes_of: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+    for (_, its_dataset) in selection.teachers.values() {
+        classes_of.entry(its_dataset).or_insert_with(|| {
+            Manifest::read(datasets, its_dataset).ok().map(|manifest| manifest.classes.len())
+        });
+    }
+    for parameters in spec.trials().map(|trial| trial.parameters) {
+        let dataset = parameters.get("dataset").and_then(Value::as_str).unwrap_or_default();
+        let Some(classes) = manifests.get(dataset).map(|manifest| manifest.classes.len()) else { continue };
+        let names = parameters.get("teachers").and_then(Value::as_array).into_iter().flatten();
+        for (trial, its_dataset) in names.filter_map(|name| selection.teachers.get(name.as_str()?)) {
+            let its_classes = classes_of.get(its_dataset.as_str()).copied().flatten();
+            if let Some(its_classes) = its_classes.filter(|its_classes| *its_classes != classes) {
+                return Err(PrepareError::OtherClasses {
+                    sweep: selection.told.sweep,
+                    trial: *trial,
+                    its_dataset: its_dataset.clone(),
+                    its_classes,
+                    dataset: dataset.to_owned(),
+                    classes,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is
 /// not taken for the one that made the results.
 fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
@@ -227,7 +299,7 @@ fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
     Ok(Some(blake3::hash(&bytes).to_hex().to_string()))
 }
 
-fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
+fn row_of(request: &SubmitRequest, selected: &[Selected], spec: Spec, plan: Plan) -> NewSweep {
     let (mut jobs, mut inner_states) = (Vec::with_capacity(plan.jobs().len()), Vec::new());
     let mut requirements = Vec::new();
     for (place, job) in (0..).zip(plan.jobs()) {
@@ -237,7 +309,7 @@ fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
     }
     NewSweep {
         name: spec.name.clone(),
-        spec: stored_spec(request),
+        spec: stored_spec(request, selected),
         overrides: json(&request.overrides),
         working_directory: request.working_directory.clone(),
         metric: spec.metric.clone(),
@@ -246,6 +318,8 @@ fn row_of(request: &SubmitRequest, spec: Spec, plan: Plan) -> NewSweep {
         retries: spec.retries,
         keep: match spec.keep {
             spec::Keep::Last => Keep::Last,
+            spec::Keep::Best => Keep::Best,
+            spec::Keep::All => Keep::All,
             spec::Keep::None => Keep::None,
         },
         resources: json(&Resources::from(&spec.resources)),
@@ -294,24 +368,53 @@ impl TrialSource for SpecTrials {
     }
 }
 
-/// The spec's text; with bases, which no text of a spec begins like, a JSON list of all texts, the spec's own first.
-fn stored_spec(request: &SubmitRequest) -> String {
-    if request.bases.is_empty() {
+/// What is kept of a request beside the overrides.
+#[derive(Debug)]
+pub(super) struct StoredSpec {
+    pub(super) source_name: String,
+    pub(super) spec: String,
+    pub(super) bases: Vec<BaseSpec>,
+    pub(super) selected: BTreeMap<String, Vec<String>>,
+}
+
+/// The texts of a spec and its bases, its own first, with what its selectors have selected.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Texts {
+    texts: Vec<BaseSpec>,
+    selected: BTreeMap<String, Vec<String>>,
+}
+
+/// The spec's text; with bases a JSON list of all texts, the spec's own first, and with selectors a JSON object of these and
+/// what was selected. No spec has such a text.
+fn stored_spec(request: &SubmitRequest, selected: &[Selected]) -> String {
+    if request.bases.is_empty() && selected.is_empty() {
         return request.spec.clone();
     }
     let own = BaseSpec { name: request.source_name.clone(), text: request.spec.clone() };
-    json(&std::iter::once(&own).chain(&request.bases).collect::<Vec<_>>())
+    let texts: Vec<BaseSpec> = std::iter::once(own).chain(request.bases.iter().cloned()).collect();
+    if selected.is_empty() {
+        return json(&texts);
+    }
+    let selected = selected.iter().map(|selected| (selected.selector.clone(), selected.weights.clone()));
+    json(&Texts { texts, selected: selected.collect() })
 }
 
-/// What [`stored_spec`] has stored: the spec's name, its text, and its bases. Where only the text is there, the sweep's name
-/// stands in for the file's, from which it may have been taken.
-pub(super) fn read_stored_spec(row: &RequestRow) -> (String, String, Vec<BaseSpec>) {
-    match serde_json::from_str::<Vec<BaseSpec>>(&row.spec) {
-        Ok(mut texts) if !texts.is_empty() => {
+/// What [`stored_spec`] has stored. Where only the text is there, the sweep's name stands in for the file's, from which it may
+/// have been taken.
+pub(super) fn read_stored_spec(row: &RequestRow) -> StoredSpec {
+    let listed = || serde_json::from_str(&row.spec).map(|texts| Texts { texts, selected: BTreeMap::new() });
+    match serde_json::from_str(&row.spec).or_else(|_| listed()) {
+        Ok(Texts { mut texts, selected }) if !texts.is_empty() => {
             let own = texts.remove(0);
-            (own.name, own.text, texts)
+            StoredSpec { source_name: own.name, spec: own.text, bases: texts, selected }
         }
-        _ => (format!("{}.yaml", row.name), row.spec.clone(), Vec::new()),
+        _ => StoredSpec {
+            source_name: format!("{}.yaml", row.name),
+            spec: row.spec.clone(),
+            bases: Vec::new(),
+            selected: BTreeMap::new(),
+        },
     }
 }
 
@@ -370,9 +473,15 @@ mod tests {
                 sharing: Default::default(),
                 is_rehearsal: false,
                 only: None,
+                selected: Default::default(),
             };
             let artifacts = self.path("artifacts");
-            let around = Around { datasets: &self.path("datasets"), artifacts: Some(&artifacts) };
+            let selections = Selections::default();
+            let around = Around {
+                datasets: &self.path("datasets"),
+                artifacts: Some(&artifacts),
+                selections: &selections,
+            };
             prepare(&request, around).map_err(|error| match error {
                 PrepareError::Spec(error) => error.to_string(),
                 other => other.to_string(),

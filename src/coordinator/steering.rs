@@ -23,7 +23,7 @@ impl Coordinator {
         let which = if chosen == Chosen::All { ALL } else { "these trials" };
         let cancelled = self.store.cancel(sweep, chosen, self.clock.now()).await?;
         // Whoever waits for this sweep to be drained need not wait any longer.
-        self.changed.notify_waiters();
+        self.note_change();
         match wire::cancelled(cancelled) {
             CancelResponse { jobs: 0, kept: 0, .. } => {
                 Err(CoordinatorError::HasEnded { sweep, what: "to cancel", which })
@@ -39,7 +39,7 @@ impl Coordinator {
     pub async fn retry(&self, sweep: SweepId, trials: ChosenTrials) -> Result<u64, CoordinatorError> {
         let chosen = self.choose(sweep, trials).await?;
         let reopened = self.store.retry(sweep, chosen, self.clock.now()).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         Ok(reopened)
     }
 
@@ -50,6 +50,7 @@ impl Coordinator {
     pub async fn pause(&self, sweep: SweepId) -> Result<SweepStatus, CoordinatorError> {
         self.find_unfinished(sweep, "to pause").await?;
         self.store.pause(sweep).await?;
+        self.note_change();
         self.sweep(sweep).await
     }
 
@@ -63,7 +64,7 @@ impl Coordinator {
             self.find_unfinished(sweep, "to resume").await?;
         }
         self.store.resume(sweep).await?;
-        self.changed.notify_waiters();
+        self.note_change();
         self.sweep(sweep).await
     }
 
@@ -74,6 +75,7 @@ impl Coordinator {
     pub async fn bump(&self, sweep: SweepId, to: BumpRequest) -> Result<BumpResponse, CoordinatorError> {
         self.find_unfinished(sweep, "to bump").await?;
         let bumped = self.store.bump(sweep, to.into()).await?;
+        self.note_change();
         bumped.map(Into::into).ok_or(CoordinatorError::NoSuchSweep(sweep))
     }
 

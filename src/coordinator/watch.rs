@@ -80,7 +80,7 @@ impl Coordinator {
         let expired = self.store.expire(now, silent_since).await?;
         if expired > 0 {
             tracing::warn!(expired, "{expired} leases expired");
-            self.changed.notify_waiters();
+            self.note_change();
         }
         Ok(())
     }

@@ -7,8 +7,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::spec::{MissingWeights, Weights};
-use crate::vocabulary::{NAMED_WEIGHTS, weights_file_name};
+use super::prepare::Around;
+use super::selection::Selections;
+use crate::protocol::http::SubmitRequest;
+use crate::spec::{MissingWeights, Selector, Weights};
+use crate::vocabulary::{CheckpointHash, NAMED_WEIGHTS, state_of_weights, weights_file_name};
 
 /// Weights that a spec names, with the files in which they were found.
 #[derive(Debug)]
@@ -22,45 +25,84 @@ pub(super) struct Finder<'p> {
     artifacts: Option<&'p Path>,
     /// Content hashes of the files that were named, by path.
     files: RefCell<BTreeMap<PathBuf, String>>,
+    selections: &'p Selections,
+    /// Names of what was selected before, by the selector's text.
+    given: &'p BTreeMap<String, Vec<String>>,
+    /// Selectors that nobody has looked up.
+    unselected: RefCell<Vec<Selector>>,
 }
 
 impl<'p> Finder<'p> {
-    pub(super) fn new(directory: &'p Path, artifacts: Option<&'p Path>) -> Finder<'p> {
-        Finder { directory, artifacts, files: RefCell::default() }
+    pub(super) fn new(request: &'p SubmitRequest, around: &Around<'p>) -> Finder<'p> {
+        Finder {
+            directory: Path::new(&request.working_directory),
+            artifacts: around.artifacts,
+            files: RefCell::default(),
+            selections: around.selections,
+            given: &request.selected,
+            unselected: RefCell::default(),
+        }
     }
 
-    /// The content hash of the weights that a spec names.
-    pub(super) fn find(&self, named: Weights<'_>) -> Result<String, MissingWeights> {
+    /// The names of the weights that a spec names.
+    pub(super) fn find(&self, named: Weights<'_>) -> Result<Vec<String>, MissingWeights> {
         match named {
-            Weights::Hash(hash) => {
-                let folder = self.artifacts.ok_or_else(|| no_such_hash(hash))?;
-                let places = [
-                    folder.join(NAMED_WEIGHTS).join(weights_file_name(hash)),
-                    folder.join(weights_file_name(hash)),
-                ];
-                let place =
-                    places.into_iter().find(|path| path.is_file()).ok_or_else(|| no_such_hash(hash))?;
-                self.files.borrow_mut().insert(place, hash.to_owned());
-                Ok(hash.to_owned())
+            Weights::Hash(hash) => Ok(vec![self.find_hash(hash)?]),
+            Weights::File(name) => Ok(vec![self.find_file(name)?]),
+            Weights::Trials(selector) => self.find_trials(selector),
+        }
+    }
+
+    fn find_hash(&self, hash: &str) -> Result<String, MissingWeights> {
+        let folder = self.artifacts.ok_or_else(|| no_such_hash(hash))?;
+        let place = file_of(folder, hash).ok_or_else(|| no_such_hash(hash))?;
+        self.files.borrow_mut().insert(place, hash.to_owned());
+        Ok(hash.to_owned())
+    }
+
+    fn find_file(&self, name: &str) -> Result<String, MissingWeights> {
+        if state_of_weights(name).is_some() {
+            return Err(MissingWeights {
+                message: format!("`{name}` is how results name the weights of a trial, not how a spec does"),
+                help: "select the trial: `{sweep: NAME, trials: [1]}`".to_owned(),
+            });
+        }
+        let path = self.directory.join(name);
+        if let Some(hash) = self.files.borrow().get(&path) {
+            return Ok(hash.clone());
+        }
+        let contents = read(&path).map_err(|error| MissingWeights {
+            message: match error.kind() {
+                io::ErrorKind::NotFound => format!("there are no weights `{name}`"),
+                _ => format!("can't read the weights `{name}`: {error}"),
+            },
+            help: format!("relative paths start from {}", self.directory.display()),
+        })?;
+        check_contents(&contents, name)?;
+        let hash = blake3::hash(&contents).to_hex().to_string();
+        self.files.borrow_mut().insert(path, hash.clone());
+        Ok(hash)
+    }
+
+    fn find_trials(&self, selector: &Selector) -> Result<Vec<String>, MissingWeights> {
+        if let Some(names) = self.given.get(&selector.to_string()) {
+            for hash in names.iter().filter(|name| name.parse::<CheckpointHash>().is_ok()) {
+                self.find_hash(hash)?;
             }
-            Weights::File(name) => {
-                let path = self.directory.join(name);
-                if let Some(hash) = self.files.borrow().get(&path) {
-                    return Ok(hash.clone());
-                }
-                let contents = read(&path).map_err(|error| MissingWeights {
-                    message: match error.kind() {
-                        io::ErrorKind::NotFound => format!("there are no weights `{name}`"),
-                        _ => format!("can't read the weights `{name}`: {error}"),
-                    },
-                    help: format!("relative paths start from {}", self.directory.display()),
-                })?;
-                check_contents(&contents, name)?;
-                let hash = blake3::hash(&contents).to_hex().to_string();
-                self.files.borrow_mut().insert(path, hash.clone());
-                Ok(hash)
+            return Ok(names.clone());
+        }
+        match self.selections.of(selector) {
+            Some(selection) => Ok(selection?.told.weights.clone()),
+            None => {
+                self.unselected.borrow_mut().push(selector.clone());
+                Ok(vec![Weights::Trials(selector).unfound()])
             }
         }
+    }
+
+    /// Selectors that nobody has looked up; names stand in for what they select.
+    pub(super) fn take_unselected(&self) -> Vec<Selector> {
+        self.unselected.take()
     }
 
     /// What was found so far.
@@ -82,6 +124,17 @@ impl Found {
     }
 }
 
+/// Copies weights of this hash to where another state folder's trial processes find them; says whether they were there.
+///
+/// # Errors
+/// When they can't be read or written, or are not what their hash says.
+pub fn lend_weights(hash: &CheckpointHash, from: &Path, to: &Path) -> io::Result<bool> {
+    let hash = hash.to_string();
+    let Some(path) = file_of(from, &hash) else { return Ok(false) };
+    keep(&path, &hash, &to.join(NAMED_WEIGHTS))?;
+    Ok(true)
+}
+
 /// Refuses what no trial could read hours later: whether the shapes fit is the trainer's to say.
 fn check_contents(contents: &[u8], name: &str) -> Result<(), MissingWeights> {
     let checked = match safetensors::SafeTensors::deserialize(contents) {
@@ -101,6 +154,13 @@ fn no_such_hash(hash: &str) -> MissingWeights {
         message: format!("no weights `{hash}` among the project's artifacts"),
         help: "name a `.safetensors` file instead, or a hash that has a file in .sweep/artifacts/".to_owned(),
     }
+}
+
+/// The file of this hash among the checkpoints and the weights that specs name.
+pub(super) fn file_of(artifacts: &Path, hash: &str) -> Option<PathBuf> {
+    let name = weights_file_name(hash);
+    let places = [artifacts.join(NAMED_WEIGHTS).join(&name), artifacts.join(&name)];
+    places.into_iter().find(|path| path.is_file())
 }
 
 /// Written beside and renamed, so that under a hash there is always all that it stands for.
@@ -145,6 +205,18 @@ pub(super) fn weights_file(first: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    /// A finder for a spec without selectors.
+    fn find_in<'p>(directory: &'p Path, artifacts: Option<&'p Path>) -> Finder<'p> {
+        Finder {
+            directory,
+            artifacts,
+            files: RefCell::default(),
+            selections: Box::leak(Box::default()),
+            given: Box::leak(Box::default()),
+            unselected: RefCell::default(),
+        }
+    }
+
     fn text(problem: MissingWeights) -> String {
         format!("{}; {}", problem.message, problem.help)
     }
@@ -156,10 +228,10 @@ mod tests {
         let contents = weights_file(b"");
         fs::write(project.path().join("a.safetensors"), &contents).unwrap();
         fs::write(project.path().join("b.safetensors"), &contents).unwrap();
-        let finder = Finder::new(project.path(), None);
-        let hash = finder.find(Weights::File("a.safetensors")).unwrap();
+        let finder = find_in(project.path(), None);
+        let hash = finder.find_file("a.safetensors").unwrap();
         assert_eq!(hash, blake3::hash(&contents).to_hex().to_string());
-        assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), hash);
+        assert_eq!(finder.find(Weights::File("b.safetensors")).unwrap(), [hash.as_str()]);
         assert!(!artifacts.exists(), "nothing is copied before the whole spec is right");
         finder.into_found().keep(&artifacts).unwrap();
         let names: Vec<_> = fs::read_dir(artifacts.join(NAMED_WEIGHTS))
@@ -169,8 +241,8 @@ mod tests {
         assert_eq!(names, [weights_file_name(&hash).as_str()]);
         assert_eq!(fs::read(artifacts.join(NAMED_WEIGHTS).join(weights_file_name(&hash))).unwrap(), contents);
         // From now on the hash alone is enough.
-        let finder = Finder::new(project.path(), Some(&artifacts));
-        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        let finder = find_in(project.path(), Some(&artifacts));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), [hash.as_str()]);
     }
 
     #[test]
@@ -178,19 +250,19 @@ mod tests {
         let artifacts = tempfile::tempdir().unwrap();
         let hash = blake3::hash(b"state").to_hex().to_string();
         fs::write(artifacts.path().join(weights_file_name(&hash)), b"state").unwrap();
-        let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
-        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        let finder = find_in(artifacts.path(), Some(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), [hash.as_str()]);
         finder.into_found().keep(artifacts.path()).unwrap();
         fs::remove_file(artifacts.path().join(weights_file_name(&hash))).unwrap();
-        let finder = Finder::new(artifacts.path(), Some(artifacts.path()));
-        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), hash);
+        let finder = find_in(artifacts.path(), Some(artifacts.path()));
+        assert_eq!(finder.find(Weights::Hash(&hash)).unwrap(), [hash.as_str()]);
         finder.into_found().keep(artifacts.path()).unwrap();
     }
 
     #[test]
     fn weights_that_are_not_there_are_named() {
         let project = tempfile::tempdir().unwrap();
-        let finder = Finder::new(project.path(), Some(project.path()));
+        let finder = find_in(project.path(), Some(project.path()));
         let missing = text(finder.find(Weights::File("a.safetensors")).unwrap_err());
         assert!(missing.starts_with("there are no weights `a.safetensors`; relative paths"), "{missing}");
         fs::create_dir(project.path().join("d.safetensors")).unwrap();
@@ -201,7 +273,12 @@ mod tests {
         assert!(no_weights.starts_with("`n.safetensors` holds no weights of a network"), "{no_weights}");
         let unknown = text(finder.find(Weights::Hash(&"5".repeat(64))).unwrap_err());
         assert!(unknown.contains("no weights `5555"), "{unknown}");
-        let no_folder = Finder::new(project.path(), None);
+        let state = text(finder.find(Weights::File(&format!("state:{}", "5".repeat(32)))).unwrap_err());
+        assert!(
+            state.contains("is how results name") && state.contains("`{sweep: NAME, trials: [1]}`"),
+            "{state}"
+        );
+        let no_folder = find_in(project.path(), None);
         assert!(no_folder.find(Weights::Hash(&"5".repeat(64))).is_err());
     }
 
@@ -210,7 +287,7 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         let artifacts = project.path().join("artifacts");
         fs::write(project.path().join("a.safetensors"), weights_file(b"before")).unwrap();
-        let finder = Finder::new(project.path(), None);
+        let finder = find_in(project.path(), None);
         finder.find(Weights::File("a.safetensors")).unwrap();
         fs::write(project.path().join("a.safetensors"), weights_file(b"after")).unwrap();
         let (path, error) = finder.into_found().keep(&artifacts).unwrap_err();

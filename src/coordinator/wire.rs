@@ -6,14 +6,14 @@ use super::loads::Word;
 use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
-    AttemptEnd, EpochMetrics, Failure, Lease, LeaseToken, Outcome, Refused, RegisterRequest, Report,
-    RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts, TrialHistory,
-    TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, EpochMetrics, Failure, KeptCheckpoint, Lease, LeaseToken, Outcome, Refused, RegisterRequest,
+    Report, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts,
+    TrialHistory, TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, LeaseFor, LeasedJob, NewOutcome,
+    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, KeptRow, LeaseFor, LeasedJob, NewOutcome,
     NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted,
     SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
@@ -109,16 +109,21 @@ pub(super) fn worker(word: Word, row: WorkerRow, now: Timestamp) -> WorkerStatus
     }
 }
 
+/// From the name of its last job's state.
+pub(super) fn trial_state(trial: TrialNumber, job_state: &str) -> Result<TrialState, StoreError> {
+    match job_state {
+        "blocked" | "queued" => Ok(TrialState::Queued),
+        "leased" => Ok(TrialState::Running),
+        "succeeded" => Ok(TrialState::Succeeded),
+        "failed" => Ok(TrialState::Failed),
+        "cancelled" => Ok(TrialState::Cancelled),
+        other => Err(StoreError::Damaged(format!("trial {trial} is in the unknown state `{other}`"))),
+    }
+}
+
 pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("trial {} {what}", row.number));
-    let state = match row.job_state.as_str() {
-        "blocked" | "queued" => TrialState::Queued,
-        "leased" => TrialState::Running,
-        "succeeded" => TrialState::Succeeded,
-        "failed" => TrialState::Failed,
-        "cancelled" => TrialState::Cancelled,
-        other => return Err(damaged(&format!("is in the unknown state `{other}`"))),
-    };
+    let state = trial_state(row.number, &row.job_state)?;
     Ok(TrialResult {
         trial: row.number,
         state,
@@ -126,17 +131,26 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
         parameters: serde_json::from_str(&row.parameters)
             .map_err(|_| damaged("has unreadable parameters"))?,
         metrics: row.metrics,
+        checkpoints: row.checkpoints.into_iter().map(Into::into).collect(),
         failure: row.failure.map(Into::into),
     })
 }
 
+impl From<KeptRow> for KeptCheckpoint {
+    fn from(KeptRow { epoch, hash, value }: KeptRow) -> KeptCheckpoint {
+        KeptCheckpoint { epoch, hash: hash.to_string(), value }
+    }
+}
+
 /// The name stands in for the file's, from which it may have been taken.
 pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
-    let (source_name, spec, bases) = super::prepare::read_stored_spec(&row);
+    let super::prepare::StoredSpec { source_name, spec, bases, selected } =
+        super::prepare::read_stored_spec(&row);
     Ok(SubmitRequest {
         spec,
         source_name,
         bases,
+        selected,
         overrides: serde_json::from_str(&row.overrides)
             .map_err(|_| StoreError::Damaged(format!("sweep {sweep} has unreadable overrides")))?,
         working_directory: row.working_directory,
@@ -204,6 +218,7 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
         epochs_unshared: submitted.epochs_unshared,
         epochs_run_again: submitted.epochs_run_again,
         is_existing: submitted.is_existing,
+        selected: Vec::new(),
     }
 }
 

@@ -15,7 +15,7 @@ const NODE_FAULT_BUDGET: u32 = 5;
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The longest wait between two tries, but for jitter: long enough for a full disk to be noticed, short enough for a night's run.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Failures of one job, counted by the kind of their reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

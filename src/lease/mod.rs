@@ -10,5 +10,6 @@ mod state;
 mod step;
 
 pub use budget::Failures;
+pub(crate) use budget::LONGEST_BACKOFF;
 pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError, READY};
 pub use step::{Effect, Event, Needs, Refusal, step};

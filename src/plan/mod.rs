@@ -240,6 +240,12 @@ impl Plan {
         })
     }
 
+    /// Whether jobs read weights with which trials of other sweeps end.
+    #[must_use]
+    pub fn reads_trials(&self) -> bool {
+        self.required.iter().any(|states| !states.is_empty())
+    }
+
     /// How much there is to train.
     #[must_use]
     pub fn extent(&self) -> Extent {

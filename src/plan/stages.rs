@@ -258,7 +258,7 @@ mod tests {
         let [a, b] = [b"a", b"b"].map(|name| StateHash::of(name));
         let plan = plan_of(&format!(
             "method: [ce, kd], loss_weight: 1, teacher: checkpoint, epochs: 4, lr_steps: [[2], [3]], \
-             eval_every: 4, teachers: ['state:{b}', 'state:{a}', 'state:{b}']"
+             eval_every: 4, teachers: ['state:{b}', 'state:{a}']"
         ));
         let mut both = [a, b];
         both.sort();

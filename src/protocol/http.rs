@@ -1,5 +1,7 @@
 //! Bodies of the HTTP API under `/v1`, in the order in which an agent needs them, then those of the command line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
@@ -338,6 +340,9 @@ pub struct SubmitRequest {
     /// Of the spec's trials only these; all where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<TrialNumber>>,
+    /// What selectors of trials that teach have selected, by their text: names of weights. Others are looked up.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selected: BTreeMap<String, Vec<String>>,
 }
 
 /// Whether trials that agree up to some epoch are trained together up to there.
@@ -391,6 +396,24 @@ pub struct SubmitResponse {
     pub epochs_run_again: u64,
     /// A sweep with the same expansion was there already, and this is it.
     pub is_existing: bool,
+    /// The trials of other sweeps that teach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selected: Vec<Selected>,
+}
+
+/// What a selector in a spec has selected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selected {
+    /// Its text.
+    pub selector: String,
+    /// The sweep that it names.
+    pub sweep: SweepId,
+    /// The trials, by number.
+    pub trials: Vec<TrialNumber>,
+    /// How many of them have yet to be trained.
+    pub unfinished: u64,
+    /// Names of their weights; trials that end in the same state have the same.
+    pub weights: Vec<String>,
 }
 
 /// Answer to `POST /v1/sweeps/{sweep}/retry`, which reopens what failed or was cancelled.
@@ -558,9 +581,23 @@ pub struct TrialResult {
     pub parameters: Parameters,
     /// The last value of each metric.
     pub metrics: Metrics,
+    /// The states that stay, by epoch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<KeptCheckpoint>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// A state of a trial that stays, as a file whose name is its hash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptCheckpoint {
+    /// Epochs completed.
+    pub epoch: u32,
+    /// BLAKE3 of the file's contents.
+    pub hash: String,
+    /// What the sweep's metric was then, where that was reported.
+    pub value: Option<f64>,
 }
 
 /// What a trial is doing: its last job's state, where blocked shows as queued.

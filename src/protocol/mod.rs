@@ -6,5 +6,6 @@
 #![warn(missing_docs)]
 
 pub mod http;
+pub mod logs;
 pub mod steering;
 pub mod trial;

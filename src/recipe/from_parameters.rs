@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::schema::{Problem, Problems, complete, state_of_weights};
+use super::schema::{Problem, Problems, complete};
 use super::{
     AuxLoss, Averaging, Device, Distillation, EvalWeights, Head, InverseMode, LrSchedule, MaskMode, Masking,
     Method, Network, OptimizerAtStart, PairwiseLoss, Pool, Precision, Recipe, SelfTeaching, Stem,
     TargetGradient, Teacher, TeacherBatchNorm, TeacherScope, TeacherUpdate, TeacherWeights, TokenMode,
 };
-use crate::vocabulary::Parameters;
+use crate::vocabulary::{Parameters, state_of_weights};
 
 impl TryFrom<&Parameters> for Recipe {
     type Error = Problems;

@@ -6,7 +6,7 @@ use super::audit::Audited;
 use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{
-    DoctorResponse, Failure, Finding, ResultsResponse, StatusResponse, SubmitResponse, TrialResult,
+    DoctorResponse, Failure, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, TrialResult,
     WorkerStatus,
 };
 use crate::spec::Spec;
@@ -28,6 +28,28 @@ pub struct SubmitDocument {
     epochs_unshared: u64,
     epochs_run_again: u64,
     existing: bool,
+    /// Trials of other sweeps that teach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    selected: Vec<SelectedEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct SelectedEntry {
+    /// As a spec would write it.
+    selector: String,
+    sweep: SweepId,
+    trials: Vec<TrialNumber>,
+    /// How many of them have yet to be trained.
+    unfinished: u64,
+    /// What they are called in `parameters`.
+    weights: Vec<String>,
+}
+
+impl From<Selected> for SelectedEntry {
+    fn from(selected: Selected) -> SelectedEntry {
+        let Selected { selector, sweep, trials, unfinished, weights } = selected;
+        SelectedEntry { selector, sweep, trials, unfinished, weights }
+    }
 }
 
 impl From<SubmitResponse> for SubmitDocument {
@@ -44,6 +66,7 @@ impl From<SubmitResponse> for SubmitDocument {
             epochs_unshared: response.epochs_unshared,
             epochs_run_again: response.epochs_run_again,
             existing: response.is_existing,
+            selected: response.selected.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -62,6 +85,9 @@ pub struct ExpandDocument {
     epochs_to_run: u64,
     /// Checkpoints of shared beginnings that are kept at a time when one worker runs the jobs.
     live_checkpoints: u64,
+    /// Trials of other sweeps that teach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    selected: Vec<SelectedEntry>,
     expansion: Vec<ExpandedTrial>,
 }
 
@@ -74,7 +100,7 @@ struct ExpandedTrial {
 
 impl ExpandDocument {
     #[must_use]
-    pub fn new(spec: &Spec, plan: &Plan, epochs_to_run: u64) -> ExpandDocument {
+    pub fn new(spec: &Spec, plan: &Plan, epochs_to_run: u64, selected: Vec<Selected>) -> ExpandDocument {
         let extent = plan.extent();
         let expansion = spec.trials().map(|trial| ExpandedTrial {
             trial: trial.number.0,
@@ -90,6 +116,7 @@ impl ExpandDocument {
             epochs_shared: extent.epochs_shared,
             epochs_to_run,
             live_checkpoints: extent.live_checkpoints as u64,
+            selected: selected.into_iter().map(Into::into).collect(),
             expansion: expansion.collect(),
         }
     }
@@ -293,8 +320,20 @@ struct ResultEntry<'a> {
     seed: u64,
     parameters: &'a Parameters,
     metrics: &'a Metrics,
+    /// States that stay, by epoch.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checkpoints: Vec<CheckpointEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckpointEntry<'a> {
+    epoch: u32,
+    /// Names the file: `.sweep/artifacts/HASH.safetensors`.
+    hash: &'a str,
+    /// What the sweep's metric was then; null where it was not reported.
+    value: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -322,6 +361,11 @@ impl<'a> From<&'a TrialResult> for ResultEntry<'a> {
             seed: trial.seed,
             parameters: &trial.parameters,
             metrics: &trial.metrics,
+            checkpoints: trial
+                .checkpoints
+                .iter()
+                .map(|kept| CheckpointEntry { epoch: kept.epoch, hash: &kept.hash, value: kept.value })
+                .collect(),
             failure: trial.failure.as_ref().map(Into::into),
         }
     }

@@ -224,6 +224,7 @@ pub(super) mod tests {
                 .map(|(name, value)| ((*name).to_owned(), (*value).into()))
                 .collect(),
             metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            checkpoints: vec![],
             failure: None,
         }
     }

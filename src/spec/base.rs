@@ -156,7 +156,7 @@ mod tests {
     fn with(text: &str, files: &[(&str, &str)]) -> Result<Spec, SpecError> {
         let find =
             |name: &str| files.iter().find(|(file, _)| *file == name).map(|(_, text)| (*text).to_owned());
-        parse_finding("dir/child.yaml", text, &[], &|named| Ok(named.as_str().to_owned()), &find)
+        parse_finding("dir/child.yaml", text, &[], &|named| Ok(vec![named.unfound()]), &find)
     }
 
     fn axes(spec: &Spec) -> Vec<String> {

@@ -13,7 +13,7 @@ use super::groups::{Drafts, Exclusion};
 use super::source::Span;
 use super::space::{Search, Space};
 use super::together::{check_together, combinations};
-use super::weights::{FindWeights, with_hashes};
+use super::weights::{FindWeights, MissingWeights, take_selectors, with_names};
 use crate::recipe::metrics::{find_metric, nearest_metric};
 use crate::recipe::schema::{self, Kind, Parameter, Problem};
 use crate::vocabulary::Metric;
@@ -206,9 +206,10 @@ fn canonical_value(
     span: &Span,
     find_weights: &FindWeights<'_>,
 ) -> Result<Value, SpecProblem> {
-    let canonical = schema::check_value(parameter, value).map_err(|problem| at(span, &problem))?;
-    with_hashes(parameter, canonical, find_weights)
-        .map_err(|missing| SpecProblem::new(span, missing.message).help(missing.help))
+    let missing = |missing: MissingWeights| SpecProblem::new(span, missing.message).help(missing.help);
+    let (named, selectors) = take_selectors(parameter, value).map_err(missing)?;
+    let canonical = schema::check_value(parameter, &named).map_err(|problem| at(span, &problem))?;
+    with_names(parameter, canonical, &selectors, find_weights).map_err(missing)
 }
 
 pub(super) fn at(span: &Span, problem: &Problem) -> SpecProblem {

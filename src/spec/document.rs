@@ -56,15 +56,15 @@ const MOST_RETRIES: i64 = 100;
 const MOST_NAME_LENGTH: usize = 100;
 
 /// The spec in `text`, with `overrides` (`name=value,value`) put in. `source_name` is the path that errors name.
-/// Weights that it names are left as they are written; it has no base.
+/// Weights that it names are not looked up; it has no base.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse(source_name: &str, text: &str, overrides: &[String]) -> Result<Spec, SpecError> {
-    parse_finding(source_name, text, overrides, &|named| Ok(named.as_str().to_owned()), &|_| None)
+    parse_finding(source_name, text, overrides, &|named| Ok(vec![named.unfound()]), &|_| None)
 }
 
-/// The same, with each name of weights replaced by what `find_weights` gives for it, and bases read by `find_base`.
+/// The same, with whatever names weights replaced by what `find_weights` gives for it, and bases read by `find_base`.
 ///
 /// # Errors
 /// Everything that is wrong with it, weights and bases that are not found included.
@@ -151,7 +151,10 @@ impl<'n> Document<'n> {
         let order = self.word("order", ORDERS, [Order::Listed, Order::Shuffled, Order::Balanced], findings);
         let seed_order =
             self.word("seed_order", SEED_ORDERS, [SeedOrder::Interleaved, SeedOrder::Last], findings);
-        let keep = self.word("keep", KEEPS, [Keep::Last, Keep::None], findings);
+        let keep = self.word("keep", KEEPS, [Keep::Last, Keep::Best, Keep::All, Keep::None], findings);
+        if keep == Keep::Best && metric.is_none() && self.find("metric").is_none() {
+            findings.extend(self.find("keep").map(best_of_nothing));
+        }
         self.refuse_early_end(findings);
         let parameters = self.parameters(findings);
         let (drafts, space) =
@@ -327,6 +330,11 @@ impl<'n> Document<'n> {
         let place = self.find(key).and_then(|entry| read_word(entry, words, findings));
         meanings[place.unwrap_or(0)]
     }
+}
+
+fn best_of_nothing(keep: &Entry) -> SpecProblem {
+    SpecProblem::new(&keep.node.span, "`keep: best` needs a metric by which a checkpoint is best")
+        .help("add `metric: {name: .., goal: ..}`, or write `keep: all`")
 }
 
 fn read_trainer(entry: &Entry, findings: &mut Findings) -> Option<Trainer> {

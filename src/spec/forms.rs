@@ -102,6 +102,11 @@ impl<'p> Map<'p> {
         let key = &stranger.key;
         let near = nearest(key, FORM_KEYS.iter().copied()).map(|near| format!("did you mean `{near}`?"));
         let message = format!("unknown key `{key}` in parameter `{}`", self.parameter.name);
+        if key == "sweep" {
+            let help =
+                format!("what selects trials stands in a list: `{}: [{{sweep: ..}}]`", self.parameter.name);
+            return Err(SpecProblem::new(&stranger.key_span, message).help(help));
+        }
         Err(SpecProblem::new(&stranger.key_span, message)
             .help("write one value, a list of values, `{values: [..]}`, `{min: .., max: ..}` or `{range: [start, stop, step]}`")
             .help_if(near))

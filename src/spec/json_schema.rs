@@ -89,7 +89,9 @@ fn doc_of(key: &str) -> &'static str {
         "seed_order" => {
             "One configuration's seeds one after the other, or all configurations with the first seed first"
         }
-        "keep" => "Whether the last checkpoint of a trial that succeeded stays",
+        "keep" => {
+            "Which checkpoints of a trial stay: the last one, the best by the metric beside it, all, or none"
+        }
         "stages" => "Until which epoch which parameters of a program matter",
         "method" => "W&B's word for `search`",
         "program" => "W&B's word for the program that `${program}` stands for",
@@ -179,6 +181,7 @@ fn definitions() -> Vec<(String, Value)> {
     definitions.push(("any-value".to_owned(), json!({"type": ["string", "number", "boolean"]})));
     definitions.push(("any-parameter".to_owned(), any_parameter()));
     definitions.push(("drawn".to_owned(), drawn()));
+    definitions.push(("selector".to_owned(), selector()));
     definitions
 }
 
@@ -290,6 +293,30 @@ fn drawn() -> Value {
     json!({"anyOf": forms})
 }
 
+/// Trials of a sweep.
+fn selector() -> Value {
+    let numbers = |least: i64| {
+        let number = json!({"type": "integer", "minimum": least});
+        json!({"anyOf": [number, {"type": "array", "minItems": 1, "items": number}]})
+    };
+    let documented = |mut schema: Value, doc: &str| {
+        schema["description"] = doc.into();
+        schema
+    };
+    let sweep = json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "integer", "minimum": 1}]});
+    let best = json!({"type": "integer", "minimum": 1});
+    let properties = json!({
+        "sweep": documented(sweep, "Name or id of the sweep"),
+        "trials": documented(numbers(1), "Only trials of these numbers"),
+        "seeds": documented(numbers(0), "Only trials with these seeds"),
+        "where": documented(BuiltIn.reference("conditions"), "Only trials with these values; a list means any of its values"),
+        "best": documented(best, "Of these only so many, the best by the sweep's metric"),
+    });
+    let mut selector = object(&properties, &["sweep"]);
+    selector["description"] = "The final weights of trials of a sweep".into();
+    selector
+}
+
 fn object(properties: &Value, required: &[&str]) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties, "required": required})
 }
@@ -320,7 +347,10 @@ fn of_kind(kind: &Kind) -> Value {
         }
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Name => json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}),
-        Kind::Weights => json!({"type": "string", "pattern": "\\.safetensors$|^[0-9a-f]{64}$"}),
+        Kind::Weights => {
+            let file = json!({"type": "string", "pattern": "\\.safetensors$|^[0-9a-f]{64}$"});
+            json!({"anyOf": [file, reference("selector")]})
+        }
         Kind::List { of, least } => json!({"type": "array", "minItems": least, "items": of_kind(of)}),
         Kind::Set { of, least } => {
             json!({"type": "array", "minItems": least, "uniqueItems": true, "items": of_kind(of)})

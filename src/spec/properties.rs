@@ -246,7 +246,7 @@ proptest! {
         base in prop::sample::subsequence(PIECES, 0..5),
     ) {
         let overrides: Vec<_> = given.into_iter().map(str::to_owned).collect();
-        let as_written = |named: super::Weights<'_>| Ok(named.as_str().to_owned());
+        let as_written = |named: super::Weights<'_>| Ok(vec![named.unfound()]);
         let find_base = |_: &str| Some(base.join("\n"));
         let read = super::parse_finding("s.yaml", &pieces.join("\n"), &overrides, &as_written, &find_base);
         if let Ok(spec) = read {

@@ -42,17 +42,22 @@ pub enum SeedOrder {
     Last,
 }
 
-/// Which checkpoint of a trial that succeeded stays.
+/// Which checkpoints of a trial stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
+    /// The last one, when it has succeeded.
     Last,
+    /// That one, and those with the best values of the metric.
+    Best,
+    /// All that are written.
+    All,
     None,
 }
 
 /// The words of the keys, in the order of the variants.
 pub(super) const ORDERS: &[&str] = &["listed", "shuffled", "balanced"];
 pub(super) const SEED_ORDERS: &[&str] = &["interleaved", "last"];
-pub(super) const KEEPS: &[&str] = &["last", "none"];
+pub(super) const KEEPS: &[&str] = &["last", "best", "all", "none"];
 pub(super) const RESOURCES: &[&str] = &["gpus", "cpus", "memory", "time", "stall_timeout"];
 
 const DURATIONS: &str = "such as `3h30m`, `45m` or `3:30:00`";

@@ -59,12 +59,23 @@ impl Node {
         self.scalar()?.value.as_str()
     }
 
-    /// Scalars and lists as a value; `None` where there is a map or nothing at all (null) inside.
+    /// Scalars and lists as a value; `None` where it is a map, or there is nothing at all (null) inside.
     pub(super) fn value(&self) -> Option<Value> {
         match &self.shape {
-            Shape::Scalar(scalar) => Some(scalar.value.clone()).filter(|value| !value.is_null()),
-            Shape::List(items) => items.iter().map(Node::value).collect(),
             Shape::Map(_) => None,
+            Shape::Scalar(_) | Shape::List(_) => self.any_value(),
+        }
+    }
+
+    /// The same with maps, which within a list select what is meant.
+    fn any_value(&self) -> Option<Value> {
+        match &self.shape {
+            Shape::Scalar(scalar) => Some(scalar.value.clone()).filter(|value| !value.is_null()),
+            Shape::List(items) => items.iter().map(Node::any_value).collect(),
+            Shape::Map(entries) => {
+                let entry = |entry: &Entry| Some((entry.key.clone(), entry.node.any_value()?));
+                entries.iter().map(entry).collect::<Option<serde_json::Map<_, _>>>().map(Value::Object)
+            }
         }
     }
 

@@ -143,7 +143,7 @@ fn not_available() {
 #[test]
 fn wrong_settings() {
     assert_snapshot!(refusal(
-        "command: [run]\npriority: 2000\norder: balenced\nseed_order: first\nkeep: all\nresources: {gpus: -1, memory: 8, time: 3, disk: 5}\n",
+        "command: [run]\npriority: 2000\norder: balenced\nseed_order: first\nkeep: some\nresources: {gpus: -1, memory: 8, time: 3, disk: 5}\n",
         &["resources.cpus=0"]
     ));
 }
@@ -180,6 +180,27 @@ fn lists_of_weights_and_factors() {
          lp_lr_mult: [1, 3, 1.0]\n  device: tpu\n  deterministic: [true, false]\n",
         &["teachers=[model.pt]"]
     ));
+}
+
+#[test]
+fn selectors_of_trials_that_teach() {
+    let teachers = |teachers: &str| {
+        format!(
+            "parameters:\n  method: kd\n  teacher: checkpoint\n  loss_weight: 1\n  teachers: {teachers}\n"
+        )
+    };
+    assert_snapshot!(
+        [
+            refusal(&teachers("{sweep: seeds, seeds: [1, 3]}"), &[]),
+            refusal(&teachers("[{sweep: seeds, seed: 1}]"), &[]),
+            refusal(
+                &teachers("[[{seeds: [1, 3]}], [a.safetensors, {sweep: seeds, where: {ema: 0.1}}]]"),
+                &[]
+            ),
+            refusal("parameters:\n  lr_steps: [{sweep: seeds}]\n", &[]),
+        ]
+        .join("\n")
+    );
 }
 
 #[test]

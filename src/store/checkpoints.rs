@@ -127,7 +127,9 @@ impl SavedCheckpoint {
 pub async fn list_artifact_hashes(reader: &mut Reader) -> Result<BTreeSet<String>, StoreError> {
     let hashes = sqlx::query_scalar!(
         "-- list_artifact_hashes
-        SELECT DISTINCT hash FROM artifacts"
+        SELECT hash FROM artifacts
+        UNION
+        SELECT hash FROM kept_checkpoints"
     )
     .fetch_all(reader.connection())
     .await?;
@@ -141,10 +143,13 @@ pub async fn list_artifact_hashes(reader: &mut Reader) -> Result<BTreeSet<String
 pub async fn list_checkpoints(reader: &mut Reader) -> Result<Vec<(JobId, Checkpoint)>, StoreError> {
     let rows = sqlx::query!(
         "-- list_checkpoints
-        SELECT job_id, hash, epoch AS \"epoch!\", step, size_bytes
+        SELECT job_id AS \"job_id!\", hash AS \"hash!\", epoch AS \"epoch!\", step AS \"step!\", size_bytes AS \"size_bytes!\"
         FROM artifacts
         WHERE kind = 'checkpoint'
-        ORDER BY job_id"
+        UNION
+        SELECT job_id, hash, epoch, 0, size_bytes
+        FROM kept_checkpoints
+        ORDER BY 1, 3"
     )
     .fetch_all(reader.connection())
     .await?;
@@ -168,7 +173,8 @@ pub async fn is_artifact_named(reader: &mut Reader, hash: &CheckpointHash) -> Re
     let hash = hash.to_string();
     let is_named = sqlx::query_scalar!(
         "-- is_artifact_named
-        SELECT EXISTS (SELECT 1 FROM artifacts WHERE hash = ?) AS \"is_named!: bool\"",
+        SELECT EXISTS (SELECT 1 FROM artifacts WHERE hash = ?1)
+               OR EXISTS (SELECT 1 FROM kept_checkpoints WHERE hash = ?1) AS \"is_named!: bool\"",
         hash
     )
     .fetch_one(reader.connection())

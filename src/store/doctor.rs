@@ -120,6 +120,13 @@ const INVARIANTS: &[(&str, &str)] = &[
                     OR joins.is_ready <> (jobs.state = 'queued' AND jobs.waits_until IS NULL))",
     ),
     (
+        "a job keeps no more checkpoints than sweeps ask for",
+        "SELECT COUNT(*) FROM jobs WHERE
+           (SELECT COUNT(*) FROM kept_checkpoints WHERE job_id = jobs.id) > (
+             SELECT COALESCE(SUM(CASE sweeps.keeps_more WHEN 'all' THEN jobs.last_epoch ELSE 1 END), 0)
+             FROM keeps JOIN sweeps ON sweeps.id = keeps.sweep_id WHERE keeps.job_id = jobs.id)",
+    ),
+    (
         "a job is run with the parameters of a trial that there is",
         "SELECT COUNT(*) FROM jobs LEFT JOIN trials ON trials.sweep_id = jobs.sweep_id AND trials.number = jobs.trial
          WHERE trials.number IS NULL",

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use super::load::id_list;
 use super::unit::{Entry, Unit, newest_attempt};
 use super::writes::{ClosedAttempt, Counts, OpenedAttempt, ReportedMetric};
-use super::{StoreError, checkpoints, joins};
+use super::{StoreError, checkpoints, joins, kept};
 use crate::lease::{JobState, READY};
 use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
 
@@ -31,6 +31,7 @@ impl Unit {
         write_reports(connection, &writes.reports).await?;
         drop_superseded_reports(connection, &writes.superseded).await?;
         checkpoints::save(connection, &writes.checkpoints, &self.checkpoints).await?;
+        self.unneeded.extend(kept::save(connection, &writes.kept).await?);
         add_trials(connection, &writes.counts).await?;
         workers_seen(connection, &writes.seen).await?;
         self.forget();

@@ -283,7 +283,8 @@ pub(super) async fn known(connection: &mut SqliteConnection) -> Result<Known, St
         "-- load_known
         SELECT (SELECT MIN(waits_until) FROM jobs WHERE waits_until IS NOT NULL) AS \"next_due: i64\",
                EXISTS (SELECT 1 FROM joins) AS \"has_joins!: bool\",
-               EXISTS (SELECT 1 FROM artifacts WHERE kind = 'checkpoint') AS \"has_checkpoints!: bool\""
+               EXISTS (SELECT 1 FROM artifacts WHERE kind = 'checkpoint') AS \"has_checkpoints!: bool\",
+               EXISTS (SELECT 1 FROM keeps) AS \"has_keeps!: bool\""
     )
     .fetch_one(connection)
     .await?;
@@ -292,6 +293,7 @@ pub(super) async fn known(connection: &mut SqliteConnection) -> Result<Known, St
         next_due: row.next_due.map(Timestamp),
         has_joins: row.has_joins,
         has_checkpoints: row.has_checkpoints,
+        has_keeps: row.has_keeps,
     })
 }
 

@@ -6,6 +6,8 @@
 //! Start with `unit.rs`: every change of a job's state, and every count that depends on it, happens there. `submit/` is
 //! where a sweep's jobs meet those that are there already.
 
+mod adopt;
+mod backup;
 mod cancel;
 mod candidates;
 mod checkpoints;
@@ -14,8 +16,10 @@ mod file_system;
 mod flush;
 mod history;
 mod joins;
+mod kept;
 mod leases;
 mod load;
+mod log;
 mod outcomes;
 mod queue;
 mod read;
@@ -31,6 +35,7 @@ mod workers;
 mod writer;
 mod writes;
 
+pub use backup::{Contents, read_copy};
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use candidates::{Candidate, list_candidates};
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
@@ -38,6 +43,7 @@ pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
+pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
@@ -45,7 +51,7 @@ pub use read::{
 };
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
-pub use trials::{Cause, FailureRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};

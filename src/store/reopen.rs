@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
+use super::kept::copy_keeps;
 use super::unit::{Remains, Unit};
 use super::{Checkpoint, StoreError, load};
 use crate::lease::{Event, JobState, Needs};
@@ -325,8 +326,8 @@ async fn insert_again(
     let epochs = sqlx::query_scalar!(
         "-- insert_job_again
         INSERT INTO jobs (id, hash, parent_id, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries,
-                          state, open_needs)
-        SELECT ?1, hash, ?2, ?3, ?4, context_id, first_epoch, last_epoch, cpus, retries, ?5, ?6
+                          state, open_needs, is_kept)
+        SELECT ?1, hash, ?2, ?3, ?4, context_id, first_epoch, last_epoch, cpus, retries, ?5, ?6, is_kept
         FROM jobs
         WHERE id = ?7
         RETURNING last_epoch - first_epoch + 1 AS \"epochs!: i64\"",
@@ -346,8 +347,9 @@ async fn insert_again(
         new.0,
         old.0
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    copy_keeps(connection, old, new).await?;
     Ok(u64::try_from(epochs).unwrap_or(0))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Reader, StoreError};
-use crate::vocabulary::{FailureReason, JobId, Metrics, SweepId, TrialNumber};
+use crate::vocabulary::{CheckpointHash, FailureReason, JobId, Metrics, SweepId, TrialNumber};
 
 /// Whatever a trial's last job reports is the trial's: a program counts its epochs as it likes.
 const TO_THE_END: i64 = i64::MAX;
@@ -22,7 +22,18 @@ pub struct TrialRow {
     pub job_state: String,
     /// The last value of each metric.
     pub metrics: Metrics,
+    /// States that are there as files, by epoch: those that its sweep keeps, and the last one of a trial that succeeded.
+    pub checkpoints: Vec<KeptRow>,
     pub failure: Option<FailureRow>,
+}
+
+/// A state of a trial that stays.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptRow {
+    pub epoch: u32,
+    pub hash: CheckpointHash,
+    /// What the sweep's metric was after that epoch.
+    pub value: Option<f64>,
 }
 
 /// Why a trial failed.
@@ -50,6 +61,7 @@ pub struct Cause {
 /// When the file can't be read.
 pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TrialRow>, StoreError> {
     let chains = Chains::read(reader, sweep).await?;
+    let kept = list_kept(reader, sweep).await?;
     let mut causes = read_causes(reader, sweep).await?;
     let rows = sqlx::query!(
         "-- list_trials
@@ -72,21 +84,72 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             message: row.message.unwrap_or_default(),
             log_tail: row.log_tail.unwrap_or_default(),
         };
+        let last = Stretch { job: JobId(row.job_id), until: TO_THE_END };
         let failure = reason.map(|reason| match reason {
             // Two trials may end in one job, so what is taken for one must stay for the other.
             FailureReason::Upstream => causes.entry(row.job_id).or_insert_with(|| own(reason)).clone(),
             _ => own(reason),
         });
-        TrialRow {
+        Ok(TrialRow {
             number: TrialNumber(row.number),
             seed: row.seed.cast_unsigned(),
             parameters: row.parameters,
             job_state: row.state,
-            metrics: chains.metrics(Stretch { job: JobId(row.job_id), until: TO_THE_END }),
+            metrics: chains.metrics(last),
+            checkpoints: chains.kept(last, &kept),
             failure,
-        }
+        })
     });
-    Ok(trials.collect())
+    trials.collect()
+}
+
+/// Epoch by epoch and job by job the states that stay: kept ones, and the last ones of jobs that succeeded and in which the
+/// sweep's trials end.
+async fn list_kept(
+    reader: &mut Reader,
+    sweep: SweepId,
+) -> Result<BTreeMap<JobId, BTreeMap<i64, KeptRow>>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_kept
+        WITH RECURSIVE chain (id, parent_id) AS (
+            SELECT jobs.id, jobs.parent_id
+            FROM trials
+            CROSS JOIN jobs ON jobs.id = trials.job_id
+            WHERE trials.sweep_id = ?1
+            UNION
+            SELECT jobs.id, jobs.parent_id
+            FROM chain
+            CROSS JOIN jobs ON jobs.id = chain.parent_id
+        ),
+        named (job_id, epoch, hash) AS (
+            SELECT kept_checkpoints.job_id, kept_checkpoints.epoch, kept_checkpoints.hash
+            FROM chain
+            CROSS JOIN kept_checkpoints ON kept_checkpoints.job_id = chain.id
+            UNION
+            SELECT jobs.id, artifacts.epoch, artifacts.hash
+            FROM trials
+            CROSS JOIN jobs ON jobs.id = trials.job_id AND jobs.state = 'succeeded'
+            CROSS JOIN artifacts ON artifacts.job_id = jobs.id AND artifacts.kind = 'checkpoint' AND artifacts.step = 0
+            WHERE trials.sweep_id = ?1
+        )
+        SELECT named.job_id AS \"job_id!: i64\", named.epoch AS \"epoch!: i64\", named.hash AS \"hash!: String\",
+               reports.value AS \"value?\"
+        FROM named
+        CROSS JOIN sweeps ON sweeps.id = ?1
+        LEFT JOIN reports ON reports.job_id = named.job_id AND reports.epoch = named.epoch
+                         AND reports.metric = sweeps.metric_name",
+        sweep.0
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let mut kept: BTreeMap<JobId, BTreeMap<i64, KeptRow>> = BTreeMap::new();
+    for row in rows {
+        let hash = row.hash.parse().map_err(|_| StoreError::Damaged(format!("`{}` is kept", row.hash)))?;
+        let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
+        let kept = kept.entry(JobId(row.job_id)).or_default();
+        kept.insert(row.epoch, KeptRow { epoch, hash, value: row.value });
+    }
+    Ok(kept)
 }
 
 /// A job's epochs up to one of them.
@@ -140,6 +203,19 @@ impl Chains {
             }
         }
         Ok(chains)
+    }
+
+    /// What is kept of a stretch and all before it, by epoch.
+    fn kept(&self, last: Stretch, kept: &BTreeMap<JobId, BTreeMap<i64, KeptRow>>) -> Vec<KeptRow> {
+        let mut rows = Vec::new();
+        let mut stretch = Some(last);
+        while let Some(here) = stretch {
+            let own = kept.get(&here.job).into_iter().flat_map(|own| own.range(..=here.until));
+            rows.extend(own.map(|(_, row)| row.clone()));
+            stretch = self.before.get(&here).copied();
+        }
+        rows.sort_by_key(|row| row.epoch);
+        rows
     }
 
     /// The last value of each metric over a stretch and all before it.

@@ -40,7 +40,7 @@ pub(super) struct Unit {
     pub(super) now: Timestamp,
     /// Jobs that have ended and that others wait for.
     pub(super) ended: BTreeMap<JobId, Ending>,
-    unneeded: Vec<CheckpointHash>,
+    pub(super) unneeded: Vec<CheckpointHash>,
 }
 
 /// What the jobs that need one hear of its end.
@@ -70,6 +70,8 @@ pub(super) struct Known {
     pub(super) has_joins: bool,
     /// Whether a job may have a checkpoint.
     pub(super) has_checkpoints: bool,
+    /// Whether a sweep may keep more of its jobs than their last checkpoints.
+    pub(super) has_keeps: bool,
 }
 
 /// A job in memory.
@@ -269,6 +271,9 @@ impl Unit {
         entry.reported_epoch = resumed_epoch;
         entry.is_changed = true;
         self.writes.open_attempt(LeaseFor { job: id, attempt }, worker, now, resumed_epoch);
+        if self.memory.has_keeps() && attempt > Attempt(1) {
+            self.writes.kept.begin(id, resumed_epoch);
+        }
     }
 
     fn close_attempt(&mut self, id: JobId, ended: EndedAttempt, remains: &Remains, now: Timestamp) {
@@ -296,6 +301,9 @@ impl Unit {
             entry.is_changed = true;
         }
         if let Some(checkpoint) = &report.checkpoint {
+            if self.memory.has_keeps() {
+                self.writes.kept.report(lease, checkpoint, now);
+            }
             self.replace_checkpoint(lease, checkpoint, now);
         }
     }
@@ -348,6 +356,10 @@ impl Unit {
 impl Memory {
     pub(super) fn is_worker(&self, worker: WorkerId) -> bool {
         self.known.as_ref().is_some_and(|known| known.workers.contains(&worker))
+    }
+
+    fn has_keeps(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.has_keeps)
     }
 }
 

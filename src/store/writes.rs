@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::kept::KeptWrites;
 use super::unit::{Remains, Trials};
 use super::{LeaseFor, NewReport};
 use crate::lease::{JobState, Outcome};
@@ -18,6 +19,7 @@ pub(super) struct Writes {
     pub(super) superseded: BTreeSet<JobId>,
     /// Jobs that have another checkpoint than the table says, or none any more.
     pub(super) checkpoints: BTreeSet<JobId>,
+    pub(super) kept: KeptWrites,
     pub(super) counts: BTreeMap<SweepId, Counts>,
     pub(super) seen: BTreeMap<WorkerId, Timestamp>,
 }

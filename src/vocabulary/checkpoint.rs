@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::StateHash;
+
 /// Hexadecimal digits of a BLAKE3 hash.
 const DIGITS: usize = 64;
 
@@ -15,6 +17,21 @@ pub struct ParseCheckpointHashError(String);
 
 /// Folder within that of checkpoints for the weights that specs name, each under its hash too.
 pub const NAMED_WEIGHTS: &str = "weights";
+
+/// What stands before the hash of a state in the name of weights.
+const STATE: &str = "state:";
+
+/// Names the weights that training has in a state: what a trial that teaches becomes in canonical parameters.
+#[must_use]
+pub fn weights_in_state(state: StateHash) -> String {
+    format!("{STATE}{state}")
+}
+
+/// The state whose weights this names, if it names any so.
+#[must_use]
+pub fn state_of_weights(name: &str) -> Option<StateHash> {
+    name.strip_prefix(STATE)?.parse().ok()
+}
 
 /// Name of the file that holds the weights of this hash.
 #[must_use]

@@ -10,7 +10,10 @@ mod metric;
 mod state;
 mod time;
 
-pub use checkpoint::{CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, weights_file_name};
+pub use checkpoint::{
+    CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, state_of_weights, weights_file_name,
+    weights_in_state,
+};
 pub use duration::parse_duration;
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};

@@ -96,16 +96,15 @@ impl Project {
 
     /// Starts in the background, in a process group of its own like a shell's job.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.start_command(self.command(arguments), &arguments.join("-").replace('/', "_"))
+    }
+
+    /// The same for a command that was changed; its log has this name.
+    pub(crate) fn start_command(&self, mut command: Command, name: &str) -> Running {
         use std::os::unix::process::CommandExt;
-        let log = self.path(&format!("{}.log", arguments.join("-").replace('/', "_")));
+        let log = self.path(&format!("{name}.log"));
         let file = fs::File::create(&log).unwrap();
-        let child = self
-            .command(arguments)
-            .stdout(file.try_clone().unwrap())
-            .stderr(file)
-            .process_group(0)
-            .spawn()
-            .unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).process_group(0).spawn().unwrap();
         Running { child, log }
     }
 

@@ -1,6 +1,7 @@
 //! A coordinator with a clock that is moved by hand. Its waits are real: what is tested is that they end.
 
 mod artifacts;
+mod selection;
 
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ impl Fixture {
             lease: LEASE,
             datasets: folder.path().join("datasets"),
             artifacts: folder.path().join("artifacts"),
+            state: folder.path().to_owned(),
+            logs: folder.path().join("logs"),
         };
         let coordinator = Coordinator::new(store, clock.clone(), settings);
         let worker = coordinator.register(register_request()).await.unwrap().worker;
@@ -47,6 +50,7 @@ impl Fixture {
             sharing: Default::default(),
             is_rehearsal: false,
             only: None,
+            selected: Default::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::problem::{Problem, show};
 use super::{Kind, Parameter, Word, nearest};
-use crate::vocabulary::{CheckpointHash, StateHash};
+use crate::vocabulary::{CheckpointHash, state_of_weights};
 
 /// The canonical form of one value of `parameter`: whole numbers as integers, all others as floating point,
 /// aliases as the words they stand for, sets sorted.
@@ -19,21 +19,6 @@ pub fn check_value(parameter: &Parameter, value: &Value) -> Result<Value, Proble
 #[must_use]
 pub fn is_content_hash(text: &str) -> bool {
     text.parse::<CheckpointHash>().is_ok()
-}
-
-/// What stands before the hash of a state in the name of weights.
-const STATE: &str = "state:";
-
-/// Names the weights that training has in a state: what a trial that teaches becomes in canonical parameters.
-#[must_use]
-pub fn weights_in_state(state: StateHash) -> String {
-    format!("{STATE}{state}")
-}
-
-/// The state whose weights this names, if it names any so.
-#[must_use]
-pub fn state_of_weights(name: &str) -> Option<StateHash> {
-    name.strip_prefix(STATE)?.parse().ok()
 }
 
 fn canonical_value(parameter: &Parameter, kind: &Kind, value: &Value) -> Result<Value, Problem> {
@@ -138,6 +123,7 @@ mod tests {
 
     use super::super::find;
     use super::*;
+    use crate::vocabulary::{StateHash, weights_in_state};
 
     fn check(name: &str, value: Value) -> Result<Value, String> {
         check_value(find(name).unwrap(), &value).map_err(|problem| problem.to_string())

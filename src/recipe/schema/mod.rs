@@ -14,7 +14,7 @@ mod problem;
 mod table;
 
 pub use applies::{decides, influences, unmet, without_effect};
-pub use check::{check_value, is_content_hash, state_of_weights, weights_in_state};
+pub use check::{check_value, is_content_hash};
 pub use complete::{canonical, complete, identifying};
 pub use nearest::nearest;
 pub use parameter::{Condition, Is, Kind, Parameter, Preset, Word};

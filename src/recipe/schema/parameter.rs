@@ -39,7 +39,8 @@ pub enum Kind {
     Flag,
     /// The name of something stored: it becomes part of a path, so it may not be one.
     Name,
-    /// Trained weights: a `.safetensors` file, or the hash of its contents.
+    /// Trained weights: a `.safetensors` file, the hash of its contents, or the state in which a trial ends. In a spec a map
+    /// selects trials.
     Weights,
     /// At least so many values of one kind; the order counts.
     List { of: &'static Kind, least: usize },
@@ -159,7 +160,9 @@ impl fmt::Display for Kind {
             Kind::Device(words) => f.write_str(&alternatives(&[names(words), vec!["cuda:N"]].concat())),
             Kind::Flag => f.write_str("`true` or `false`"),
             Kind::Name => f.write_str("a name of letters, digits, `.`, `_` and `-`"),
-            Kind::Weights => f.write_str("a `.safetensors` file or the content hash of one"),
+            Kind::Weights => f.write_str(
+                "a `.safetensors` file, the content hash of one, or `{sweep: ..}`, which selects trials of a sweep",
+            ),
             Kind::List { of, least: 0 } => write!(f, "a list in which each entry is {of}"),
             Kind::List { of, least } => {
                 write!(f, "a list of at least {least}, in which each entry is {of}")

@@ -103,3 +103,17 @@ fn what_says_how_trials_run_is_read() {
     assert_eq!(spec.stages.iter().map(until).collect::<Vec<_>>(), [Some(2), Some(6)]);
     assert_eq!(spec.stages[0].parameters, Some(vec!["lr".to_owned()]));
 }
+
+#[test]
+fn the_best_checkpoint_needs_a_metric_and_the_built_in_trainer_has_one() {
+    let error =
+        parse("a.yaml", "command: [run]\nkeep: best\nparameters: {x: 1}", &[]).unwrap_err().to_string();
+    assert!(error.contains("`keep: best` needs a metric") && error.contains("a.yaml:2:7"), "{error}");
+    let keep = |text: &str| parse("a.yaml", text, &[]).unwrap().keep;
+    assert_eq!(
+        keep("command: [run]\nkeep: best\nmetric: {name: loss, goal: minimize}\nparameters: {x: 1}"),
+        Keep::Best
+    );
+    assert_eq!(keep("keep: best\nparameters: {lr: 0.1}"), Keep::Best);
+    assert_eq!(keep("command: [run]\nkeep: all\nparameters: {x: 1}"), Keep::All);
+}

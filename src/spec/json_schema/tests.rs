@@ -59,6 +59,8 @@ const RIGHT: &[&str] = &[
     "parameters:\n",
     "trainer: resnet\nparameters: {lr: [0.1, 0.2], lr_steps: [[10], [20, 30]], device: 'cuda:1', teachers: [a.safetensors], \
      teacher: checkpoint, method: kd, loss_weight: {values: [1, 2]}, width: {range: [8, 16, 4]}}",
+    "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [[a.safetensors, {sweep: s, seeds: [1, 3]}], \
+     [{sweep: 3, trials: 1, where: {lr: [0.1, 1], lr_steps: [[5], [6]]}, best: 2}]]}",
     "search: random\ncount: 5\nsearch_seed: 7\nseeds: [3, 4]\nparameters: {lr: {distribution: log_uniform_values, min: 0.1, max: 1}, \
      width: {min: 8, max: 16}, method: {values: [ce], probabilities: [1.0]}}",
     "parameters: {method: kd, loss_weight: 1, teacher: [frozen, ema]}\nzip: [{method_start: [1, 25], method_every: [1, 5]}]\n\
@@ -83,6 +85,10 @@ const WRONG: &[&str] = &[
     "parameters: {lr: {range: [1]}}",
     "parameters: {depth: {min: 18, max: 34}}",
     "parameters: {lr: null}",
+    "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [{seeds: [1]}]}",
+    "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [{sweep: s, seed: 1}]}",
+    "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [{sweep: s, where: {lrr: 1}}]}",
+    "parameters: {method: kd, loss_weight: 1, teacher: checkpoint, teachers: [{sweep: s, best: 0}]}",
     "seeds: 0\nparameters: {lr: 0.1}",
     "seeds: []\nparameters: {lr: 0.1}",
     "search: bayes\nparameters: {lr: 0.1}",

@@ -57,7 +57,22 @@ pub struct NewSweep {
 pub enum Keep {
     /// Those of the jobs in which trials end.
     Last,
+    /// Beside the last ones, of each job the one after the epoch with the best value of the sweep's metric.
+    Best,
+    /// All that are reported.
+    All,
     None,
+}
+
+impl Keep {
+    /// What is kept beside the last ones, as the table says it.
+    fn more(self) -> Option<&'static str> {
+        match self {
+            Keep::Last | Keep::None => None,
+            Keep::Best => Some("best"),
+            Keep::All => Some("all"),
+        }
+    }
 }
 
 /// A job to store, unless its state is there. A million of them are in memory at once: no text, no lists.

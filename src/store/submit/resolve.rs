@@ -9,6 +9,7 @@ use super::{Keep, NewSweep, Submitted};
 use crate::lease::JobState;
 use crate::store::StoreError;
 use crate::store::joins::join;
+use crate::store::kept::keep_more;
 use crate::store::reopen::{Asker, Reopened};
 use crate::store::unit::Unit;
 use crate::vocabulary::{JobId, StateHash, SweepId, Timestamp};
@@ -293,7 +294,7 @@ impl<'a> Submission<'a> {
             cpus: job.cpus,
             open_needs,
             live_dependents: 0,
-            is_kept: self.is_end[index] && self.new.keep == Keep::Last,
+            is_kept: self.is_end[index] && self.new.keep != Keep::None,
             inner_states: {
                 let from = (first_epoch - job.first_epoch) as usize;
                 self.new.inner_states_of(job).get(from..).unwrap_or_default()
@@ -343,9 +344,15 @@ impl<'a> Submission<'a> {
             });
             rows::insert_trials(unit.connection(), self.sweep, trials).await?;
         }
-        if self.new.keep == Keep::Last {
+        if self.new.keep != Keep::None {
             let ends = self.found.iter().filter(|(index, _)| self.is_end[**index]);
             rows::keep_checkpoints(unit.connection(), ends.map(|(_, id)| id)).await?;
+        }
+        if self.new.keep.more().is_some() {
+            keep_more(unit.connection(), self.sweep).await?;
+            if let Some(known) = &mut unit.memory.known {
+                known.has_keeps = true;
+            }
         }
         let mut told = self.told;
         if self.found.is_empty() {

@@ -73,11 +73,12 @@ pub(super) async fn insert_sweep(
         Goal::Maximize => "maximize",
         Goal::Minimize => "minimize",
     });
+    let keeps_more = sweep.keep.more();
     let id = sqlx::query_scalar!(
         "-- insert_sweep
         INSERT INTO sweeps (name, spec, overrides, working_directory, expansion_hash, metric_name, metric_goal,
-                            swept, created_at, priority, resources)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            swept, created_at, priority, resources, keeps_more)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         RETURNING id",
         sweep.name,
         sweep.spec,
@@ -89,7 +90,8 @@ pub(super) async fn insert_sweep(
         sweep.swept,
         now.0,
         sweep.priority,
-        sweep.resources
+        sweep.resources,
+        keeps_more
     )
     .fetch_one(connection)
     .await?;

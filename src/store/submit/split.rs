@@ -4,6 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::rows::Place;
 use crate::lease::{Event, JobState};
+use crate::store::kept::copy_keeps;
 use crate::store::unit::{Remains, Unit};
 use crate::store::{StoreError, load};
 use crate::vocabulary::JobId;
@@ -102,7 +103,7 @@ async fn insert_first_part(
         first.0,
         whole.0
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    copy_keeps(connection, whole, first).await
 }

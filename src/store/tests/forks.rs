@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use super::planned::students;
 use super::sharing::hash_of;
 use super::*;
 use crate::store::{Beat, Chosen, Keep, list_artifact_hashes};
@@ -72,7 +73,9 @@ async fn a_job_that_runs_is_not_split() {
 enum Step {
     Submit {
         trials: Vec<String>,
-        keep_none: bool,
+        keep: Keep,
+        /// They read the weights of a trial of an earlier sweep.
+        teacher: Option<usize>,
     },
     Lease {
         most: u32,
@@ -97,9 +100,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let trials = prop::collection::btree_set("[ab]{1,5}", 1..6);
+    let keep = prop::sample::select(vec![Keep::Last, Keep::None, Keep::Best, Keep::All]);
     prop_oneof![
-        4 => (trials, prop::bool::weighted(0.3))
-            .prop_map(|(trials, keep_none)| Step::Submit { trials: trials.into_iter().collect(), keep_none }),
+        4 => (trials, keep, prop::option::weighted(0.3, any::<usize>()))
+            .prop_map(|(trials, keep, teacher)| Step::Submit { trials: trials.into_iter().collect(), keep, teacher }),
         6 => (1..4_u32, prop::option::weighted(0.5, any::<usize>())).prop_map(|(most, of)| Step::Lease { most, of }),
         8 => any::<usize>().prop_map(Step::Complete),
         2 => (any::<usize>(), any::<bool>(), 0..4_usize)
@@ -116,6 +120,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct World {
     fixture: Fixture,
     sweeps: Vec<(SweepId, Vec<String>)>,
+    /// Trials of which more than the last checkpoint is kept.
+    kept_more: BTreeSet<String>,
     leased: Vec<LeasedJob>,
     now: i64,
 }
@@ -125,7 +131,7 @@ impl World {
         let store = &self.fixture.store;
         let sweep = |which: usize| self.sweeps.get(which % self.sweeps.len().max(1)).map(|sweep| sweep.0);
         match step {
-            Step::Submit { trials, keep_none } => self.submit(trials, keep_none).await,
+            Step::Submit { trials, keep, teacher } => self.submit(trials, keep, teacher).await,
             Step::Lease { most, of } => {
                 let of = of.and_then(sweep);
                 let leased = self.fixture.lease_for(self.fixture.anne, of, most, self.now).await;
@@ -173,15 +179,27 @@ impl World {
         check_invariants(&self.fixture.store).await;
     }
 
-    async fn submit(&mut self, trials: Vec<String>, keep_none: bool) {
+    async fn submit(&mut self, mut trials: Vec<String>, keep: Keep, teacher: Option<usize>) {
+        let taught = |name: &String| name.starts_with('x');
+        let teachers: Vec<String> =
+            self.sweeps.iter().flat_map(|(_, trials)| trials).filter(|name| !taught(name)).cloned().collect();
+        let teacher =
+            teacher.filter(|_| !teachers.is_empty()).map(|which| &*teachers[which % teachers.len()]);
+        if teacher.is_some() {
+            // Another state than without a teacher. Nobody reads their weights, so that nobody waits in a circle.
+            trials.iter_mut().for_each(|name| name.insert(0, 'x'));
+        }
         let names: Vec<&str> = trials.iter().map(String::as_str).collect();
-        let keep = if keep_none { Keep::None } else { Keep::Last };
-        let sweep = NewSweep { keep, ..tree(&format!("{} {trials:?}", self.sweeps.len()), &names) };
+        let name = format!("{} {trials:?}", self.sweeps.len());
+        let sweep = NewSweep { keep, ..students(&name, &names, teacher.as_slice()) };
         let before: i64 = self.unfinished_epochs().await;
         let submitted = self.fixture.store.submit(sweep, Timestamp(self.now)).await.unwrap();
         let added = u64::try_from(self.unfinished_epochs().await - before).unwrap();
         assert!(added <= submitted.epochs_to_run, "{added} more than the {submitted:?}");
         assert!(submitted.epochs_run_again <= submitted.epochs_to_run);
+        if matches!(keep, Keep::Best | Keep::All) {
+            self.kept_more.extend(trials.iter().cloned());
+        }
         self.sweeps.push((submitted.sweep, trials));
     }
 
@@ -251,7 +269,12 @@ impl World {
     async fn check_files(&self) {
         let mut reader = self.fixture.store.reader().await.unwrap();
         let named = list_artifact_hashes(&mut reader).await.unwrap();
-        assert!(named.len() <= self.sweeps.iter().map(|(_, trials)| trials.len()).sum());
+        let trials = self.sweeps.iter().flat_map(|(_, trials)| trials);
+        let mut wanted: BTreeSet<String> = trials.map(|name| hash_of(name).to_string()).collect();
+        for kept in &self.kept_more {
+            wanted.extend((1..=kept.len()).map(|epochs| hash_of(&kept[..epochs]).to_string()));
+        }
+        assert!(named.is_subset(&wanted), "{named:?} are named");
     }
 }
 
@@ -266,7 +289,7 @@ proptest! {
         runtime.block_on(async {
             let fixture = Fixture::new().await;
             let mut world =
-                World { fixture, sweeps: vec![], leased: vec![], now: 0 };
+                World { fixture, sweeps: vec![], kept_more: BTreeSet::new(), leased: vec![], now: 0 };
             for step in story {
                 world.take(step).await;
             }

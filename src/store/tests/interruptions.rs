@@ -166,3 +166,21 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn leases_and_waits_of_a_coordinator_with_another_clock_end_by_this_ones() {
+    const LATE: i64 = 1_000_000_000;
+    let fixture = Fixture::new().await;
+    let both = NewSweep { retries: 1, ..super::sweep("s", &["held", "waits"]) };
+    let sweep = fixture.store.submit(both, Timestamp(0)).await.unwrap().sweep;
+    let leases = fixture.lease(2, LATE).await;
+    fixture.finish(leases[1].lease, fail("exit:1"), LATE).await;
+    assert_eq!(fixture.lease(1, 1000).await.len(), 0);
+    fixture.store.adopt(LASTS, Timestamp(1000)).await.unwrap();
+    let deadline = Timestamp(1000).after(LASTS);
+    assert_eq!(fixture.store.expire(Timestamp(deadline.0 - 1), Timestamp(0)).await.unwrap(), 0);
+    assert_eq!(fixture.store.expire(deadline, Timestamp(0)).await.unwrap(), 1);
+    assert_eq!(fixture.lease(2, 200_000).await.len(), 2);
+    assert_eq!(fixture.states(sweep).await, ["leased", "leased"]);
+    check_invariants(&fixture.store).await;
+}

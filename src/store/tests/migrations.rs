@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::*;
-use crate::store::MIGRATIONS;
+use crate::store::{Keep, MIGRATIONS};
 use crate::vocabulary::{Attempt, JobId};
 
 /// A database as the program made it when this was its newest migration.
@@ -96,6 +96,42 @@ async fn a_table_of_an_older_schema_is_brought_up_to_date_and_its_work_goes_on()
         assert_eq!((&*leased[0].context, leased[0].trial, leased[0].seed), (context, TrialNumber(2), 4));
         check_invariants(&store).await;
     }
+}
+
+/// A sweep with a trial that waits, as the schema of stage trees has it.
+const THIRD_SCHEMA_DATA: &str = "
+    INSERT INTO sweeps (id, name, spec, overrides, working_directory, expansion_hash, metric_name, metric_goal, swept,
+                        created_at, trials_queued)
+    VALUES (1, 'old', 'spec', '[]', '/', 'hash', 'top1', 'maximize', '[]', 5, 1);
+    INSERT INTO contexts (id, work) VALUES (1, 'context');
+    INSERT INTO jobs (id, hash, sweep_id, trial, context_id, first_epoch, last_epoch, cpus, retries, state)
+    VALUES (1, x'11111111111111111111111111111111', 1, 1, 1, 1, 10, 1, 0, 'queued');
+    INSERT INTO trials (sweep_id, number, parameters, seed, job_id) VALUES (1, 1, '\"a\"', 0, 1);
+    INSERT INTO workers (id, host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at)
+    VALUES (1, 'anne', 'boot', 1, 1, 1, '0', 0, 0);";
+
+#[tokio::test]
+async fn a_table_without_kept_checkpoints_keeps_no_more_until_a_sweep_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sweep.db");
+    let mut old = make_database(&path, 3).await;
+    sqlx::raw_sql(THIRD_SCHEMA_DATA).execute(&mut old).await.unwrap();
+    old.close().await.unwrap();
+    let store = Store::open(&path).await.unwrap();
+    check_invariants(&store).await;
+    let mut keeping = NewSweep { keep: Keep::All, ..sweep("new", &["a"]) };
+    keeping.jobs[0].state = "1".repeat(32).parse().unwrap();
+    assert_eq!(store.submit(keeping, Timestamp(0)).await.unwrap().jobs_new, 0);
+    let grant = Grant { worker: WorkerId(1), sweep: None, most: 1, lasts: LASTS };
+    let leased = jobs(store.lease(grant, Timestamp(0)).await.unwrap());
+    for epoch in [1, 2] {
+        let digit = char::from_digit(epoch, 10).unwrap();
+        let report = NewReport { checkpoint: Some(checkpoint(digit, epoch, 0)), ..report(epoch, 1.0) };
+        assert_eq!(store.report(vec![(leased[0].lease, report)], Timestamp(0)).await.unwrap(), []);
+    }
+    check_invariants(&store).await;
+    let trials = list_trials(&mut store.reader().await.unwrap(), SweepId(1)).await.unwrap();
+    assert_eq!(trials[0].checkpoints.iter().map(|kept| kept.epoch).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Every statement of the store against a real SQLite file.
 
+mod backup;
 mod cancelling;
 mod checkpoints;
 mod crash;
@@ -7,7 +8,9 @@ mod forks;
 mod histories;
 mod interruptions;
 mod invariants;
+mod kept;
 mod leases;
+mod logs;
 mod migrations;
 mod network;
 mod planned;

@@ -66,6 +66,19 @@ async fn weights_that_are_gone_are_made_again_as_they_were_made_first() {
 }
 
 #[tokio::test]
+async fn weights_that_a_sweep_keeps_are_kept_when_they_are_made_again() {
+    let fixture = Fixture::new().await;
+    fixture.submit_unkept("let go", &["a"]).await;
+    fixture.run_all().await;
+    assert_eq!(fixture.unneeded(), [hash_of("a")]);
+    // Its trial is there, but nothing of it can be kept yet.
+    fixture.submit_tree("kept", &["a"]).await;
+    fixture.submit_students("students", &["x"], &["a"]).await;
+    assert_eq!(fixture.run_all().await, ["a", "x"]);
+    assert_eq!(fixture.unneeded(), []);
+}
+
+#[tokio::test]
 async fn a_checkpoint_of_an_earlier_epoch_holds_no_final_weights() {
     let fixture = Fixture::new().await;
     fixture.submit_tree("teachers", &["abc"]).await;

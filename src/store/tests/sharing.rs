@@ -27,6 +27,7 @@ impl Fixture {
             let from = job.checkpoint.as_ref().or(job.start.as_ref()).expect("nothing to go on from");
             assert_eq!(from.hash, hash_of(&name[..from.epoch as usize]), "another's state");
         }
+        assert!(job.required.iter().all(|weights| weights.checkpoint.is_some()), "weights are missing");
         let mut reports: Vec<NewReport> =
             (first..=last).map(|epoch| report(u32::try_from(epoch).unwrap(), epoch as f64)).collect();
         let checkpoint =

@@ -32,6 +32,9 @@ mod state;
 mod trainer_process;
 mod watchdog;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,0 +1,49 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+use crate::store::{Contents, StoreError, read_copy};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_made_while_others_write_is_a_sound_table() {
+    let fixture = Fixture::new().await;
+    let trials: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
+    fixture.submit("s", &trials.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let is_copied = Arc::new(AtomicBool::new(false));
+    let writing = {
+        let (store, anne, is_copied) = (fixture.store.clone(), fixture.anne, is_copied.clone());
+        tokio::spawn(async move {
+            let (mut writes, mut meanwhile) = (0, 0);
+            while meanwhile < 20 {
+                let grant = Grant { worker: anne, sweep: None, most: 1, lasts: LASTS };
+                for job in jobs(store.lease(grant, Timestamp(writes)).await.unwrap()) {
+                    let outcome = NewOutcome { lease: job.lease, reports: vec![], ended: Ended::Release };
+                    store.finish(vec![outcome], Timestamp(writes)).await.unwrap();
+                }
+                writes += 1;
+                if is_copied.load(Ordering::SeqCst) {
+                    meanwhile += 1;
+                }
+            }
+            writes
+        })
+    };
+    let path = fixture.folder.path().join("copy.db");
+    fixture.store.back_up(&path).await.unwrap();
+    is_copied.store(true, Ordering::SeqCst);
+    assert!(writing.await.unwrap() >= 20, "the writer went on");
+    assert_eq!(read_copy(&path).await.unwrap(), Contents { sweeps: 1, trials: 200, jobs: 200 });
+    let copy = Store::open(&path).await.unwrap();
+    check_invariants(&copy).await;
+    assert_eq!(list_trials(&mut copy.reader().await.unwrap(), SweepId(1)).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn a_copy_takes_no_other_files_place_and_is_known_from_one() {
+    let fixture = Fixture::new().await;
+    let path = fixture.folder.path().join("notes.txt");
+    std::fs::write(&path, "mine").unwrap();
+    assert!(matches!(fixture.store.back_up(&path).await, Err(StoreError::Database(_))));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    assert!(matches!(read_copy(&path).await, Err(StoreError::Open { .. })));
+}

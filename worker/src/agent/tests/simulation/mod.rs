@@ -1,0 +1,101 @@
+//! Whole lives of a coordinator and its agents under one seed: messages that are lost, doubled, late and overtaken; nodes
+//! that die, freeze and are cut off; a coordinator that crashes about any write; clocks that are set; files that vanish;
+//! users who change their minds. Real are the coordinator, the table in SQLite and every agent's mind; processes, the
+//! network and time are simulated, and nothing else decides what happens than the seed.
+//!
+//! In the end every trial has one result, which is that of a life without faults, bit for bit. `make sim SEEDS=10000`.
+
+mod chance;
+mod node;
+mod table;
+mod training;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use table::{Scrutiny, Template};
+use world::{Results, Weather, World};
+
+/// A sweep of the trainer that shares its first epochs, one of a program in stages, and one of a program that doesn't.
+const SPECS: &[&str] = &[
+    "name: trained\nmetric: {name: top1}\nseeds: 2\nretries: 2\nparameters: {dataset: d, method: ce, epochs: 4, lr_steps: [[1], [2], [3]]}\n",
+    "name: staged\ncommand: [train, \"{{a}}\", \"{{b}}\"]\nmetric: {name: top1, goal: maximize}\nretries: 2\n\
+     stages: [{until: 2, parameters: [a]}, {until: 4}]\nparameters: {a: [1, 2], b: [1, 2, 3]}\n",
+    "name: flat\ncommand: [train, \"{{x}}\"]\nmetric: {name: top1, goal: maximize}\nretries: 1\nparameters: {x: [1, 2, 3, 4]}\n",
+];
+
+/// Seeds that have found something once.
+const FOUND: &[u64] = &[];
+
+/// In `make test`; `make sim` says how many.
+const SEEDS: u64 = 200;
+const SEEDS_ON_DISK: u64 = 20;
+
+#[test]
+fn every_life_ends_with_the_results_of_one_without_faults() {
+    let (first, seeds) = (number("SWEEP_SIM_SEED"), number("SWEEP_SIM_SEEDS"));
+    let seeds = match (first, seeds) {
+        (Some(first), None | Some(1)) => vec![first],
+        (first, seeds) => {
+            let first = first.unwrap_or(0);
+            FOUND.iter().copied().chain(first..first + seeds.unwrap_or(SEEDS)).collect::<Vec<_>>()
+        }
+    };
+    live(&seeds, &memory(), Scrutiny::NowAndThen);
+}
+
+#[test]
+fn so_does_every_life_on_a_disk_looked_at_after_every_call() {
+    let seeds = number("SWEEP_SIM_SEEDS_ON_DISK").unwrap_or(SEEDS_ON_DISK);
+    let seeds: Vec<u64> = (1_000_000..1_000_000 + seeds).collect();
+    live(&seeds, &disk(), Scrutiny::EveryCall);
+}
+
+#[expect(clippy::disallowed_methods, reason = "how `make sim` says how much to simulate")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Where files are not written to a disk, if there is such a place.
+fn memory() -> PathBuf {
+    let shared = PathBuf::from("/dev/shm");
+    if shared.is_dir() { shared } else { std::env::temp_dir() }
+}
+
+/// Beside what was built.
+fn disk() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    program.parent().map_or_else(std::env::temp_dir, Into::into)
+}
+
+fn live(seeds: &[u64], place: &std::path::Path, scrutiny: Scrutiny) {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let template = runtime().block_on(Template::new(SPECS));
+    let one = |seed: u64, weather| -> (Results, Vec<String>) {
+        let folder = tempfile::tempdir_in(place).unwrap();
+        runtime().block_on(async { World::new(&template, folder, seed, weather, scrutiny).await.run().await })
+    };
+    let (expected, _) = one(0, Weather::Fair);
+    assert_eq!(expected.len(), 16);
+    assert_eq!(
+        one(seeds[0], Weather::Foul),
+        one(seeds[0], Weather::Foul),
+        "the seed does not decide everything"
+    );
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let (results, trace) = one(seed, Weather::Foul);
+                    assert_eq!(results, expected, "seed {seed}:\n{}", trace.join("\n"));
+                    if seeds.len() == 1 {
+                        println!("{}", trace.join("\n"));
+                    }
+                }
+            });
+        }
+    });
+}
