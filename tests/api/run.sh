@@ -49,7 +49,8 @@ ask --max-examples "$examples" --header "Authorization: Bearer $token"
 answered() {
     curl --silent --show-error --fail --header "Authorization: Bearer $token" "$url/metrics" |
         grep '^sweep_http_request_duration_seconds_count' |
-        grep --invert-match --extended-regexp 'status="401"|route="/(metrics|v1/workers|v1/leases|v1/heartbeats)"'
+        grep --invert-match --extended-regexp 'status="401"|route="/(metrics|v1/workers|v1/leases|v1/heartbeats)"' |
+        sort
 }
 echo "== without the token"
 before=$(answered)
