@@ -107,7 +107,6 @@ impl Coordinator {
         }
     }
 
-    /// Counts as named where the table can't be read: a file too many does no harm.
     /// Looks at the whole table and at the files that it names.
     ///
     /// # Errors
@@ -137,6 +136,7 @@ impl Coordinator {
         Ok(DoctorResponse { findings })
     }
 
+    /// Counts as named where the table can't be read: a file too many does no harm.
     async fn is_named(&self, hash: &CheckpointHash) -> bool {
         match self.store.reader().await {
             Ok(mut reader) => store::is_artifact_named(&mut reader, hash).await.unwrap_or(true),
