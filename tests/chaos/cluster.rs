@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::work::Work;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Longer than the slowest request of an agent and all its pauses in between: then something hangs.
-const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+const LONGEST_SILENCE: Duration = Duration::from_secs(240);
 
 /// The coordinator, its agents and their wires. Nothing of it is left when this is dropped.
 pub(crate) struct Cluster {
@@ -78,7 +78,7 @@ impl Cluster {
         cluster
     }
 
-    fn start_agent(&self, proxy: &Proxy, node: Option<&Node>, log: &PathBuf) -> Owned {
+    fn start_agent(&self, proxy: &Proxy, node: Option<&Node>, log: &Path) -> Owned {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_sweep")).with_file_name("sweep-worker");
         let mut command = node.map_or_else(|| Command::new(&program), |node| node.command(&program));
         let state = self.project.path(".sweep");

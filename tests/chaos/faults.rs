@@ -131,7 +131,7 @@ pub(crate) fn plan(seed: u64, count: usize, epochs: u64, left_out: &[Kind]) -> V
 
 fn fault(seed: u64, n: usize, kind: Kind, epochs: u64) -> Fault {
     let route = ROUTES[below(draw(seed, "route", n), ROUTES.len() as u64) as usize];
-    let is_long = draw(seed, "length", n) % 3 == 0;
+    let is_long = draw(seed, "length", n).is_multiple_of(3);
     let lasts = match kind {
         // A heartbeat's distance, or more than a lease.
         Kind::Request(_) if !is_long => LEASE / 8,
