@@ -3,12 +3,13 @@
 //! Jobs come in the order in which they are to run, parents first, and go into the table in chunks, with a few statements
 //! each. A job whose state is in the table is joined; one whose state lies within a job that nobody has begun splits that
 //! one; any other is stored, from the furthest state on that can be had. [`places`] finds, [`resolve`] decides,
-//! [`rows`] writes, [`split`] splits.
+//! [`rows`] writes, [`split`] splits, and [`trials`] concludes.
 
 mod places;
 mod resolve;
 mod rows;
 mod split;
+mod trials;
 
 use std::fmt;
 use std::sync::Arc;
