@@ -33,6 +33,20 @@ pub enum FailureReason {
     Signal(i32),
 }
 
+/// Those that are told by their kind alone.
+const PLAIN: [FailureReason; 10] = [
+    FailureReason::Preempted,
+    FailureReason::NodeLost,
+    FailureReason::NodeFault,
+    FailureReason::GpuOom,
+    FailureReason::HostOom,
+    FailureReason::Timeout,
+    FailureReason::Stalled,
+    FailureReason::Nan,
+    FailureReason::BadConfig,
+    FailureReason::Upstream,
+];
+
 /// Text that names no failure reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no failure reason")]
@@ -82,19 +96,7 @@ impl FromStr for FailureReason {
                 _ => Err(unknown()),
             };
         }
-        let plain = [
-            FailureReason::Preempted,
-            FailureReason::NodeLost,
-            FailureReason::NodeFault,
-            FailureReason::GpuOom,
-            FailureReason::HostOom,
-            FailureReason::Timeout,
-            FailureReason::Stalled,
-            FailureReason::Nan,
-            FailureReason::BadConfig,
-            FailureReason::Upstream,
-        ];
-        plain.into_iter().find(|reason| reason.kind() == text).ok_or_else(unknown)
+        PLAIN.into_iter().find(|reason| reason.kind() == text).ok_or_else(unknown)
     }
 }
 
@@ -121,11 +123,11 @@ impl utoipa::ToSchema for FailureReason {
 #[cfg(feature = "coordinator")]
 impl utoipa::PartialSchema for FailureReason {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        const TEXT: &str = "^(preempted|node_lost|gpu_oom|host_oom|timeout|stalled|nan|bad_config|upstream|exit:-?[0-9]{1,9}|\
-                            signal:[0-9]{1,9})$";
+        let plain = PLAIN.map(FailureReason::kind).join("|");
+        let text = format!("^({plain}|exit:-?[0-9]{{1,9}}|signal:[0-9]{{1,9}})$");
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
-            .pattern(Some(TEXT))
+            .pattern(Some(text))
             .description(Some("Why an attempt ended without completing its job."))
             .into()
     }
@@ -141,6 +143,16 @@ mod tests {
             ["preempted", "node_lost", "node_fault", "nan", "bad_config", "upstream", "exit:3", "signal:9"]
         {
             assert_eq!(text.parse::<FailureReason>().unwrap().to_string(), text);
+        }
+    }
+
+    #[cfg(feature = "coordinator")]
+    #[test]
+    fn the_documents_pattern_has_every_reason() {
+        let schema = serde_json::to_value(<FailureReason as utoipa::PartialSchema>::schema()).unwrap();
+        let pattern = schema["pattern"].as_str().unwrap();
+        for reason in PLAIN {
+            assert!(pattern.contains(&format!("{}|", reason.kind())), "{reason} is not in {pattern}");
         }
     }
 
