@@ -119,13 +119,13 @@ fn steer(project: &Project) -> String {
         (0, "retry last --failed"),
         (0, "retry last --where x>1 state=cancelled"),
         (0, "cancel quick state=running"),
+        (0, "pause name=quick --dry-run"),
+        (0, "resume all"),
         (0, "cancel quick seed=0 x=2,3"),
         (2, "cancel quick x=4"),
         (2, "cancel quick y=3"),
         (2, "cancel quack"),
         (2, "logs quick"),
-        (0, "pause name=quick --dry-run"),
-        (0, "resume all"),
     ] {
         let finished = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(code);
         let is_rehearsal = command.contains("--dry-run");
@@ -189,7 +189,10 @@ fn on_a_terminal_many_trials_are_asked_about() {
     };
     let (code, shown) = answer("no");
     assert_eq!(code, Some(1), "{shown}");
-    assert!(shown.contains("cancel 30 trials of sweep 1? [y/N]") && shown.contains("nothing was changed"), "{shown}");
+    assert!(
+        shown.contains("cancel 30 trials of sweep 1? [y/N]") && shown.contains("nothing was changed"),
+        "{shown}"
+    );
     assert_eq!(project.status()["sweeps"][0]["trials"]["queued"], 30);
     let (code, shown) = answer("y");
     assert_eq!(code, Some(0), "{shown}");

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use super::access::Access;
-use super::choice::{SweepArg, TrialArgs};
+use super::choice::SweepArg;
 use super::{CliError, Context};
 use crate::protocol::http::TrialState;
 use crate::protocol::logs::{AttemptName, LogExtent, LogQuery, LoggedAttempt, LoggedStage};
 use crate::report::facts;
+use crate::spec::TrialSelector;
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// How often a log that is followed is looked at.
@@ -19,8 +20,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 pub(super) struct Args {
     /// The sweep's id or name, or `last`.
     sweep: SweepArg,
-    #[command(flatten)]
-    trial: TrialArgs,
+    /// The trial: its number, `last`, or what it alone is, such as `lr=0.1 seed=3` (docs/SELECTORS.md).
+    #[arg(value_name = "TRIAL")]
+    trial: Vec<String>,
     /// Go on until the trial has ended, with the attempts and jobs that follow; or until the attempt that is named has.
     #[arg(long, short)]
     follow: bool,
@@ -56,8 +58,8 @@ struct Logged<'a> {
 }
 
 /// The one trial that is meant.
-async fn find_trial(trial: &TrialArgs, sweep: SweepId, access: &Access) -> Result<TrialNumber, CliError> {
-    let selector = trial.selector()?;
+async fn find_trial(trial: &[String], sweep: SweepId, access: &Access) -> Result<TrialNumber, CliError> {
+    let selector = TrialSelector::parse(trial)?;
     let numbers = match selector.numbers() {
         Some(numbers) => numbers,
         None => selector.select(&facts(&access.results(sweep).await?))?,
