@@ -196,6 +196,24 @@ pub(super) async fn want_again(
     Ok(())
 }
 
+/// Notes that the trials are wanted that go on for others although they were given up.
+pub(super) async fn want_what_goes_on(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- want_what_goes_on
+        DELETE FROM given_up
+        WHERE sweep_id = ?
+          AND EXISTS (SELECT 1 FROM jobs
+                      WHERE jobs.id = given_up.job_id AND jobs.state IN ('blocked', 'queued', 'leased'))",
+        sweep.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// How many trials of each sweep that end in these jobs were given up.
 pub(super) async fn count_given_up(
     connection: &mut SqliteConnection,

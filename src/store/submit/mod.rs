@@ -14,6 +14,7 @@ mod trials;
 use std::fmt;
 use std::sync::Arc;
 
+use super::cancel::want_what_goes_on;
 use super::unit::Unit;
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
@@ -202,6 +203,7 @@ impl Request for Submit {
         if let Some(existing) = rows::find_expansion(unit.connection(), &self.sweep.expansion_hash).await? {
             // Whoever raises a limit that trials ran into submits the same sweep again.
             rows::set_resources(unit.connection(), existing.sweep, &self.sweep.resources).await?;
+            want_what_goes_on(unit.connection(), existing.sweep).await?;
             return Ok(existing);
         }
         let sweep = rows::insert_sweep(unit.connection(), &self.sweep, self.now).await?;

@@ -71,6 +71,18 @@ async fn sweeps_that_need_the_same_jobs_can_all_be_cancelled() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_submitted_again_wants_what_goes_on_for_others() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit_tree("one", &["ab", "c"]).await.sweep;
+    let two = fixture.submit_tree("two", &["ab"]).await.sweep;
+    fixture.store.cancel(one, Chosen::All, Timestamp(1)).await.unwrap();
+    assert!(fixture.submit_tree("one", &["ab", "c"]).await.is_existing);
+    let kept = Cancelled { kept: 1, needed_by: [one].into(), ..Cancelled::default() };
+    assert_eq!(fixture.store.cancel(two, Chosen::All, Timestamp(2)).await.unwrap(), kept);
+    assert_eq!(fixture.states(one).await, ["queued", "cancelled"]);
+}
+
+#[tokio::test]
 async fn what_was_cancelled_and_is_run_again_for_another_sweep_ends_with_that_one() {
     let fixture = Fixture::new().await;
     let one = fixture.submit_tree("one", &["ab"]).await.sweep;
