@@ -116,6 +116,22 @@ fn an_audit_leaves_a_table_that_lies_elsewhere_as_it_is() {
 }
 
 #[test]
+fn an_audit_tidies_up_behind_those_that_were_killed() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml"]).exits_with(0);
+    let lock_of = |name: &str| {
+        std::fs::create_dir_all(project.path(&format!(".sweep/{name}/.sweep"))).unwrap();
+        std::fs::File::create(project.path(&format!(".sweep/{name}/.sweep/lock"))).unwrap()
+    };
+    let (_killed, at_work) = (lock_of("audit-killed"), lock_of("audit-at-work"));
+    at_work.lock().unwrap();
+    project.sweep(&["audit", "1", "--trials", "1"]).exits_with(0);
+    assert!(!project.path(".sweep/audit-killed").exists());
+    assert!(project.path(".sweep/audit-at-work").exists());
+}
+
+#[test]
 fn a_copy_that_can_not_be_written_is_told_from_a_table_that_can_not() {
     let project = Project::new();
     project.write("quick.yaml", QUICK);

@@ -7,11 +7,14 @@ use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{LEASE, StateFolder, lend_weights};
+use crate::coordinator::{DatabaseLock, LEASE, StateFolder, lend_weights};
 use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
 use crate::vocabulary::{CheckpointHash, StateHash, SweepId};
+
+/// How the folders are called in which trials are trained again.
+const PREFIX: &str = "audit-";
 
 /// Train some of a sweep's finished trials again, alone and from their first epoch, and compare every number.
 ///
@@ -132,6 +135,17 @@ fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) ->
     Ok(())
 }
 
+/// Deletes the folders of audits that were killed: nobody holds the lock of a table there any more.
+async fn delete_left_over(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let lock = StateFolder::lock_in(&entry.path());
+        if lock.is_file() && DatabaseLock::acquire(&lock).await.is_ok() {
+            let _found_again_by_the_next = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Trains the trials in a state folder of their own, which goes when they are done.
 async fn train_again(
     sweep: SweepId,
@@ -141,8 +155,11 @@ async fn train_again(
     context: &Context,
 ) -> Result<Vec<TrialHistory>, CliError> {
     let beside = StateFolder::find(&context.environment.working_directory);
+    if let Some(folder) = &beside {
+        delete_left_over(folder.path()).await;
+    }
     let place = match &beside {
-        Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder.path()),
+        Some(folder) => tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder.path()),
         None => tempfile::tempdir(),
     };
     let place = place.map_err(CliError::failed)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Context};
-use crate::coordinator::{Around, PrepareError, Prepared, Selections, StateFolder, prepare};
+use crate::coordinator::{Around, PrepareError, Prepared, Selections, StateFolder, prepare, read_code};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
 
@@ -32,8 +32,10 @@ pub(super) struct CheckedSpec {
 }
 
 impl CheckedSpec {
-    pub(super) fn new(request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
+    pub(super) fn new(mut request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
+        // Whoever coordinates may not see the files that the command names, or others under these names.
         if context.coordinator.is_some() {
+            request.code = Some(read_code(&request)?);
             return Ok(CheckedSpec { request, prepared: None });
         }
         let folder = StateFolder::find(&context.environment.working_directory);
@@ -50,13 +52,14 @@ impl CheckedSpec {
             }
             prepared => Some(prepared?),
         };
+        request.code = prepared.as_ref().map(|prepared| prepared.code.clone());
         Ok(CheckedSpec { request, prepared })
     }
 }
 
 impl SpecArgs {
     /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
-    /// names has datasets of its own and checks by itself.
+    /// names has datasets of its own and checks for itself what depends on them.
     pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {
         CheckedSpec::new(self.into_request(context)?, context)
     }
@@ -85,6 +88,7 @@ impl SpecArgs {
             is_rehearsal: false,
             only: None,
             selected: Default::default(),
+            code: None,
         })
     }
 }

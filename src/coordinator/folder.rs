@@ -100,6 +100,12 @@ impl StateFolder {
         Ok(StateFolder { path })
     }
 
+    /// What is locked while the table is open that a state folder in `directory` has by itself.
+    #[must_use]
+    pub fn lock_in(directory: &Path) -> PathBuf {
+        directory.join(STATE_FOLDER).join("lock")
+    }
+
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

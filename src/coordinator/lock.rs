@@ -163,7 +163,8 @@ impl Holder {
     fn this_process() -> Holder {
         let host = super::folder::own_host();
         let name = format!("process {} on {host}", std::process::id());
-        Holder { name, boot: boot_id().unwrap_or_default() }
+        // Where the system doesn't tell, the host's name has to do.
+        Holder { name, boot: boot_id().unwrap_or(host) }
     }
 
     /// Always of the same length: written over itself, it needs no room on a full disk.

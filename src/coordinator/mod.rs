@@ -40,7 +40,7 @@ use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use nodes::{Luck, Nodes, Permit, Present};
 pub use placement::{DatabaseFiles, PlacementError};
-pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use prepare::{Around, PrepareError, Prepared, outline, prepare, read_code};
 pub use selection::Selections;
 pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};
 pub use vitals::Vitals;

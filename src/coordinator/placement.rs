@@ -27,8 +27,9 @@ struct Placement {
 #[derive(Debug, thiserror::Error)]
 pub enum PlacementError {
     #[error(
-        "the job table of this project is `{}`; to move it, stop everything, move it to `{}`, and delete `{}` if there \
-         is one", is.display(), wanted.display(), note.display()
+        "the job table of this project is `{from}`; to move it, stop everything, move it to `{to}`, and `{from}-wal`, where a \
+         crash has left one, to `{to}-wal`; then delete `{file}` if there is one",
+        from = is.display(), to = wanted.display(), file = note.display()
     )]
     Elsewhere { is: PathBuf, wanted: PathBuf, note: PathBuf },
     #[error(

@@ -30,6 +30,8 @@ const MOST_NAMES: usize = 10_000;
 pub struct Prepared {
     pub spec: Spec,
     pub plan: Plan,
+    /// Checksums of the files that the commands name.
+    pub code: BTreeMap<String, String>,
     request: SubmitRequest,
     weights: Found,
     selected: Vec<Selected>,
@@ -138,10 +140,24 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
     for selection in around.selections.selected() {
         check_classes(&spec, selection, &manifests, around.datasets)?;
     }
-    let plan = plan_in(&spec, request, dataset_checksums)?;
+    let code = code_of(&spec, request)?;
+    let plan = plan_in(&spec, request, code.clone(), dataset_checksums)?;
     let weights = weights.into_found();
     let selected = around.selections.selected().map(|selection| selection.told.clone()).collect();
-    Ok(Prepared { spec, plan, request: request.clone(), weights, selected })
+    Ok(Prepared { spec, plan, code, request: request.clone(), weights, selected })
+}
+
+/// Checksums of the files that a spec's commands name, as they are seen from here; none where no program is run.
+///
+/// # Errors
+/// When the spec is wrong, or a file can't be read.
+pub fn read_code(request: &SubmitRequest) -> Result<BTreeMap<String, String>, PrepareError> {
+    let unfound = |named: Weights<'_>| Ok(vec![named.unfound()]);
+    let find_base = |name: &str| request.base(name);
+    let spec =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &unfound, &find_base)
+            .map_err(Box::new)?;
+    code_of(&spec, request)
 }
 
 /// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
@@ -167,20 +183,19 @@ pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
         Weights::File(path) => Ok(vec![blake3::hash(path.as_bytes()).to_hex().to_string()]),
     })?;
     let uses = plan::uses_of_datasets(&named_by_path)?.into_iter();
-    let plan = plan_in(&named_by_path, request, uses.map(|used| (used, String::new())).collect())?;
+    let code = code_of(&named_by_path, request)?;
+    let plan = plan_in(&named_by_path, request, code, uses.map(|used| (used, String::new())).collect())?;
     Ok((as_written, plan))
 }
 
 fn plan_in(
     spec: &Spec,
     request: &SubmitRequest,
+    code: BTreeMap<String, String>,
     dataset_checksums: BTreeMap<DatasetUse, String>,
 ) -> Result<Plan, PrepareError> {
-    let around = Surroundings {
-        dataset_checksums,
-        working_directory: request.working_directory.clone(),
-        code: code_of(spec, Path::new(&request.working_directory))?,
-    };
+    let around =
+        Surroundings { dataset_checksums, working_directory: request.working_directory.clone(), code };
     let sharing = match request.sharing {
         http::Sharing::Prefixes => plan::Sharing::Prefixes,
         http::Sharing::Nothing => plan::Sharing::Nothing,
@@ -260,13 +275,14 @@ fn check_classes(
 }
 
 /// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is
-/// not taken for the one that made the results.
-fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, PrepareError> {
+/// not taken for the one that made the results. Who submits from another host has looked at the files there.
+fn code_of(spec: &Spec, request: &SubmitRequest) -> Result<BTreeMap<String, String>, PrepareError> {
     let Trainer::Command(command) = &spec.trainer else {
         return Ok(BTreeMap::new());
     };
     let template = CommandTemplate::parse(command)
         .map_err(|source| PlanError::Command { trial: TrialNumber(1), source })?;
+    let directory = Path::new(&request.working_directory);
     let (mut code, mut names) = (BTreeMap::new(), BTreeSet::new());
     for trial in spec.trials() {
         let rendered = template
@@ -274,6 +290,9 @@ fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, Pr
             .map_err(|source| PlanError::Command { trial: trial.number, source })?;
         if let Some(argument) = rendered.iter().find(|argument| argument.contains('\0')) {
             return Err(PrepareError::NulCharacter { trial: trial.number, argument: argument.clone() });
+        }
+        if request.code.is_some() {
+            continue;
         }
         for name in plan::files_named(&rendered) {
             if names.len() < MOST_NAMES && !names.contains(name) {
@@ -283,7 +302,7 @@ fn code_of(spec: &Spec, directory: &Path) -> Result<BTreeMap<String, String>, Pr
             }
         }
     }
-    Ok(code)
+    Ok(request.code.clone().unwrap_or(code))
 }
 
 /// BLAKE3 of a file; nothing where there is none, or one too large to be code.
@@ -463,8 +482,8 @@ mod tests {
             self.0.path().join(name)
         }
 
-        fn prepare(&self, spec: &str) -> Result<Prepared, String> {
-            let request = SubmitRequest {
+        fn request(&self, spec: &str) -> SubmitRequest {
+            SubmitRequest {
                 spec: spec.to_owned(),
                 source_name: "s.yaml".to_owned(),
                 bases: vec![],
@@ -474,7 +493,11 @@ mod tests {
                 is_rehearsal: false,
                 only: None,
                 selected: Default::default(),
-            };
+                code: None,
+            }
+        }
+
+        fn prepare(&self, spec: &str) -> Result<Prepared, String> {
             let artifacts = self.path("artifacts");
             let selections = Selections::default();
             let around = Around {
@@ -482,7 +505,7 @@ mod tests {
                 artifacts: Some(&artifacts),
                 selections: &selections,
             };
-            prepare(&request, around).map_err(|error| match error {
+            prepare(&self.request(spec), around).map_err(|error| match error {
                 PrepareError::Spec(error) => error.to_string(),
                 other => other.to_string(),
             })
@@ -491,6 +514,22 @@ mod tests {
 
     fn hashes(prepared: &Prepared) -> Vec<String> {
         prepared.plan.jobs().map(|job| job.states.last().unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn the_files_that_commands_name_are_known_by_what_is_in_them() {
+        let project = Project::new(&["a", "b"], 100);
+        let request =
+            project.request("command: [python3, run.py, '--config={{c}}']\nparameters: {c: [x, y.yaml]}");
+        let code = || read_code(&request).unwrap();
+        assert_eq!(code(), BTreeMap::new());
+        std::fs::write(project.path("run.py"), "1").unwrap();
+        std::fs::write(project.path("y.yaml"), "2").unwrap();
+        let before = code();
+        assert_eq!(before.keys().collect::<Vec<_>>(), ["run.py", "y.yaml"]);
+        std::fs::write(project.path("run.py"), "3").unwrap();
+        assert_ne!(code(), before);
+        assert_eq!(read_code(&project.request("parameters: {dataset: d}")).unwrap(), BTreeMap::new());
     }
 
     #[test]

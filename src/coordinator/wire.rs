@@ -167,6 +167,7 @@ pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, 
         sharing: Sharing::Prefixes,
         is_rehearsal: false,
         only: None,
+        code: None,
     })
 }
 

@@ -372,6 +372,10 @@ pub struct SubmitRequest {
     /// What selectors of trials that teach have selected, by their text: names of weights. Others are looked up.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub selected: BTreeMap<String, Vec<String>>,
+    /// Checksums (BLAKE3, hexadecimal) of the files that the trials' commands name, by their names there, as whoever submits
+    /// sees them. Without it the coordinator looks at its own files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<BTreeMap<String, String>>,
 }
 
 /// Whether trials that agree up to some epoch are trained together up to there.

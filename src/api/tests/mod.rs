@@ -95,6 +95,7 @@ fn submit_request(spec: &str) -> SubmitRequest {
         is_rehearsal: false,
         only: None,
         selected: Default::default(),
+        code: None,
     }
 }
 

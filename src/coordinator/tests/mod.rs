@@ -55,6 +55,7 @@ impl Fixture {
             is_rehearsal: false,
             only: None,
             selected: Default::default(),
+            code: None,
         }
     }
 
@@ -106,6 +107,21 @@ async fn a_worker_that_waits_is_woken_by_a_submission() {
     });
     fixture.submit(COMMAND).await;
     assert_eq!(waiting.await.unwrap().leases.len(), 2);
+}
+
+#[tokio::test]
+async fn a_script_that_was_changed_on_the_host_from_which_it_is_submitted_is_another() {
+    let fixture = Fixture::new().await;
+    let with = |checksum: &str| SubmitRequest {
+        working_directory: "/not/to/be/seen/from/here".to_owned(),
+        code: Some([("run.py".to_owned(), checksum.to_owned())].into()),
+        ..fixture.spec("command: [python3, run.py]")
+    };
+    let first = fixture.coordinator.submit(&with("a")).await.unwrap();
+    assert!(fixture.coordinator.submit(&with("a")).await.unwrap().is_existing);
+    let changed = fixture.coordinator.submit(&with("b")).await.unwrap();
+    assert_eq!((changed.is_existing, changed.jobs_new), (false, 1));
+    assert_ne!(changed.sweep, first.sweep);
 }
 
 #[tokio::test]

@@ -81,6 +81,7 @@ impl Template {
                 is_rehearsal: false,
                 only: None,
                 selected: Default::default(),
+                code: None,
             };
             let submitted = coordinator.submit(&request).await;
             sweeps.push(submitted.unwrap_or_else(|error| panic!("{error}: {spec}")).sweep);
