@@ -28,8 +28,10 @@ pub struct Plan {
     order: Vec<u32>,
     /// Place of each stage in that order.
     places: Vec<u32>,
-    /// What each stage is run with, by the first trial that goes through it.
-    runs: Vec<Run>,
+    /// What each trial is run with, as a place in [`Plan::kinds`]; a stage is run with that of its first trial.
+    runs: Vec<u32>,
+    /// What trials are run with, each once.
+    kinds: Vec<Kind>,
     /// What jobs read beside the state that they go on from; most read nothing, and then there is one empty entry.
     required: Vec<Vec<StateHash>>,
     /// In the order in which they are to run, as far as what they share allows.
@@ -108,8 +110,9 @@ pub enum Sharing {
     Nothing,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Run {
+/// What many trials are run with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
     context: u32,
     cpus: u32,
     /// Place in [`Plan::required`].
@@ -195,7 +198,7 @@ fn plan_up_to(
 ) -> Result<Plan, PlanError> {
     let (mut growing, mut contexts, mut required) =
         (GrowingTree::default(), BTreeMap::new(), BTreeMap::new());
-    let (mut runs, mut trials) = (Vec::new(), Vec::new());
+    let (mut kinds, mut runs, mut trials) = (BTreeMap::new(), Vec::new(), Vec::new());
     let planner = Planner::new(spec, around)?;
     let is_chosen = |trial: &Trial| choice.only.is_none_or(|only| only.contains(&trial.number));
     for (place, trial) in (0..).zip(order::trials(spec).filter(is_chosen)) {
@@ -210,7 +213,7 @@ fn plan_up_to(
         }
         let context = number_of(&mut contexts, path.context);
         let required = number_of(&mut required, path.required);
-        runs.push(Run { context, cpus: path.cpus, required });
+        runs.push(number_of(&mut kinds, Kind { context, cpus: path.cpus, required }));
         trials.push(PlannedTrial { number: trial.number, job: stage });
     }
     let tree = growing.tree;
@@ -225,8 +228,8 @@ fn plan_up_to(
     for trial in &mut trials {
         trial.job = places[trial.job as usize];
     }
-    let (contexts, required) = (by_number(contexts), by_number(required));
-    let mut plan = Plan { tree, order, places, runs, required, trials, contexts, hash: String::new() };
+    let (kinds, contexts, required) = (by_number(kinds), by_number(contexts), by_number(required));
+    let mut plan = Plan { tree, order, places, runs, kinds, required, trials, contexts, hash: String::new() };
     plan.hash = plan.hash_of_expansion(&spec.name, spec.metric.as_ref());
     Ok(plan)
 }
@@ -248,7 +251,7 @@ impl Plan {
     pub fn jobs(&self) -> impl ExactSizeIterator<Item = PlannedJob<'_>> {
         self.order.iter().map(|&number| {
             let stage = &self.tree.stages[number as usize];
-            let run = self.runs[stage.trial as usize];
+            let run = self.kinds[self.runs[stage.trial as usize] as usize];
             PlannedJob {
                 states: self.tree.states_of(number),
                 parent: stage.parent.map(|parent| self.places[parent as usize]),

@@ -3,8 +3,9 @@
 //! A trial comes in as the states after its epochs. A state's name covers all that led to it, so two trials are in the same
 //! state exactly where the names agree, and a stage is found by the name of its first state alone.
 
-use std::collections::HashMap;
 use std::ops::Range;
+
+use hashbrown::HashTable;
 
 use crate::vocabulary::StateHash;
 
@@ -20,8 +21,8 @@ pub(super) struct Tree {
 #[derive(Debug, Default)]
 pub(super) struct GrowingTree {
     pub(super) tree: Tree,
-    /// Stages by their first state. Only growing needs it, and it is as large as a large sweep.
-    starting_with: HashMap<StateHash, u32>,
+    /// Stages by their first state. A million of them are in memory at once, so that the states are not here a second time.
+    starting_with: HashTable<u32>,
 }
 
 /// A run of epochs that is trained once.
@@ -55,7 +56,7 @@ impl GrowingTree {
         let (mut parent, mut done) = (None, 0);
         loop {
             let rest = &states[done..];
-            let Some(&found) = self.starting_with.get(&rest[0]) else {
+            let Some(found) = self.starting_with(rest[0]) else {
                 return self.append(parent, index(done) + 1, rest, trial);
             };
             let own = self.tree.states_of(found);
@@ -78,27 +79,55 @@ impl GrowingTree {
 
     fn add(&mut self, stage: Stage) -> u32 {
         let number = index(self.tree.stages.len());
-        self.starting_with.insert(self.tree.states[stage.states.start as usize], number);
         self.tree.stages.push(stage);
+        self.note_start(number);
         number
+    }
+
+    fn starting_with(&self, state: StateHash) -> Option<u32> {
+        self.starting_with.find(key(state), |&stage| self.tree.first_state(stage) == state).copied()
+    }
+
+    fn note_start(&mut self, stage: u32) {
+        let Self { tree, starting_with } = self;
+        starting_with
+            .insert_unique(key(tree.first_state(stage)), stage, |&stage| key(tree.first_state(stage)));
+    }
+
+    fn forget_start(&mut self, stage: u32) {
+        if let Ok(entry) =
+            self.starting_with.find_entry(key(self.tree.first_state(stage)), |&other| other == stage)
+        {
+            entry.remove();
+        }
     }
 
     /// Makes a stage of the first `epochs` of another; that one keeps the others, and the trials that end in it.
     fn split(&mut self, number: u32, epochs: u32) -> u32 {
+        self.forget_start(number);
         let lower = &mut self.tree.stages[number as usize];
         let middle = lower.states.start + epochs;
         let upper = Stage { states: lower.states.start..middle, ..lower.clone() };
         lower.states.start = middle;
         lower.first_epoch += epochs;
-        let first = self.tree.states[middle as usize];
+        self.note_start(number);
         let upper = self.add(upper);
         self.tree.stages[number as usize].parent = Some(upper);
-        self.starting_with.insert(first, number);
         upper
     }
 }
 
+/// Where a state lies in a table: it is a hash already.
+fn key(state: StateHash) -> u64 {
+    let bytes = state.as_bytes().first_chunk().expect("a state's hash is longer than eight bytes");
+    u64::from_le_bytes(*bytes)
+}
+
 impl Tree {
+    fn first_state(&self, stage: u32) -> StateHash {
+        self.states[self.stages[stage as usize].states.start as usize]
+    }
+
     /// The states after each epoch of a stage.
     pub(super) fn states_of(&self, stage: u32) -> &[StateHash] {
         let range = &self.stages[stage as usize].states;

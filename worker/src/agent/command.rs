@@ -1,13 +1,13 @@
 //! A trial that is a program: started, watched, its output logged and its reports read, to its end.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use sweep::protocol::http::{CommandWork, EpochMetrics};
 use sweep::vocabulary::{FailureReason, Metrics};
-use tokio::process::Command;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::event::{Stop, TrialEnd};
@@ -15,6 +15,7 @@ use super::output::Output;
 use super::process::{TrialProcess, cant_start, failure};
 use super::report_file::ReportFile;
 use super::slot::Trial;
+use super::spawn::{Inheritance, Streams};
 use super::stage::Stage;
 
 /// How often the report file is looked at: progress looks live, and a look costs next to nothing.
@@ -38,7 +39,7 @@ pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
     if let Some(stage) = &stage {
         stage.set_environment(&mut command);
     }
-    let (process, output) = match start(command) {
+    let (process, output) = match start(&command, &trial.place.inheritance) {
         Ok(started) => started,
         Err(error) => return cant_start(program, &error, missing_folder(&work.working_directory)),
     };
@@ -74,11 +75,12 @@ fn set_environment(command: &mut Command, work: &CommandWork, trial: &Trial, rep
         .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus);
 }
 
-/// Takes the command by value: it holds writing ends of the pipe, which would never close while it lives.
-fn start(mut command: Command) -> io::Result<(TrialProcess, Output)> {
+fn start(command: &Command, inheritance: &Inheritance) -> io::Result<(TrialProcess, Output)> {
     let (output, writer) = Output::pipe()?;
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    Ok((TrialProcess::start(&mut command)?, output))
+    let (input, writer) = (inheritance.no_input().as_fd(), writer.as_fd());
+    let process =
+        TrialProcess::start(command, inheritance, Streams { input, output: writer, error: writer })?;
+    Ok((process, output))
 }
 
 /// The system says "no such file" for a missing folder as for a missing program.

@@ -28,6 +28,7 @@ mod shell;
 mod slot;
 mod slots;
 mod spool;
+mod spawn;
 mod stage;
 mod state;
 mod trainer_process;

@@ -3,69 +3,85 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use sweep::vocabulary::FailureReason;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{self, SignalKind};
 
 use super::event::{Stop, TrialEnd};
+use super::spawn::{Inheritance, Streams, spawn};
 
 /// A started trial process; its whole group is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct TrialProcess {
-    child: Child,
-    /// The group's number, which is the process's own; `None` once it has ended.
-    group: Option<Pid>,
+    state: State,
+    /// Tells that a child of the agent has ended, any of them.
+    child_ended: unix::Signal,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// The group's number is the process's own.
+    Running {
+        group: Pid,
+    },
+    Ended(ExitStatus),
 }
 
 impl TrialProcess {
     /// Starts `command`. Call it on the main thread only: the kernel sends the parent's death signal when the
     /// *thread* ends that started the child, so a pool's thread that retires would take healthy trials with it.
     /// (The agent's runtime has one thread, so every task is on it.)
-    pub(crate) fn start(command: &mut Command) -> io::Result<TrialProcess> {
-        command.process_group(0).env_remove("SWEEP_TOKEN");
-        die_with_the_agent(command);
-        let child = command.spawn()?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Ok(TrialProcess { child, group })
+    pub(crate) fn start(
+        command: &Command,
+        inheritance: &Inheritance,
+        streams: Streams<'_>,
+    ) -> io::Result<TrialProcess> {
+        // Listen before there is anything to hear.
+        let child_ended = unix::signal(SignalKind::child())?;
+        let group = spawn(command, inheritance, streams)?;
+        Ok(TrialProcess { state: State::Running { group }, child_ended })
     }
 
     /// Its process group; `None` once it has ended.
     pub(crate) fn group(&self) -> Option<Pid> {
-        self.group
-    }
-
-    /// Its standard input and output, where they are pipes and not taken yet.
-    pub(crate) fn take_pipes(&mut self) -> Option<(ChildStdin, ChildStdout)> {
-        self.child.stdin.take().zip(self.child.stdout.take())
+        match self.state {
+            State::Running { group } => Some(group),
+            State::Ended(_) => None,
+        }
     }
 
     pub(crate) fn stop(&self, how: Stop) {
-        let signal = match how {
-            Stop::Terminate => Signal::TERM,
-            Stop::Kill => Signal::KILL,
-        };
-        if let Some(group) = self.group {
-            // It fails where the last process of the group has just ended, which is what was asked for.
-            let _ = rustix::process::kill_process_group(group, signal);
+        if let Some(group) = self.group() {
+            signal(group, how);
         }
     }
 
     /// Waits for its end, and ends what it left behind in its group. May be dropped and called again.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await?;
-        // The number can't belong to another group yet: numbers are handed out in turn, and it was free for no
-        // longer than this function took to get here.
-        self.stop(Stop::Kill);
-        self.group = None;
-        Ok(status)
+        loop {
+            if let Some(status) = self.look()? {
+                return Ok(status);
+            }
+            self.child_ended.recv().await;
+        }
     }
 
-    /// Whether it has ended, without waiting.
-    pub(crate) fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
+    /// How it has ended, if it has, without waiting.
+    pub(crate) fn look(&mut self) -> io::Result<Option<ExitStatus>> {
+        let group = match self.state {
+            State::Running { group } => group,
+            State::Ended(status) => return Ok(Some(status)),
+        };
+        let Some((_, status)) = waitpid(Some(group), WaitOptions::NOHANG)? else { return Ok(None) };
+        // The number can't belong to another group yet: numbers are handed out in turn, and it was free for no
+        // longer than this function took to get here.
+        signal(group, Stop::Kill);
+        let status = ExitStatus::from_raw(status.as_raw());
+        self.state = State::Ended(status);
+        Ok(Some(status))
     }
 }
 
@@ -75,21 +91,13 @@ impl Drop for TrialProcess {
     }
 }
 
-/// Lets the kernel kill the process when the agent dies. (Children of the process are not covered; and a set-user-ID
-/// program loses the setting when it starts.)
-#[expect(unsafe_code, reason = "code between fork and exec has no safe interface; see the safety comment")]
-fn die_with_the_agent(command: &mut Command) {
-    let agent = rustix::process::getpid();
-    let set_up = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // An agent that died between fork and the call above will send no signal any more.
-        if rustix::process::getppid() == Some(agent) { Ok(()) } else { Err(Errno::SRCH.into()) }
+fn signal(group: Pid, how: Stop) {
+    let signal = match how {
+        Stop::Terminate => Signal::TERM,
+        Stop::Kill => Signal::KILL,
     };
-    // SAFETY: between fork and exec the child may only do what is safe in a signal handler, because another thread
-    // of the agent may have held any lock at the fork. `set_up` makes two plain system calls and turns an error
-    // number into an `io::Error` without allocating; it takes no lock and touches no memory but its own copy of
-    // `agent`.
-    unsafe { command.pre_exec(set_up) };
+    // It fails where the last process of the group has just ended, which is what was asked for.
+    let _ = rustix::process::kill_process_group(group, signal);
 }
 
 /// The end of a trial whose program could not be started; `remedy` says what a user can do about it.

@@ -41,7 +41,9 @@ impl ReportFile {
     /// What was added since the last call.
     pub(crate) async fn read_new(&mut self) -> Vec<EpochMetrics> {
         if self.file.is_none() {
-            self.file = File::open(&self.path).await.ok();
+            // On this thread: usually there is no file yet, and the way to another thread and back takes longer than finding
+            // that out. The folder is the agent's own.
+            self.file = std::fs::File::open(&self.path).ok().map(File::from_std);
         }
         let Some(file) = &mut self.file else {
             return Vec::new();

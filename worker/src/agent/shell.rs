@@ -24,6 +24,7 @@ use super::options::Options;
 use super::outbox::Write;
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
+use super::spawn::Inheritance;
 use super::state::{Agent, Settings, Until};
 use super::{AgentError, Inbox, gpus, identity, self_test, spool};
 
@@ -143,6 +144,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         memory: Mutex::default(),
+        inheritance: Inheritance::new().map_err(fail)?,
     };
     Ok((place, spool))
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::event::{Event, Stop, TrialEnd};
 use super::memory::MemoryTable;
 use super::output::AttemptLog;
+use super::spawn::Inheritance;
 use super::trainer_process::TrainerProcess;
 use super::watchdog::Watchdog;
 use super::{Inbox, command, self_test, trainer_process};
@@ -31,6 +32,7 @@ pub(crate) struct Place {
     /// How long a trial has between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
     pub(crate) memory: Mutex<MemoryTable>,
+    pub(crate) inheritance: Inheritance,
 }
 
 /// One job for a slot.

@@ -5,11 +5,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sweep::protocol::http::CommandStage;
 use sweep::protocol::trial::Checkpoint;
 use sweep::vocabulary::weights_file_name;
-use tokio::process::Command;
 
 use super::slot::Trial;
 

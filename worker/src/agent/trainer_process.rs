@@ -3,15 +3,16 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
 use sweep::protocol::http::EpochMetrics;
 use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
 use sweep::vocabulary::{CheckpointHash, FailureReason, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::time::timeout;
 
 use super::event::{Stop, TrialEnd};
@@ -19,6 +20,7 @@ use super::lines::Lines;
 use super::output::{AttemptLog, Output};
 use super::process::{TrialProcess, cant_start, failure};
 use super::slot::Trial;
+use super::spawn::Streams;
 
 /// An event is not longer: a report of a few dozen metrics takes a few KiB.
 const MAX_EVENT_BYTES: usize = 1 << 20;
@@ -36,7 +38,7 @@ pub(crate) struct TrainerProcess {
     /// What it was started with; it never sees others.
     visible_gpus: String,
     process: TrialProcess,
-    requests: ChildStdin,
+    requests: Sender,
     events: EventLines,
     output: Output,
 }
@@ -84,6 +86,7 @@ pub(crate) async fn run(
         Talk::Nonsense(line) => {
             current.process.stop(Stop::Kill);
             current.output.drain(&mut log).await;
+            current.end().await;
             let message =
                 format!("`sweep-trainer` said what is no event (is it of another version?): `{line}`");
             TrialEnd::Failed { reason: FailureReason::BadConfig, message, log_tail: log.tail() }
@@ -92,7 +95,11 @@ pub(crate) async fn run(
 }
 
 fn start(trial: &Trial) -> io::Result<TrainerProcess> {
-    let (output, writer) = Output::pipe()?;
+    let (output, error) = Output::pipe()?;
+    let (input, requests) = io::pipe()?;
+    let (events, said) = io::pipe()?;
+    let requests = Sender::from_owned_fd(OwnedFd::from(requests))?;
+    let events = EventLines::new(Receiver::from_owned_fd(OwnedFd::from(events))?);
     let mut command = Command::new(&trial.place.trainer);
     command
         .arg("--datasets")
@@ -103,20 +110,16 @@ fn start(trial: &Trial) -> io::Result<TrainerProcess> {
         // Threads that wait for each other sleep: by default they spin, which on a busy machine takes ten times as long.
         .env("OMP_WAIT_POLICY", "passive")
         // What cuBLAS asks for where a trial wants the same bits twice; it is read once per process.
-        .env("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(writer);
-    let mut process = TrialProcess::start(&mut command)?;
-    let (requests, events) = process.take_pipes().ok_or_else(|| io::Error::other("it has no pipes"))?;
-    let visible_gpus = trial.visible_gpus.clone();
-    Ok(TrainerProcess { visible_gpus, process, requests, events: EventLines::new(events), output })
+        .env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
+    let streams = Streams { input: input.as_fd(), output: said.as_fd(), error: error.as_fd() };
+    let process = TrialProcess::start(&command, &trial.place.inheritance, streams)?;
+    Ok(TrainerProcess { visible_gpus: trial.visible_gpus.clone(), process, requests, events, output })
 }
 
 impl TrainerProcess {
     /// Itself, unless it ended while it had nothing to do.
     fn if_alive(mut self) -> Option<TrainerProcess> {
-        (!self.process.has_ended()).then_some(self)
+        matches!(self.process.look(), Ok(None)).then_some(self)
     }
 
     /// Ends it, and comes back when it is gone.
@@ -219,14 +222,14 @@ fn quote(line: &[u8]) -> String {
 /// The lines of a process's standard output.
 #[derive(Debug)]
 struct EventLines {
-    pipe: ChildStdout,
+    pipe: Receiver,
     lines: Lines,
     complete: VecDeque<Vec<u8>>,
     chunk: Box<[u8]>,
 }
 
 impl EventLines {
-    fn new(pipe: ChildStdout) -> EventLines {
+    fn new(pipe: Receiver) -> EventLines {
         let chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
         EventLines { pipe, lines: Lines::new(MAX_EVENT_BYTES), complete: VecDeque::new(), chunk }
     }

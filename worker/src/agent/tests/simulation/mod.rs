@@ -11,9 +11,10 @@ mod table;
 mod training;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use table::{Scrutiny, Template};
 use world::{Results, Weather, World};
 
@@ -42,14 +43,14 @@ fn every_life_ends_with_the_results_of_one_without_faults() {
             FOUND.iter().copied().chain(first..first + seeds.unwrap_or(SEEDS)).collect::<Vec<_>>()
         }
     };
-    live(&seeds, &memory(), Scrutiny::NowAndThen);
+    live(&seeds, &memory(), 2, Scrutiny::NowAndThen);
 }
 
 #[test]
 fn so_does_every_life_on_a_disk_looked_at_after_every_call() {
     let seeds = number("SWEEP_SIM_SEEDS_ON_DISK").unwrap_or(SEEDS_ON_DISK);
     let seeds: Vec<u64> = (1_000_000..1_000_000 + seeds).collect();
-    live(&seeds, &disk(), Scrutiny::EveryCall);
+    live(&seeds, &disk(), 8, Scrutiny::EveryCall);
 }
 
 #[expect(clippy::disallowed_methods, reason = "how `make sim` says how much to simulate")]
@@ -69,8 +70,9 @@ fn disk() -> PathBuf {
     program.parent().map_or_else(std::env::temp_dir, Into::into)
 }
 
-fn live(seeds: &[u64], place: &std::path::Path, scrutiny: Scrutiny) {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+fn live(seeds: &[u64], place: &Path, lives_on_a_core: usize, scrutiny: Scrutiny) {
+    // Nobody waits for a socket here, and a thread that does not either is woken with less ado.
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let template = runtime().block_on(Template::new(SPECS));
     let one = |seed: u64, weather| -> (Results, Vec<String>) {
         let folder = tempfile::tempdir_in(place).unwrap();
@@ -84,13 +86,15 @@ fn live(seeds: &[u64], place: &std::path::Path, scrutiny: Scrutiny) {
         "the seed does not decide everything"
     );
     let next = AtomicU64::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
+        for core in cores.iter().cycle().take(cores.len() * lives_on_a_core) {
+            let (one, next, expected) = (&one, &next, &expected);
+            scope.spawn(move || {
+                stay_on(*core);
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     let (results, trace) = one(seed, Weather::Foul);
-                    assert_eq!(results, expected, "seed {seed}:\n{}", trace.join("\n"));
+                    assert_eq!(&results, expected, "seed {seed}:\n{}", trace.join("\n"));
                     if seeds.len() == 1 {
                         println!("{}", trace.join("\n"));
                     }
@@ -98,4 +102,18 @@ fn live(seeds: &[u64], place: &std::path::Path, scrutiny: Scrutiny) {
             });
         }
     });
+}
+
+/// The cores that this process may use.
+fn cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap();
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
+}
+
+/// Keeps this thread on a core, and with it those that it starts: a table's threads take turns, one waits for the other at
+/// every statement, and to wake another core each time takes longer than the statement.
+fn stay_on(core: usize) {
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).unwrap();
 }
