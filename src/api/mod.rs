@@ -17,6 +17,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod slurm;
 mod steering;
 
 use std::future::Future;
@@ -114,6 +115,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(steering::pause))
         .routes(routes!(steering::resume))
         .routes(routes!(steering::bump))
+        .routes(routes!(slurm::record))
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
         .routes(routes!(events::follow))

@@ -65,6 +65,7 @@ impl Server {
             started_ticks: 1,
             slots: 1,
             version: "0".to_owned(),
+            slurm: None,
         };
         let worker = client.register(&request).await.unwrap().worker;
         LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
@@ -181,6 +182,7 @@ async fn lease(client: &Client, most: u32) -> (WorkerId, Vec<Lease>) {
             started_ticks: 1,
             slots: 2,
             version: "0".to_owned(),
+            slurm: None,
         })
         .await
         .unwrap();
@@ -360,6 +362,7 @@ async fn a_node_in_quarantine_is_released_over_http() {
         started_ticks: 1,
         slots: 1,
         version: "0".to_owned(),
+        slurm: None,
     };
     client.register(&another).await.unwrap();
     let fail = |lease: &Lease| Outcome {

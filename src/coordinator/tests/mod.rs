@@ -81,6 +81,7 @@ fn register_request() -> RegisterRequest {
         started_ticks: 1,
         slots: 2,
         version: "0".to_owned(),
+        slurm: None,
     }
 }
 

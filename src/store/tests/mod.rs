@@ -125,6 +125,7 @@ pub(super) fn worker(host: &str) -> NewWorker {
         started_ticks: u64::MAX,
         slots: 2,
         version: "0".to_owned(),
+        slurm: None,
     }
 }
 

@@ -1,17 +1,24 @@
 //! Who this agent is among all processes of all hosts.
 
 use sweep::protocol::http::RegisterRequest;
+use sweep::protocol::slurm::SlurmTask;
 
 /// What the agent says of itself when it registers.
-pub(crate) fn introduce(slots: u32) -> RegisterRequest {
+pub(crate) fn introduce(slots: u32, slurm: Option<SlurmTask>) -> RegisterRequest {
     RegisterRequest {
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: own_host(),
         boot_id: boot_id(),
         pid: std::process::id(),
         started_ticks: started_ticks(&read("/proc/self/stat")).unwrap_or(0),
         slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        slurm,
     }
+}
+
+/// This host, as the system calls it.
+pub(crate) fn own_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// This boot of this machine, and the namespace in which the process id means something.
