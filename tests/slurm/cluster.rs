@@ -19,8 +19,8 @@ impl Cluster {
         #[expect(clippy::disallowed_methods, reason = "a test has no main that could read the environment")]
         let folder = std::env::var("SWEEP_TEST_CLUSTERS").expect("run `make test-slurm`");
         let folder = PathBuf::from(folder).join(name);
-        // Larger on paper than any host, and quick to start a job again.
-        let common = [("CPUS", "64"), ("MEM", "32768"), ("REQUEUE_DELAY", "2")];
+        // Larger on paper than any host. (A job that is to be started again waits 5 seconds; told less, Slurm takes 120.)
+        let common = [("CPUS", "64"), ("MEM", "32768")];
         let mut command = script(&["up"]);
         command.arg(&folder);
         for (name, value) in common.iter().chain(settings) {

@@ -72,6 +72,8 @@ fn whatever_happens_to_workers_and_to_slurm_each_trial_has_its_one_result() {
     ends.dedup();
     assert_eq!(ends.len(), 60);
     project.sweep(&["doctor"]).exits_with(0);
+    // The one without its process would run for ever by Slurm's account.
+    cluster.ask(&["scancel", &here]);
     cluster.wait_for_end(&here);
     cluster.wait_for_end(&there);
     wait_until("the workers' end", || project.processes("sweep-worker").is_empty());

@@ -104,8 +104,7 @@ fn a_worker_that_died_is_lost_at_slurms_word_and_status_says_what_slurm_does() {
     );
     wait_until("two trials", || project.read("begun").lines().count() == 2);
     let status = project.sweep(&["status"]).exits_with(0).stdout();
-    let line =
-        status.lines().find(|line| line.trim_start().starts_with(&job)).unwrap_or_else(|| panic!("{status}"));
+    let line = status.lines().find(|line| line.contains("sweep 1 ")).unwrap_or_else(|| panic!("{status}"));
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words, [&job, "sweep", "1", "4", "2", "2", "0", "JobArrayTaskLimit"], "{status}");
 

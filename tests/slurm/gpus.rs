@@ -15,8 +15,6 @@ parameters: {x: [1, 2]}
 /// As much of NVIDIA's management library as the agent asks for.
 const LIBRARY: &str = r#"
 #include <stdio.h>
-#include <string.h>
-typedef struct { unsigned long long total, free, used; } memory;
 int nvmlInit_v2(void) { return 0; }
 int nvmlInitWithFlags(unsigned flags) { return 0; }
 int nvmlShutdown(void) { return 0; }
@@ -40,14 +38,10 @@ fn two_workers_on_a_node_each_see_the_gpu_that_is_theirs() {
     let project = cluster.project();
     project.write("seen.yaml", SEEN);
     project.write("nvml.c", LIBRARY);
-    let library = project.path("libnvidia-ml.so");
-    let built = Command::new("gcc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &project.path("nvml.c")])
-        .status()
-        .unwrap();
+    let [library, source] = ["libnvidia-ml.so.1", "nvml.c"].map(|name| project.path(name));
+    let built =
+        Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([library, source]).status().unwrap();
     assert!(built.success());
-    std::fs::copy(&library, project.path("libnvidia-ml.so.1")).unwrap();
     let _serve = serve(&project, "60");
     let setup = format!("export LD_LIBRARY_PATH='{}'", project.folder.path().display());
     let job = submit(

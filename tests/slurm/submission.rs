@@ -114,7 +114,7 @@ fn what_slurm_refuses_is_said_in_its_own_words_and_nothing_is_left() {
         ),
         (&["--workers", "21"], "Invalid job array specification", "MaxArraySize"),
         (&["--gres", "gpu:9"], "Requested node configuration is not available", "sinfo -o"),
-        (&["--set", "dependency=nonsense"], "Dependency", ""),
+        (&["--set", "dependency=nonsense"], "Job dependency problem", ""),
         // The coordinator's job was taken already.
         (
             &["--coordinator", "job", "--gres", "gpu:9"],

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod selection;
+mod slurm;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ mod queries;
 mod queue;
 mod requirements;
 mod sharing;
+mod slurm;
 mod sweeps;
 
 pub(crate) use invariants::check_invariants;
