@@ -13,8 +13,8 @@ use crate::protocol::slurm::SlurmJobsRequest;
 ))]
 pub(super) async fn record(
     State(coordinator): State<Coordinator>,
-    body: Body<SlurmJobsRequest>,
+    Body(request): Body<SlurmJobsRequest>,
 ) -> Result<StatusCode, ApiError> {
-    coordinator.record_slurm_jobs(body?.0).await?;
+    coordinator.record_slurm_jobs(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -44,7 +44,7 @@ pub(super) struct Host {
     url: String,
     folder: StateFolder,
     coordinator: Coordinator,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     watcher: JoinHandle<()>,
     tidier: JoinHandle<()>,
     slurm: JoinHandle<()>,
@@ -69,7 +69,7 @@ impl Host {
             let shutdown = async {
                 let _stopped_or_dropped = stopped.await;
             };
-            api::serve(listener, coordinator, &token, shutdown).await
+            api::serve(listener, coordinator, &token, shutdown).await;
         });
         let coordinator = local.coordinator.clone();
         let watcher = tokio::spawn(Watch::new(coordinator.clone()).keep_looking());
