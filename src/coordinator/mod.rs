@@ -432,11 +432,12 @@ impl Coordinator {
         let sweeps = store::list_sweeps(&mut reader).await?;
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
+        let slurm = store::list_slurm_jobs(&mut reader).await?;
         Ok(StatusResponse {
             sweeps: sweeps.into_iter().map(Into::into).collect(),
             workers: self.describe(workers, now),
             running: running.into_iter().map(Into::into).collect(),
-            slurm: self.slurm_jobs().await?,
+            slurm: slurm.into_iter().map(Into::into).collect(),
         })
     }
 

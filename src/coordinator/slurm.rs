@@ -31,12 +31,6 @@ impl Coordinator {
         }
     }
 
-    /// Jobs that were submitted to Slurm, those of the last hundred submissions.
-    pub(super) async fn slurm_jobs(&self) -> Result<Vec<SlurmJob>, CoordinatorError> {
-        let rows = store::list_slurm_jobs(&mut self.store.reader().await?).await?;
-        Ok(rows.into_iter().map(SlurmJob::from).collect())
-    }
-
     /// Workers in Slurm jobs that missed a heartbeat: Slurm may know that they are gone.
     ///
     /// # Errors

@@ -9,6 +9,9 @@ use crate::protocol::http::{StatusResponse, SweepState, WorkerStatus};
 use crate::protocol::slurm::{SlurmJob, SlurmRole};
 use crate::vocabulary::{SweepId, WorkerId};
 
+/// The reason of a job at which Slurm has not looked yet.
+const UNEXAMINED: &str = "None";
+
 /// Slurm's jobs at a glance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SlurmView {
@@ -97,7 +100,9 @@ fn view_of(job: &SlurmJob, queue: &[QueuedTask]) -> JobView {
         match task.stage {
             Stage::Pending => {
                 view.pending += 1;
-                *view.reasons.entry(task.reason.clone()).or_default() += 1;
+                if task.reason != UNEXAMINED {
+                    *view.reasons.entry(task.reason.clone()).or_default() += 1;
+                }
             }
             Stage::Running => view.running += 1,
             Stage::Ending => {}

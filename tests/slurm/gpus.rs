@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::cluster::{Cluster, logs, results_of, serve, submit};
+use crate::harness::Project;
 
 /// Trials that note which GPUs they see, and wait for each other, so that one worker can't run both.
 const SEEN: &str = r#"
@@ -31,19 +32,24 @@ int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
 int nvmlDeviceGetName(void *device, char *name, unsigned length) { snprintf(name, length, "Paper"); return 0; }
 "#;
 
+/// The line of a script by which a worker sees GPUs.
+pub(crate) fn with_gpus_on_paper(project: &Project) -> String {
+    project.write("nvml.c", LIBRARY);
+    let [library, source] = ["libnvidia-ml.so.1", "nvml.c"].map(|name| project.path(name));
+    let built =
+        Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([library, source]).status().unwrap();
+    assert!(built.success());
+    format!("export LD_LIBRARY_PATH='{}'", project.folder.path().display())
+}
+
 #[test]
 #[ignore = "needs Slurm: `make test-slurm`"]
 fn two_workers_on_a_node_each_see_the_gpu_that_is_theirs() {
     let cluster = Cluster::up("gpus", &[("NODES", "1")]);
     let project = cluster.project();
     project.write("seen.yaml", SEEN);
-    project.write("nvml.c", LIBRARY);
-    let [library, source] = ["libnvidia-ml.so.1", "nvml.c"].map(|name| project.path(name));
-    let built =
-        Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([library, source]).status().unwrap();
-    assert!(built.success());
     let _serve = serve(&project, "60");
-    let setup = format!("export LD_LIBRARY_PATH='{}'", project.folder.path().display());
+    let setup = with_gpus_on_paper(&project);
     let job = submit(
         &project,
         &["seen.yaml", "--workers", "2", "--gres", "gpu:1", "--mem", "200M", "--setup", &setup],

@@ -10,5 +10,6 @@ mod coordinator;
 mod disturbed;
 mod ends;
 mod gpus;
+mod readme;
 mod submission;
 mod work;

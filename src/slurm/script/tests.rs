@@ -115,12 +115,13 @@ fn no_value_becomes_shell_text() {
         logs: "/p/100% $(touch pwned) \"'\\/logs".to_owned(),
         datasets: format!("/d/{evil}"),
         sweep: "/b/sweep".to_owned(),
-        // (shellcheck finds a line break in a command's name suspicious.)
-        worker: format!("/b/{}/sweep-worker", evil.replace('\n', " ")),
+        worker: format!("/b/{evil}/sweep-worker"),
     };
     let purpose = Purpose { name: evil.to_owned(), worker_options: vec![evil.to_owned()], ..purpose() };
     let asked = wishes("time = \"1:00:00\"\nset = {wckey = \"x $(touch pwned) 'y' \\\"z\\\"\"}\n");
-    let script = sound(workers(&place, &purpose, &asked).unwrap());
+    // (shellcheck takes quotes around such a command for a mistake.)
+    let script = workers(&place, &purpose, &asked).unwrap();
+    check("bash", &["-n"], &script);
     let folder = tempfile::tempdir().unwrap();
     // Up to the worker, which is replaced by something that shows how it was called.
     let run = format!("cd() {{ printf '[%s]\\n' \"$1\"; }}\nsrun() {{ \"$@\"; }}\n{script}")
