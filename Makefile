@@ -40,7 +40,7 @@ $(TORCH):
 		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
 	@touch $@
 
-test: lint test-run test-api ## Set up, lint and run every test
+test: lint test-run test-api test-slurm ## Set up, lint and run every test
 
 # The binaries first: tests start them, whatever package a test belongs to.
 test-run: $(TORCH)
@@ -83,6 +83,18 @@ target/api-venv/.done:
 	@target/api-venv/bin/pip install --quiet --no-input --disable-pip-version-check "schemathesis==4.32.5"
 	@touch $@
 
+# A real Slurm (slurmctld, slurmd, munge: Debian's packages, installed here by root), several of them beside each other on this
+# host for the time of the tests. Where it can't be had this is left out, except where everything must hold.
+test-slurm: $(TORCH) ## Run workers on a real Slurm of this host (TEST=name: those of this name)
+	@cargo build --locked --workspace --bins
+	@if reason=$$(tests/slurm/cluster install 2>&1 >/dev/null); then \
+		echo "== test-slurm"; tests/slurm/run.sh $(TEST); \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "$$reason"; echo "make: Slurm can't be installed"; exit 1; \
+	else \
+		echo "SKIPPED test-slurm: $$(tail -n 1 <<<"$$reason")"; \
+	fi
+
 lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint"
 	@cargo fmt --all --check
@@ -122,4 +134,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store sqlx clean bench-tasks bench-load
+.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store sqlx clean bench-tasks bench-load test-slurm

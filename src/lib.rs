@@ -18,6 +18,8 @@ pub mod plan;
 #[cfg(feature = "coordinator")]
 pub mod report;
 #[cfg(feature = "coordinator")]
+pub mod slurm;
+#[cfg(feature = "coordinator")]
 pub mod spec;
 #[cfg(feature = "coordinator")]
 pub mod store;

@@ -20,12 +20,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["lease", "vocabulary"]),
     ("coordinator", &["store", "plan", "spec", "protocol", "dataset", "vocabulary"]),
     ("api", &["coordinator", "protocol", "vocabulary"]),
-    ("report", &["plan", "protocol", "spec", "vocabulary"]),
+    ("slurm", &["coordinator", "protocol", "vocabulary"]),
+    ("report", &["slurm", "plan", "protocol", "spec", "vocabulary"]),
     (
         "cli",
         &[
             "api",
             "report",
+            "slurm",
             "client",
             "coordinator",
             "store",

@@ -84,6 +84,32 @@ fn the_wrong_spec_gets_the_error_that_the_readme_shows() {
 }
 
 #[test]
+fn the_slurm_script_says_what_the_readme_shows() {
+    let project = Project::new();
+    project.write("masks.yaml", "name: masks\ncommand: [/bin/true]\nparameters: {x: [1, 2]}\n");
+    let (first, rest) =
+        README.split_once("```console\n$ sweep slurm masks.yaml ").unwrap().1.split_once('\n').unwrap();
+    let arguments: Vec<&str> = first.strip_suffix(" | grep SBATCH").unwrap().split(' ').collect();
+    let script = project.sweep(&[&["slurm", "masks.yaml"], &arguments[..]].concat()).exits_with(0).stdout();
+    let here = project.folder.path().display().to_string();
+    let shown: Vec<String> = script
+        .lines()
+        .filter(|line| line.contains("SBATCH"))
+        .map(|line| line.replace(&here, "/home/u/masks"))
+        .collect();
+    assert_eq!(shown.join("\n") + "\n", rest.split("```").next().unwrap());
+    // The command that submits is the same one.
+    assert!(README.contains(&format!("sweep slurm masks.yaml {} --submit\n", arguments.join(" "))));
+    let profile = README.split("  ```toml\n").nth(1).unwrap().split("  ```").next().unwrap();
+    project.write("sweep.toml", profile);
+    let script = project.sweep(&["slurm", "1", "--profile", "h200"]).exits_with(0).stdout();
+    assert!(
+        script.contains("\nmodule load cuda\n") && script.contains("#SBATCH --gres=gpu:h200:1\n"),
+        "{script}"
+    );
+}
+
+#[test]
 fn the_demos_table_has_the_columns_that_the_readme_shows() {
     let header = block("$ sweep run sweeps/demo.yaml").lines().next().unwrap().to_owned();
     let columns: Vec<_> = header.split_whitespace().collect();

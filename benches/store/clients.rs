@@ -62,6 +62,7 @@ impl Clients {
                 started_ticks: 1,
                 slots: 64,
                 version: "0".to_owned(),
+                slurm: None,
             };
             workers.push(store.register(worker, now()).await.unwrap());
         }

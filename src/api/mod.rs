@@ -18,6 +18,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod slurm;
 mod stall;
 mod steering;
 
@@ -120,6 +121,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(steering::pause))
         .routes(routes!(steering::resume))
         .routes(routes!(steering::bump))
+        .routes(routes!(slurm::record))
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
         .routes(routes!(events::follow))

@@ -18,6 +18,7 @@ use crate::protocol::http::{
     SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
+use crate::protocol::slurm::SlurmJobsRequest;
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
 use crate::vocabulary::{SweepId, TrialNumber};
@@ -204,6 +205,14 @@ impl Access {
         }
     }
 
+    /// Notes jobs that were submitted to Slurm.
+    pub(super) async fn record_slurm_jobs(&self, request: &SlurmJobsRequest) -> Result<(), CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.record_slurm_jobs(request.clone()).await?),
+            Access::Remote(remote) => Ok(remote.client.record_slurm_jobs(request).await?),
+        }
+    }
+
     pub(super) async fn pause(&self, sweep: SweepId) -> Result<SweepStatus, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.pause(sweep).await?),
@@ -276,6 +285,12 @@ impl Remote {
             seed: u64::from(std::process::id()),
         };
         retry(&backoff, "ask the coordinator", ask).await
+    }
+
+    /// Where others are told to look for it.
+    pub(super) fn told_url(&self) -> String {
+        let announced = self.home.as_ref().and_then(|(folder, _)| folder.announced());
+        announced.map_or_else(|| self.url.clone(), |announced| announced.url)
     }
 
     /// Who it is and where, for people.

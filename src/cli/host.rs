@@ -12,7 +12,9 @@ use super::CliError;
 use super::access::Local;
 use crate::api;
 use crate::client::Client;
-use crate::coordinator::{Announcement, Coordinator, StateFolder, Watch, own_host};
+use crate::coordinator::{Coordinator, StateFolder, Watch, own_host};
+use crate::protocol::announcement::Announcement;
+use crate::slurm::watch_workers;
 
 /// Requests that are under way at the end get this long. Nobody waits for jobs any more by then, and what a submission of
 /// a million trials has not stored in this time is not stored at all.
@@ -45,6 +47,7 @@ pub(super) struct Host {
     server: JoinHandle<()>,
     watcher: JoinHandle<()>,
     tidier: JoinHandle<()>,
+    slurm: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
 
@@ -70,6 +73,7 @@ impl Host {
         });
         let coordinator = local.coordinator.clone();
         let watcher = tokio::spawn(Watch::new(coordinator.clone()).keep_looking());
+        let slurm = tokio::spawn(watch_workers(coordinator.clone()));
         let tidier = tokio::spawn(coordinator.clone().tidy_artifacts());
         let announcement = Announcement {
             url: url.clone(),
@@ -79,7 +83,7 @@ impl Host {
             is_service: matches!(door, Door::Service { .. }),
         };
         local.folder.announce(&announcement).map_err(CliError::failed)?;
-        Ok(Host { url, folder: local.folder.clone(), coordinator, server, watcher, tidier, stop })
+        Ok(Host { url, folder: local.folder.clone(), coordinator, server, watcher, tidier, slurm, stop })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -97,6 +101,7 @@ impl Host {
         }
         self.watcher.abort();
         self.tidier.abort();
+        self.slurm.abort();
         // A folder that does not answer must not keep the command from ending; what stays is found at the next start.
         let _ = tokio::time::timeout(TIDYING, self.coordinator.tidy_artifacts_at_the_end()).await;
     }

@@ -28,6 +28,7 @@ mod run;
 mod schema;
 mod serve;
 mod signals;
+mod slurm;
 mod spec_file;
 mod status;
 mod submit;
@@ -109,6 +110,7 @@ enum Command {
     Serve(serve::Args),
     Worker(worker::Args),
     Workers(workers::Args),
+    Slurm(slurm::Args),
     Data(data::Args),
     Metrics(metrics::Args),
     Params(params::Args),
@@ -179,6 +181,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Serve(args) => serve::run(args, &context).await,
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Workers(args) => workers::run(&args, &context).await,
+        Command::Slurm(args) => slurm::run(args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),

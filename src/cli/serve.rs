@@ -5,6 +5,14 @@ use super::host::{Door, Host};
 use super::signals::StopSignals;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
+use crate::protocol::http::SweepStatus;
+use crate::slurm;
+
+/// How often to look whether anything is left to do.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A Slurm that has not answered this often in a row is not waited for.
+const MOST_UNANSWERED: u32 = 30;
 
 /// What is waiting at the end to be committed gets this long.
 const CLOSING: Duration = Duration::from_secs(30);
@@ -30,6 +38,9 @@ pub(super) struct Args {
     /// How long a job stays with a worker that is not heard of.
     #[arg(long, value_name = "SECONDS", default_value_t = LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
     lease: u64,
+    /// Exit when every sweep has ended and the last worker is gone; workers that still wait in Slurm's queue are cancelled.
+    #[arg(long)]
+    until_drained: bool,
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
@@ -38,7 +49,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             "`sweep serve` is a coordinator itself: unset SWEEP_COORDINATOR and leave out --coordinator",
         ));
     }
-    let Args { listen, url, lease } = args;
+    let Args { listen, url, lease, until_drained } = args;
     // Before anything is announced, so that whoever finds the service can also stop it.
     let mut stop = StopSignals::catch()?;
     let local = match Access::open_or_create(context, Duration::from_secs(lease)).await? {
@@ -54,11 +65,35 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     context.output.data(&format!("{}\n", host.url()))?;
     let folder = local.folder.path().display();
     context.output.note(&format!("coordinating the sweeps of {folder}; Ctrl-C ends it"));
-    stop.asked().await;
-    context.output.note("stopping; once more to stop at once");
+    tokio::select! {
+        () = stop.asked() => context.output.note("stopping; once more to stop at once"),
+        () = is_drained(&local), if until_drained => context.output.note("every sweep has ended, and no worker is left"),
+    }
     tokio::select! {
         () = end(host, local) => Ok(()),
         () = stop.asked() => Err(CliError::Unsuccessful),
+    }
+}
+
+/// Comes back when there is nothing left to do, and nobody who could ask for something.
+async fn is_drained(local: &Local) {
+    let mut unanswered = 0;
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let Ok(status) = local.coordinator.status().await else { continue };
+        let has_ended = |sweep: &SweepStatus| sweep.trials.queued + sweep.trials.running == 0;
+        if !status.workers.is_empty() || !status.sweeps.iter().all(has_ended) {
+            continue;
+        }
+        // One that starts now would look for a coordinator in vain.
+        match slurm::dismiss(&status.slurm).await {
+            Ok(true) => return,
+            Ok(false) => unanswered = 0,
+            Err(_) => unanswered += 1,
+        }
+        if unanswered >= MOST_UNANSWERED {
+            return;
+        }
     }
 }
 

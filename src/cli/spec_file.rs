@@ -58,6 +58,10 @@ impl CheckedSpec {
 }
 
 impl SpecArgs {
+    pub(super) fn new(spec: &str, overrides: &[String]) -> SpecArgs {
+        SpecArgs { spec: spec.into(), overrides: overrides.to_vec(), no_share: false }
+    }
+
     /// Reads the spec and finds all that is wrong with it, before a state folder is made. A coordinator that the user
     /// names has datasets of its own and checks for itself what depends on them.
     pub(super) fn into_checked(self, context: &Context) -> Result<CheckedSpec, CliError> {

@@ -26,9 +26,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         return context.output.json(&SubmitDocument::from(submitted));
     }
     context.output.data(&format!("{}\n", submitted.sweep))?;
-    context.output.note(&describe(&submitted));
-    note_selected(&submitted.selected, context);
+    note_submitted(&submitted, context);
     Ok(())
+}
+
+/// Says what became of a submission.
+pub(super) fn note_submitted(submitted: &SubmitResponse, context: &Context) {
+    context.output.note(&describe(submitted));
+    note_selected(&submitted.selected, context);
 }
 
 /// Trials of a selector that are named.

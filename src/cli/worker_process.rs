@@ -93,7 +93,7 @@ impl WorkerProcess {
         assignment: &Assignment<'_>,
         context: &Context,
     ) -> Result<WorkerProcess, CliError> {
-        let program = find_program(context)?;
+        let program = find_worker(context)?;
         let log = assignment.state_folder.join("logs/worker.log");
         let mut command = Command::new(&program);
         command
@@ -176,8 +176,8 @@ fn read_duration(text: &str) -> Result<String, String> {
     }
 }
 
-/// Beside this program, or else on `PATH`.
-fn find_program(context: &Context) -> Result<PathBuf, CliError> {
+/// The worker's program: beside this one, or else on `PATH`.
+pub(super) fn find_worker(context: &Context) -> Result<PathBuf, CliError> {
     let beside = context.environment.own_directory.iter().cloned();
     let path = context.environment.search_path.iter().flat_map(std::env::split_paths);
     beside

@@ -43,7 +43,7 @@ impl Client {
             return Ok(());
         }
         let limit = ANSWER_LIMIT + Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_SECOND);
-        let request = self.http.request(Method::PUT, self.url(&route)?).timeout(limit);
+        let request = self.http.request(Method::PUT, self.url(&route).await?).timeout(limit);
         let request = request.header(CONTENT_LENGTH, size_bytes).body(file);
         let response = request.send().await.map_err(|source| self.unreachable(source))?;
         self.read(response).await.map(drop)
@@ -87,7 +87,7 @@ impl Client {
         download: &mut Download,
     ) -> Result<(), ClientError> {
         let unwritable = |source| ClientError::File { path: path.to_owned(), source };
-        let mut request = self.http.get(self.url(&format!("v1/artifacts/{hash}"))?);
+        let mut request = self.http.get(self.url(&format!("v1/artifacts/{hash}")).await?);
         if download.received > 0 {
             request = request.header(RANGE, format!("bytes={}-", download.received));
         }
@@ -113,7 +113,7 @@ impl Client {
     async fn in_time<T>(&self, coming: impl Future<Output = reqwest::Result<T>>) -> Result<T, ClientError> {
         match tokio::time::timeout(LONGEST_SILENCE, coming).await {
             Ok(came) => came.map_err(|source| self.unreachable(source)),
-            Err(_) => Err(ClientError::Silent { url: self.base.to_string() }),
+            Err(_) => Err(ClientError::Silent { url: self.address.shown() }),
         }
     }
 }

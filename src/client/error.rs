@@ -17,6 +17,12 @@ pub enum ClientError {
     /// The HTTP client itself could not be set up.
     #[error("can't set up an HTTP client")]
     Setup(#[source] reqwest::Error),
+    /// Nobody says where the coordinator is.
+    #[error("no coordinator is announced in `{}`; start one there with `sweep serve`", file.display())]
+    Unannounced { file: PathBuf },
+    /// It is elsewhere than it was; the answer came from somebody else, or from its end.
+    #[error("the coordinator has moved to {url}")]
+    Moved { url: String },
     /// Nobody answered, or the connection broke before the answer was complete.
     #[error("can't reach the coordinator at {url}")]
     Unreachable {
@@ -52,7 +58,10 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            ClientError::Unreachable { .. } | ClientError::Silent { .. } => true,
+            ClientError::Unannounced { .. }
+            | ClientError::Moved { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Silent { .. } => true,
             // Its own faults, a busy coordinator, and a proxy that waits for one.
             ClientError::Refused { status, .. } => matches!(*status, 408 | 429 | 500..=599),
             ClientError::BadAddress { .. }

@@ -3,17 +3,20 @@
 //! It sends a request once and says what came of it; [`retry`] repeats what may be repeated. Every route of an agent may: the
 //! coordinator takes a repeated write for the same write, and a lease whose answer was lost runs out by itself. Nothing here knows what an answer means.
 
+mod address;
 mod artifacts;
 mod backup;
 mod error;
 mod logs;
 mod retry;
+mod slurm;
 mod steering;
 
 pub use backup::Copy;
 pub use error::ClientError;
 pub use retry::{Backoff, retry};
 
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -28,6 +31,7 @@ use crate::protocol::http::{
     WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
+use address::Address;
 
 /// A coordinator that doesn't take the connection within this time is not there.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -46,7 +50,7 @@ const EXCERPT_CHARS: usize = 200;
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    base: Url,
+    address: Address,
 }
 
 impl Client {
@@ -55,7 +59,18 @@ impl Client {
     /// # Errors
     /// The address is no such URL, or the token can't stand in a header.
     pub fn new(url: &str, token: &str) -> Result<Client, ClientError> {
-        let base = parse_address(url)?;
+        Client::at(Address::Fixed(parse_address(url)?), token)
+    }
+
+    /// A client of the coordinator that announces itself in `file`, wherever it goes. `host`: this one, as the system calls it.
+    ///
+    /// # Errors
+    /// The token can't stand in a header.
+    pub fn following(file: &Path, host: &str, token: &str) -> Result<Client, ClientError> {
+        Client::at(Address::announced_in(file, host), token)
+    }
+
+    fn at(address: Address, token: &str) -> Result<Client, ClientError> {
         let mut bearer =
             HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::BadToken)?;
         bearer.set_sensitive(true);
@@ -68,7 +83,7 @@ impl Client {
             .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
             .build()
             .map_err(ClientError::Setup)?;
-        Ok(Client { http, base })
+        Ok(Client { http, address })
     }
 
     /// `POST /v1/workers`
@@ -110,8 +125,11 @@ impl Client {
 
     /// `POST /v1/workers/leave`; the answer has no body.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<(), ClientError> {
-        let response = self.send(Method::POST, "v1/workers/leave", Some(request), ANSWER_LIMIT).await?;
-        self.read(response).await.map(drop)
+        let call = async {
+            let response = self.send(Method::POST, "v1/workers/leave", Some(request), ANSWER_LIMIT).await?;
+            self.read(response).await.map(drop)
+        };
+        self.wherever_it_is(call).await
     }
 
     /// `POST /v1/sweeps`
@@ -154,9 +172,7 @@ impl Client {
     }
 
     async fn get<A: DeserializeOwned>(&self, route: &str) -> Result<A, ClientError> {
-        let response = self.send(Method::GET, route, None::<&()>, LONG_ANSWER_LIMIT).await?;
-        let body = self.read(response).await?;
-        self.parse(&body)
+        self.ask(Method::GET, route, None::<&()>, LONG_ANSWER_LIMIT).await
     }
 
     async fn post<A: DeserializeOwned>(
@@ -165,9 +181,35 @@ impl Client {
         body: &impl Serialize,
         limit: Duration,
     ) -> Result<A, ClientError> {
-        let response = self.send(Method::POST, route, Some(body), limit).await?;
-        let body = self.read(response).await?;
-        self.parse(&body)
+        self.ask(Method::POST, route, Some(body), limit).await
+    }
+
+    async fn ask<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        route: &str,
+        body: Option<&impl Serialize>,
+        limit: Duration,
+    ) -> Result<A, ClientError> {
+        let call = async {
+            let response = self.send(method, route, body, limit).await?;
+            let body = self.read(response).await?;
+            self.parse(&body)
+        };
+        self.wherever_it_is(call).await
+    }
+
+    /// Where the call fails the coordinator may have moved, and whoever is at its old place now is a stranger.
+    async fn wherever_it_is<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match call.await {
+            Err(error) if self.address.has_moved().await && !error.is_transient() => {
+                Err(ClientError::Moved { url: self.address.shown() })
+            }
+            outcome => outcome,
+        }
     }
 
     async fn send(
@@ -177,15 +219,16 @@ impl Client {
         body: Option<&impl Serialize>,
         limit: Duration,
     ) -> Result<Response, ClientError> {
-        let mut request = self.http.request(method, self.url(route)?).timeout(limit);
+        let mut request = self.http.request(method, self.url(route).await?).timeout(limit);
         if let Some(body) = body {
             request = request.json(body);
         }
         request.send().await.map_err(|source| self.unreachable(source))
     }
 
-    fn url(&self, route: &str) -> Result<Url, ClientError> {
-        self.base.join(route).map_err(|_| ClientError::BadAddress { url: self.base.to_string() })
+    async fn url(&self, route: &str) -> Result<Url, ClientError> {
+        let base = self.address.find().await?;
+        base.join(route).map_err(|_| ClientError::BadAddress { url: base.to_string() })
     }
 
     /// The body of a success; the problem of anything else.
@@ -207,11 +250,11 @@ impl Client {
 
     fn unreachable(&self, source: reqwest::Error) -> ClientError {
         // The base is shown once, by our own message.
-        ClientError::Unreachable { url: self.base.to_string(), source: source.without_url() }
+        ClientError::Unreachable { url: self.address.shown(), source: source.without_url() }
     }
 
     fn garbled(&self, what: String) -> ClientError {
-        ClientError::Garbled { url: self.base.to_string(), what }
+        ClientError::Garbled { url: self.address.shown(), what }
     }
 }
 

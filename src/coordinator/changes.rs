@@ -152,6 +152,7 @@ mod tests {
             last_seen_seconds,
             node: None,
             problem: None,
+            slurm: None,
         };
         (WorkerId(id), status)
     }

@@ -21,6 +21,7 @@ mod prepare;
 mod processes;
 mod resources;
 mod selection;
+mod slurm;
 mod steering;
 mod transfers;
 mod vitals;
@@ -35,13 +36,14 @@ pub use backup::partial_in;
 pub use clock::Clock;
 use feed::Feed;
 pub use feed::{EventId, Follower};
-pub use folder::{Announcement, FolderError, StateFolder, own_host};
+pub use folder::{FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use nodes::{Luck, Nodes, Permit, Present, Turn};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare, read_code};
 pub use selection::Selections;
+pub use slurm::SilentWorker;
 pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};
 pub use vitals::Vitals;
 pub use watch::Watch;
@@ -238,7 +240,8 @@ impl Coordinator {
         let (host, now) = (request.host.clone(), self.clock.now());
         let worker = self.store.register(request.into(), now).await?;
         self.nodes.worker_is_on(worker, &host, now);
-        self.feed.touch();
+        // Where Slurm has started it again, what it held before may be leased anew.
+        self.note_change();
         let heartbeat = self.settings.lease / HEARTBEATS_PER_LEASE;
         Ok(RegisterResponse {
             worker,
@@ -450,10 +453,12 @@ impl Coordinator {
         let sweeps = store::list_sweeps(&mut reader).await?;
         let workers = store::list_workers(&mut reader).await?;
         let running = store::list_running(&mut reader).await?;
+        let slurm = store::list_slurm_jobs(&mut reader).await?;
         Ok(StatusResponse {
             sweeps: sweeps.into_iter().map(Into::into).collect(),
             workers: self.describe(workers, now),
             running: running.into_iter().map(Into::into).collect(),
+            slurm: slurm.into_iter().map(Into::into).collect(),
         })
     }
 
@@ -550,8 +555,7 @@ impl Coordinator {
     pub async fn bury_dead_workers(&self) -> Result<(), CoordinatorError> {
         for worker in self.store.list_live_workers().await? {
             if processes::is_gone(&worker) {
-                let leases = self.store.bury(worker.id, self.clock.now()).await?;
-                self.nodes.worker_left(worker.id);
+                let leases = self.bury(worker.id).await?;
                 tracing::info!(
                     worker = worker.id.0,
                     leases,

@@ -106,6 +106,7 @@ pub(super) fn worker(word: Word, row: WorkerRow, now: Timestamp) -> WorkerStatus
         last_seen_seconds: now.since(row.last_seen_at).as_secs_f64(),
         node: word.node,
         problem: word.problem,
+        slurm: row.slurm.map(Into::into),
     }
 }
 
@@ -260,6 +261,7 @@ impl From<RegisterRequest> for NewWorker {
             started_ticks: request.started_ticks,
             slots: request.slots,
             version: request.version,
+            slurm: request.slurm.map(Into::into),
         }
     }
 }

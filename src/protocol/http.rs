@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
     Attempt, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber, WorkerId,
@@ -27,6 +28,9 @@ pub struct RegisterRequest {
     pub slots: u32,
     /// Version of the program.
     pub version: String,
+    /// The Slurm job in which it runs, where it runs in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<SlurmTask>,
 }
 
 /// Answer to [`RegisterRequest`].
@@ -471,6 +475,9 @@ pub struct StatusResponse {
     pub workers: Vec<WorkerStatus>,
     /// Jobs that are leased now; one that several sweeps need is there for each of them.
     pub running: Vec<RunningJob>,
+    /// What was submitted to Slurm and may still be needed, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slurm: Vec<SlurmJob>,
 }
 
 /// One sweep at a glance.
@@ -529,6 +536,9 @@ pub struct WorkerStatus {
     /// Why it takes no jobs at the moment, where it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// The Slurm job in which it runs, where it runs in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slurm: Option<SlurmTask>,
 }
 
 /// A leased job at a glance.

@@ -5,7 +5,9 @@
 
 #![warn(missing_docs)]
 
+pub mod announcement;
 pub mod http;
 pub mod logs;
+pub mod slurm;
 pub mod steering;
 pub mod trial;

@@ -1,5 +1,7 @@
 //! The documents that `--json` prints: types of their own, so that wire types can change alone.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::audit::Audited;
@@ -10,6 +12,7 @@ use crate::protocol::http::{
     TrialResult, WorkerStatus,
 };
 use crate::protocol::steering::{BumpResponse, CancelResponse};
+use crate::slurm::SlurmView;
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
 
@@ -299,6 +302,49 @@ pub struct StatusDocument {
     schema_version: u32,
     sweeps: Vec<SweepEntry>,
     workers: Vec<WorkerEntry>,
+    /// What was submitted to Slurm; null where Slurm doesn't answer.
+    slurm: Option<SlurmEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct SlurmEntry {
+    jobs: Vec<SlurmJobEntry>,
+    /// Workers of whose jobs Slurm knows nothing any more.
+    lost_workers: Vec<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SlurmJobEntry {
+    job: u32,
+    /// Null for a coordinator's own job.
+    sweep: Option<SweepId>,
+    tasks: u32,
+    pending: u32,
+    /// Slurm's words, with how many tasks wait for each.
+    pending_reasons: BTreeMap<String, u32>,
+    running: u32,
+    ended: u32,
+    /// Slurm's words, with how many tasks ended so, where it keeps account of them.
+    bad_ends: BTreeMap<String, u32>,
+}
+
+impl From<SlurmView> for SlurmEntry {
+    fn from(view: SlurmView) -> SlurmEntry {
+        let jobs = view.jobs.into_iter().map(|job| SlurmJobEntry {
+            job: job.job,
+            sweep: job.sweep,
+            tasks: job.tasks,
+            pending: job.pending,
+            pending_reasons: job.reasons,
+            running: job.running,
+            ended: job.ended,
+            bad_ends: job.bad_ends,
+        });
+        SlurmEntry {
+            jobs: jobs.collect(),
+            lost_workers: view.lost.into_iter().map(|lost| lost.worker.0).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -328,6 +374,8 @@ struct WorkerEntry {
     slots: u32,
     running: u32,
     last_seen_seconds: f64,
+    /// The Slurm job in which it runs, as Slurm's commands name it.
+    slurm_job: Option<String>,
 }
 
 impl From<SweepStatus> for SweepEntry {
@@ -349,14 +397,17 @@ impl From<SweepStatus> for SweepEntry {
     }
 }
 
-impl From<StatusResponse> for StatusDocument {
-    fn from(response: StatusResponse) -> Self {
+impl StatusDocument {
+    /// `slurm`: what Slurm says, where it does.
+    #[must_use]
+    pub fn new(response: StatusResponse, slurm: Option<SlurmView>) -> Self {
         let sweeps = response.sweeps.into_iter().map(Into::into);
         let workers = response.workers.into_iter().map(WorkerEntry::from);
         StatusDocument {
             schema_version: SCHEMA_VERSION,
             sweeps: sweeps.collect(),
             workers: workers.collect(),
+            slurm: slurm.map(Into::into),
         }
     }
 }
@@ -397,6 +448,7 @@ impl From<WorkerStatus> for WorkerEntry {
             slots: worker.slots,
             running: worker.running,
             last_seen_seconds: worker.last_seen_seconds,
+            slurm_job: worker.slurm.as_ref().map(ToString::to_string),
         }
     }
 }

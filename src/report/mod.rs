@@ -8,6 +8,7 @@ mod facts;
 mod grouped;
 pub mod json;
 mod rank;
+mod slurm;
 mod table;
 mod tree;
 mod workers;
@@ -16,6 +17,7 @@ pub use configurations::{Configuration, Spread, by_configuration};
 pub use facts::facts;
 pub use grouped::{counted, grouped, listed};
 pub use rank::rank;
+pub use slurm::slurm_table;
 pub use table::{
     chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
 };

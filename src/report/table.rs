@@ -321,8 +321,10 @@ pub(super) mod tests {
                 last_seen_seconds: 3.2,
                 node: None,
                 problem: Some("the disk of `/x` is full (3 MiB are free); make room".to_owned()),
+                slurm: None,
             }],
             running: vec![],
+            slurm: vec![],
         };
         insta::assert_snapshot!(status_tables(&status));
     }

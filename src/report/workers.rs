@@ -107,6 +107,7 @@ mod tests {
             last_seen_seconds: 3.2,
             node: Some(node),
             problem: None,
+            slurm: None,
         };
         let sick = WorkerStatus {
             id: WorkerId(2),

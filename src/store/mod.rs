@@ -29,6 +29,7 @@ mod reopen;
 mod retry;
 mod settle;
 mod size;
+mod slurm;
 mod submit;
 mod sweeps;
 mod trials;
@@ -55,6 +56,7 @@ pub use read::{
     list_running, list_sweeps, list_workers,
 };
 pub use size::StoreSize;
+pub use slurm::{SlurmJobRow, WorkerSlurmRow, list_slurm_jobs};
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
 pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};

@@ -1,6 +1,7 @@
 //! What people and programs ask of the table. Nothing here writes, and nothing here counts trials.
 
-use super::{Reader, StoreError};
+use super::slurm::StoredSlurm;
+use super::{Reader, StoreError, WorkerSlurmRow};
 use crate::vocabulary::{Goal, Metric, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A sweep with its counts.
@@ -37,6 +38,8 @@ pub struct WorkerRow {
     pub slots: u32,
     pub running: u32,
     pub last_seen_at: Timestamp,
+    /// The Slurm job in which it runs.
+    pub slurm: Option<WorkerSlurmRow>,
 }
 
 /// A leased job, named by a trial that ends in it or starts with it.
@@ -139,7 +142,8 @@ impl TryFrom<StoredSweep> for SweepRow {
 pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreError> {
     let rows = sqlx::query!(
         "-- list_workers
-        SELECT id AS \"id!\", host, pid, slots, last_seen_at,
+        SELECT id AS \"id!\", host, pid, slots, last_seen_at, slurm_job, slurm_cluster, slurm_array_job, slurm_array_task,
+               slurm_restarts,
                (SELECT COUNT(*) FROM jobs WHERE worker_id = workers.id) AS \"running!: i64\"
         FROM workers
         WHERE left_at IS NULL
@@ -154,6 +158,14 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
         slots: u32::try_from(row.slots).unwrap_or(0),
         running: u32::try_from(row.running).unwrap_or(0),
         last_seen_at: Timestamp(row.last_seen_at),
+        slurm: StoredSlurm {
+            job: row.slurm_job,
+            cluster: row.slurm_cluster,
+            array_job: row.slurm_array_job,
+            array_task: row.slurm_array_task,
+            restarts: row.slurm_restarts,
+        }
+        .into_row(),
     });
     Ok(workers.collect())
 }

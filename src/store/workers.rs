@@ -2,6 +2,7 @@
 
 use sqlx::SqliteConnection;
 
+use super::slurm::{WorkerSlurmRow, bury_earlier};
 use super::unit::{Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
@@ -17,6 +18,8 @@ pub struct NewWorker {
     pub started_ticks: u64,
     pub slots: u32,
     pub version: String,
+    /// The Slurm job in which it runs.
+    pub slurm: Option<WorkerSlurmRow>,
 }
 
 /// An agent that has not said goodbye, and the process that it is.
@@ -92,10 +95,19 @@ impl Request for Register {
 
     async fn apply(&self, unit: &mut Unit) -> Result<WorkerId, StoreError> {
         let started_ticks = self.worker.started_ticks.cast_signed();
+        let slurm = self.worker.slurm.as_ref();
+        if let Some(slurm) = slurm {
+            bury_earlier(unit, slurm, self.now).await?;
+        }
+        let (slurm_job, slurm_cluster) =
+            (slurm.map(|slurm| slurm.job), slurm.and_then(|slurm| slurm.cluster.as_deref()));
+        let (array_job, array_task) = slurm.and_then(|slurm| slurm.array).unzip();
+        let restarts = slurm.map_or(0, |slurm| slurm.restarts);
         let id = sqlx::query_scalar!(
             "-- register_worker
-            INSERT INTO workers (host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at)
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+            INSERT INTO workers (host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at, slurm_job,
+                                 slurm_cluster, slurm_array_job, slurm_array_task, slurm_restarts)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             RETURNING id",
             self.worker.host,
             self.worker.boot_id,
@@ -104,7 +116,12 @@ impl Request for Register {
             self.worker.slots,
             self.worker.version,
             self.now.0,
-            self.now.0
+            self.now.0,
+            slurm_job,
+            slurm_cluster,
+            array_job,
+            array_task,
+            restarts
         )
         .fetch_one(unit.connection())
         .await?;
@@ -154,7 +171,7 @@ impl Request for Bury {
 }
 
 /// Ends every lease that a worker holds; says how many.
-async fn end_leases(
+pub(super) async fn end_leases(
     unit: &mut Unit,
     worker: WorkerId,
     event: fn(Attempt, Begun) -> Event,
@@ -181,7 +198,7 @@ async fn end_leases(
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
 }
 
-async fn mark_left(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn mark_left(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
     unit.memory.completed.remove(&worker);
     sqlx::query!(
         "-- worker_left

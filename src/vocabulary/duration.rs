@@ -12,6 +12,29 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     (!time.is_zero() && time <= LONGEST).then_some(time)
 }
 
+/// A time as Slurm reads and writes it: minutes, `M:SS`, `H:MM:SS`, `D-H`, `D-H:MM` or `D-H:MM:SS`. Longer than nothing and no longer
+/// than a year; no limit (`UNLIMITED`) is no time.
+#[must_use]
+pub fn parse_slurm_time(text: &str) -> Option<Duration> {
+    let (days, clock) = match text.split_once('-') {
+        Some((days, clock)) => (Some(whole(days)?), clock),
+        None => (None, text),
+    };
+    let parts = clock.split(':').map(whole).collect::<Option<Vec<u64>>>()?;
+    let (hours, minutes, seconds) = match (days, parts.as_slice()) {
+        (None, &[minutes]) => (0, minutes, 0),
+        (None, &[minutes, seconds]) => (0, minutes, seconds),
+        (Some(_), &[hours]) => (hours, 0, 0),
+        (Some(_), &[hours, minutes]) => (hours, minutes, 0),
+        (_, &[hours, minutes, seconds]) => (hours, minutes, seconds),
+        _ => return None,
+    };
+    let hours = days.unwrap_or(0).checked_mul(24)?.checked_add(hours)?;
+    let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+    let time = Duration::from_secs(minutes.checked_mul(60)?.checked_add(seconds)?);
+    (!time.is_zero() && time <= LONGEST).then_some(time)
+}
+
 fn parse_units(text: &str) -> Option<u64> {
     let mut seconds = 0_u64;
     let mut rest = text;
@@ -53,6 +76,20 @@ mod tests {
         for wrong in
             ["3", "30m3h", "3:30", "0s", "", "h", "1:60:00", "-3h", "400d", "3h30", "99999999999999999999d"]
         {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn slurm_reads_one_number_as_minutes_and_two_as_minutes_and_seconds() {
+        let seconds = |text| parse_slurm_time(text).map(|time| time.as_secs());
+        assert_eq!(seconds("90"), Some(5400));
+        assert_eq!(seconds("3:30"), Some(210));
+        assert_eq!(seconds("3:30:00"), Some(12_600));
+        assert_eq!(seconds("1-12"), Some(129_600));
+        assert_eq!(seconds("1-12:30"), Some(131_400));
+        assert_eq!(seconds("1-12:00:01"), Some(129_601));
+        for wrong in ["", "0", "UNLIMITED", "INVALID", "3h", "1:2:3:4", "1-", "-1", "1-2-3", "400-0", "::"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
         }
     }

@@ -15,7 +15,7 @@ pub use checkpoint::{
     CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, state_of_weights, weights_file_name,
     weights_in_state,
 };
-pub use duration::parse_duration;
+pub use duration::{parse_duration, parse_slurm_time};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use lifecycle::{ParseSweepStateError, ParseTrialStateError, SweepState, TrialState};

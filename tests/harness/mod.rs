@@ -26,13 +26,15 @@ pub(crate) struct Project {
     datasets: PathBuf,
     /// Address and token of a coordinator elsewhere.
     coordinator: Option<(String, String)>,
+    /// Variables of its commands.
+    variables: Vec<(String, String)>,
 }
 
 impl Project {
     pub(crate) fn new() -> Project {
         let folder = tempfile::tempdir().unwrap();
         let datasets = folder.path().join("data");
-        Project { folder, datasets, coordinator: None }
+        Project { folder, datasets, coordinator: None, variables: vec![] }
     }
 
     /// Another folder, as on another host, whose commands go to this project's coordinator.
@@ -43,7 +45,13 @@ impl Project {
 
     /// Another project that sees the same datasets.
     pub(crate) fn beside(&self) -> Project {
-        Project { folder: tempfile::tempdir().unwrap(), datasets: self.datasets.clone(), coordinator: None }
+        Project { datasets: self.datasets.clone(), ..Project::new() }
+    }
+
+    /// The same, with a variable in the environment of its commands.
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Project {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -81,6 +89,7 @@ impl Project {
         if let Some((url, token)) = &self.coordinator {
             command.env("SWEEP_COORDINATOR", url).env("SWEEP_TOKEN", token);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -69,6 +69,7 @@ impl Server {
             started_ticks: 1,
             slots: 1,
             version: "0".to_owned(),
+            slurm: None,
         };
         let worker = client.register(&request).await.unwrap().worker;
         LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
@@ -186,6 +187,7 @@ async fn lease(client: &Client, most: u32) -> (WorkerId, Vec<Lease>) {
             started_ticks: 1,
             slots: 2,
             version: "0".to_owned(),
+            slurm: None,
         })
         .await
         .unwrap();

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod selection;
+mod slurm;
 
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ fn register_request() -> RegisterRequest {
         started_ticks: 1,
         slots: 2,
         version: "0".to_owned(),
+        slurm: None,
     }
 }
 

@@ -19,6 +19,7 @@ mod queries;
 mod queue;
 mod requirements;
 mod sharing;
+mod slurm;
 mod sweeps;
 
 pub(crate) use invariants::check_invariants;
@@ -138,6 +139,7 @@ pub(super) fn worker(host: &str) -> NewWorker {
         started_ticks: u64::MAX,
         slots: crate::lease::histories::SLOTS,
         version: "0".to_owned(),
+        slurm: None,
     }
 }
 

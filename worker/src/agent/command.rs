@@ -45,7 +45,10 @@ pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
     };
     let reports_from = stage.as_ref().map_or(1, Stage::reports_from);
     let end = watch(process, output, Reports { file: reports, from: reports_from }, program, trial).await;
+    let was_asked = end == TrialEnd::ExitedCleanly && trial.was_asked_to_stop().await;
     match (end, &stage) {
+        // One that was asked to end says nothing by exit code 0, and what it saved is the state after some epoch or other.
+        (TrialEnd::ExitedCleanly, Some(_)) if was_asked => TrialEnd::Stopped(None),
         (TrialEnd::ExitedCleanly, Some(stage)) => keep(program, stage, trial).await,
         (end, _) => end,
     }

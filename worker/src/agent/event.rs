@@ -32,6 +32,8 @@ pub(crate) enum Event {
     Due(Timer),
     /// A signal asked the agent to stop.
     StopAsked,
+    /// A scheduler's signal said that the time is nearly over. Said again it is not more urgent.
+    Warned,
     /// The process for which the agent works is gone.
     ParentGone,
     /// The coordinator knows that the agent leaves, or can't be told.
@@ -89,6 +91,8 @@ pub(crate) enum Timer {
     Surplus,
     /// It is time to look whether anything is at work.
     Idle,
+    /// It is time to look how much of the agent's time is left.
+    Look,
     /// A pause for the node's health is over.
     Pause,
     /// The agent's time is nearly over.

@@ -1,16 +1,18 @@
 //! Who this agent is among all processes of all hosts.
 
 use sweep::protocol::http::RegisterRequest;
+use sweep::protocol::slurm::SlurmTask;
 
 /// What the agent says of itself when it registers.
-pub(crate) fn introduce(slots: u32) -> RegisterRequest {
+pub(crate) fn introduce(slots: u32, slurm: Option<SlurmTask>) -> RegisterRequest {
     RegisterRequest {
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host: own_host(),
         boot_id: boot_id(),
         pid: std::process::id(),
         started_ticks: own_started_ticks(),
         slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        slurm,
     }
 }
 
@@ -40,6 +42,11 @@ impl Process {
 
 fn own_started_ticks() -> u64 {
     started_ticks(&read("/proc/self/stat")).unwrap_or(0)
+}
+
+/// This host, as the system calls it.
+pub(crate) fn own_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// This boot of this machine, and the namespace in which the process id means something.

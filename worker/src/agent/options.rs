@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sweep::vocabulary::{SweepId, parse_duration};
 
+use super::slurm::SlurmVariables;
+
 /// Leases jobs from a coordinator and runs them on this node
 #[derive(Debug, Clone, clap::Parser)]
 #[command(
@@ -12,12 +14,12 @@ use sweep::vocabulary::{SweepId, parse_duration};
     after_help = "SWEEP_LOG sets what is logged: error, warn, info (the default), debug."
 )]
 pub(crate) struct Options {
-    /// Where the coordinator listens
+    /// Where the coordinator listens; otherwise wherever it is that the state folder's file `coordinator.json` says
     #[arg(long, value_name = "URL", env = "SWEEP_COORDINATOR")]
-    pub coordinator: String,
+    pub coordinator: Option<String>,
 
-    /// File with the coordinator's token; otherwise it is taken from the environment's SWEEP_TOKEN
-    #[arg(long, value_name = "FILE", required_unless_present = "token")]
+    /// File with the coordinator's token; otherwise it is taken from the environment's SWEEP_TOKEN, or else from the state folder
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
     // Hidden, because what stands on a command line is readable for everyone on the host.
@@ -60,7 +62,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = read_duration)]
     pub idle_timeout: Option<Duration>,
 
-    /// End after so long, such as `3h30m` or `3:30:00`: trials are asked to end `--grace` before, and their jobs given back
+    /// End after so long, such as `3h30m` or `3:30:00`: trials are asked to end `--grace` before, and their jobs given back. In a job
+    /// of Slurm no later than that ends
     #[arg(long, value_name = "TIME", value_parser = read_duration)]
     pub time_limit: Option<Duration>,
 
@@ -89,6 +92,9 @@ pub(crate) struct Options {
 
     #[arg(long, env = "SLURM_JOB_GPUS", hide = true)]
     pub slurm_job_gpus: Option<String>,
+
+    #[command(flatten)]
+    pub slurm: SlurmVariables,
 }
 
 impl Options {

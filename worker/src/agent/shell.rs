@@ -28,6 +28,9 @@ use super::spawn::Inheritance;
 use super::state::{Agent, Settings, Until};
 use super::{AgentError, Inbox, gpus, identity, self_test, spool};
 
+/// The files of the state folder in which a coordinator says where it is, and what it wants to be shown.
+const ANNOUNCEMENT: &str = "coordinator.json";
+const TOKEN: &str = "token";
 /// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
 /// Events that wait for the agent; then trials wait, so that a flood of reports stays in the processes that make it.
@@ -59,10 +62,14 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let place = Arc::new(place);
     self_test::examine(place.clone()).await.map_err(AgentError::Unfit)?;
     let (slot_kind, slots, gpus) = choose_slots(options)?;
+    let time_limit = options.time_limit.into_iter().chain(options.slurm.time_left().await).min();
     let seed = u64::from(std::process::id());
-    let registered = register(&client, seed, slots).await?;
-    // Before this a signal simply ends the process: there is nothing to give back yet.
-    let signals = Signals::catch().map_err(AgentError::Signals)?;
+    let mut signals = Signals::catch().map_err(AgentError::Signals)?;
+    let registered = tokio::select! {
+        registered = register(&client, seed, slots, options) => registered?,
+        // There is nothing to give back yet.
+        _asked = signals.next() => return Ok(Exit::Clean),
+    };
 
     let mut agent = Agent::new(Settings {
         slot_kind,
@@ -72,7 +79,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
             jobs: options.max_jobs,
             idle: options.idle_timeout,
             // What it took to get here counts.
-            time: options.time_limit.map(|limit| limit.saturating_sub(started.elapsed())),
+            time: time_limit.map(|limit| limit.saturating_sub(started.elapsed())),
         },
         grace: Duration::from_secs(options.grace),
         heartbeat: Duration::from_millis(registered.heartbeat_millis).max(SHORTEST_HEARTBEAT),
@@ -117,13 +124,20 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
 }
 
 fn connect(options: &Options) -> Result<Client, AgentError> {
-    let token = match (&options.token_file, &options.token) {
-        (Some(path), _) => std::fs::read_to_string(path)
-            .map_err(|source| AgentError::Token { path: path.clone(), source })?,
-        (None, token) => token.clone().unwrap_or_default(),
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(token) => Ok(token),
+        Err(source) => Err(AgentError::Token { path, source }),
     };
-    Client::new(&options.coordinator, token.trim())
-        .map_err(|source| AgentError::Coordinator { what: "use the coordinator's address", source })
+    let token = match (&options.token_file, &options.token) {
+        (Some(path), _) => read(path.clone())?,
+        (None, Some(token)) => token.clone(),
+        (None, None) => read(options.state_dir.join(TOKEN))?,
+    };
+    let client = match &options.coordinator {
+        Some(url) => Client::new(url, token.trim()),
+        None => Client::following(&options.state_dir.join(ANNOUNCEMENT), &identity::own_host(), token.trim()),
+    };
+    client.map_err(|source| AgentError::Coordinator { what: "use the coordinator's address", source })
 }
 
 /// Makes the folders. The spool is this agent's own and goes with it.
@@ -143,6 +157,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         artifacts,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
+        ends_with_its_trials: options.slurm.task().is_some(),
         memory: Mutex::default(),
         inheritance: Inheritance::new().map_err(fail)?,
     };
@@ -168,14 +183,22 @@ fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), Age
     };
     let gpus = gpus::choose(&options.gpus, around)?;
     if gpus.is_empty() {
-        return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
+        let there = std::thread::available_parallelism().map_or(1, usize::from);
+        return Ok((SlotKind::Cpu, options.slurm.cpus().map_or(there, |own| own.min(there)), gpus));
     }
     Ok((SlotKind::Gpu { gpus: gpus.len() }, gpus.len() * options.slots_per_gpu as usize, gpus))
 }
 
-async fn register(client: &Client, seed: u64, slots: usize) -> Result<RegisterResponse, AgentError> {
-    let request = identity::introduce(u32::try_from(slots).unwrap_or(u32::MAX));
-    let backoff = backoff(seed, REGISTER_ATTEMPTS);
+async fn register(
+    client: &Client,
+    seed: u64,
+    slots: usize,
+    options: &Options,
+) -> Result<RegisterResponse, AgentError> {
+    let request = identity::introduce(u32::try_from(slots).unwrap_or(u32::MAX), options.slurm.task());
+    // One that was not named may be about to move, or waits itself to be started.
+    let attempts = if options.coordinator.is_some() { REGISTER_ATTEMPTS } else { WORK_ATTEMPTS };
+    let backoff = backoff(seed, attempts);
     let registered = retry(&backoff, "register with the coordinator", || client.register(&request)).await;
     registered.map_err(|source| AgentError::Coordinator { what: "register with the coordinator", source })
 }
@@ -397,14 +420,19 @@ impl Signals {
         })
     }
 
+    /// The next one, as an event.
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.interrupt.recv() => Event::StopAsked,
+            _ = self.terminate.recv() => Event::StopAsked,
+            _ = self.user.recv() => Event::Warned,
+        }
+    }
+
     async fn forward(mut self, inbox: Inbox) {
         loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-                _ = self.user.recv() => {}
-            }
-            if inbox.send(Ok(Event::StopAsked)).await.is_err() {
+            let asked = self.next().await;
+            if inbox.send(Ok(asked)).await.is_err() {
                 return;
             }
         }

@@ -19,6 +19,9 @@ use super::trainer_process::TrainerProcess;
 use super::watchdog::Watchdog;
 use super::{Inbox, command, self_test, trainer_process};
 
+/// Signals that are sent to several processes at once arrive within this time, also on a busy node.
+const HINDSIGHT: Duration = Duration::from_millis(300);
+
 /// What all slots of an agent share.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -31,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) trainer: PathBuf,
     /// How long a trial has between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
+    /// Whoever ends this agent from outside, as Slurm does, sends the same signal to its trials.
+    pub(crate) ends_with_its_trials: bool,
     pub(crate) memory: Mutex<MemoryTable>,
     pub(crate) inheritance: Inheritance,
 }
@@ -95,6 +100,15 @@ impl Trial {
         self.watchdog.progressed(Instant::now());
     }
 
+    /// Whether the trial was ended together with the agent, or asked to end before. Where the same signal goes to both, the agent
+    /// may hear of the trial's end first.
+    pub(crate) async fn was_asked_to_stop(&self) -> bool {
+        if self.place.ends_with_its_trials && self.stop.borrow().is_none() {
+            tokio::time::sleep(HINDSIGHT).await;
+        }
+        self.stop.borrow().is_some()
+    }
+
     /// The end as it counts: who was ended for using too much has failed by that, whatever it says about it.
     pub(crate) async fn judge(&self, end: TrialEnd, log: &mut AttemptLog) -> TrialEnd {
         let Some((reason, message)) = self.watchdog.verdict() else { return end };
@@ -137,6 +151,10 @@ pub(crate) async fn work(place: Arc<Place>, mut jobs: mpsc::Receiver<Assignment>
             Work::Command(work) => command::run(&work, &mut trial).await,
             Work::Resnet(request) => trainer_process::run(&mut trainer, request, &mut trial).await,
         };
+        if let TrialEnd::Failed { .. } = end {
+            // Before it is told: what looks like a failure may be the agent's own end.
+            let _asked = trial.was_asked_to_stop().await;
+        }
         let end = blame_node(end, &place).await;
         log_end(token, &end);
         tell(&inbox, Event::Ended { token, end, wall: started.elapsed() }).await;

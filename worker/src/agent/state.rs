@@ -17,6 +17,7 @@ use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
 use super::health::Health;
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::reach::Reach;
 use super::slots::{Need, SlotId, SlotKind, Slots};
 
 #[cfg(test)]
@@ -93,6 +94,7 @@ pub(crate) struct Agent {
     asking: Asking,
     slots: Slots,
     pace: Pace,
+    reach: Reach,
     health: Health,
     /// Leased and not started, oldest first.
     pending: VecDeque<Lease>,
@@ -117,6 +119,7 @@ impl Agent {
             asking: Asking::Idle,
             slots: Slots::new(settings.slot_kind, settings.slots),
             pace: Pace::default(),
+            reach: Reach::new(settings.until.time.map(|time| time.saturating_sub(settings.grace))),
             health: Health::default(),
             pending: VecDeque::new(),
             starts: 0,
@@ -151,6 +154,8 @@ impl Agent {
             Event::Examined(found) => self.take_examination(found, &mut actions),
             Event::Due(timer) => self.take_time(timer, &mut actions),
             Event::StopAsked => self.take_signal(&mut actions),
+            Event::Warned if self.phase == Phase::Working => self.stop(&mut actions),
+            Event::Warned => {}
             Event::ParentGone => self.kill(HASTY_FAREWELL, &mut actions),
             Event::Left => actions.push(Action::Exit(Exit::Clean)),
         }
@@ -158,6 +163,7 @@ impl Agent {
         self.give_back_surplus();
         self.watch_surplus(&mut actions);
         self.stop_if_enough(&mut actions);
+        self.stop_if_over(&mut actions);
         self.ask(&mut actions);
         actions.extend(self.outbox.next().map(Action::Write));
         self.leave_if_done(&mut actions);
@@ -170,6 +176,7 @@ impl Agent {
         let Until { idle, time, .. } = self.settings.until;
         actions.extend(idle.map(|idle| Action::Wait(Timer::Idle, idle / IDLE_LOOKS)));
         actions.extend(time.map(|time| Action::Wait(Timer::Limit, time.saturating_sub(self.settings.grace))));
+        actions.extend(self.reach.next_look().map(|time| Action::Wait(Timer::Look, time)));
     }
 
     fn take_leases(&mut self, response: LeaseResponse, actions: &mut Vec<Action>) {
@@ -186,7 +193,8 @@ impl Agent {
             if self.running.contains_key(&lease.token) || self.held_tokens().contains(&lease.token) {
                 continue;
             }
-            if self.phase == Phase::Working && self.health.most_jobs() > 0 {
+            self.reach.leased(&lease.work);
+            if self.phase == Phase::Working && self.health.most_jobs() > 0 && !self.reach.is_over() {
                 self.pace.job_leased(need_of(&lease));
                 self.pending.push_back(lease);
             } else {
@@ -216,6 +224,9 @@ impl Agent {
             }
         }
         if self.phase == Phase::Working {
+            if end == TrialEnd::ExitedCleanly {
+                self.reach.program_ended(wall);
+            }
             self.judge_node(token, &end, actions);
         }
         let mut reports = Vec::new();
@@ -286,6 +297,12 @@ impl Agent {
                 }
             }
             Timer::Heartbeat => actions.push(Action::Beat(self.held_tokens())),
+            Timer::Look => {
+                self.reach.looked();
+                if self.phase == Phase::Working {
+                    actions.extend(self.reach.next_look().map(|time| Action::Wait(Timer::Look, time)));
+                }
+            }
             Timer::Pause if self.phase == Phase::Working => actions.push(Action::Examine),
             Timer::Pause => {}
             Timer::Idle => self.take_idle_look(actions),
@@ -334,6 +351,20 @@ impl Agent {
     fn stop_if_enough(&mut self, actions: &mut Vec<Action>) {
         let is_enough = self.settings.until.jobs.is_some_and(|jobs| self.starts >= jobs);
         if is_enough && self.phase == Phase::Working && self.running.is_empty() {
+            self.stop(actions);
+        }
+    }
+
+    /// Begins no more jobs once none would come to anything before the limit, and leaves when those that run have ended: the
+    /// node is worth more to somebody else.
+    fn stop_if_over(&mut self, actions: &mut Vec<Action>) {
+        if self.phase != Phase::Working || !self.reach.is_over() {
+            return;
+        }
+        while let Some(lease) = self.pending.pop_front() {
+            self.release(lease.token);
+        }
+        if self.running.is_empty() {
             self.stop(actions);
         }
     }
@@ -407,7 +438,7 @@ impl Agent {
     }
 
     fn ask(&mut self, actions: &mut Vec<Action>) {
-        if self.phase != Phase::Working || self.asking != Asking::Idle {
+        if self.phase != Phase::Working || self.asking != Asking::Idle || self.reach.is_over() {
             return;
         }
         let most = self.wanted_jobs();

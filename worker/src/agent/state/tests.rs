@@ -333,6 +333,51 @@ fn trials_that_outlive_the_grace_are_killed() {
 }
 
 #[test]
+fn a_schedulers_warning_stops_gently_however_often_it_comes_and_a_signal_after_it_too() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(Event::Warned);
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Terminate }));
+    for event in [Event::Warned, Event::StopAsked, Event::Warned] {
+        assert_eq!(agent.step(event), []);
+    }
+    assert!(agent.step(Event::StopAsked).contains(&Action::Stop { token: token(1), how: Stop::Kill }));
+}
+
+/// An agent that works for 200 looks, each as long as a long job.
+fn agent_with_a_limit(slots: usize) -> Agent {
+    let (grace, heartbeat) = (Duration::from_secs(10), Duration::from_secs(8));
+    let until = Until { time: Some(LONG_JOB * 200 + grace), ..Until::default() };
+    Agent::new(Settings { slot_kind: SlotKind::Cpu, slots, until, grace, heartbeat })
+}
+
+#[test]
+fn near_its_end_an_agent_begins_nothing_that_would_come_to_nothing_and_leaves_early() {
+    let mut agent = agent_with_a_limit(2);
+    let actions = agent.step(Event::Started);
+    assert!(actions.contains(&Action::Wait(Timer::Look, LONG_JOB)), "{actions:?}");
+    agent.step(leased(&[lease(1, 1), lease(2, 1)]));
+    // Programs take two looks.
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB * 2));
+    assert_eq!(asked(&actions), Some(1));
+    agent.step(written());
+    for _ in 0..198 {
+        let actions = agent.step(Event::Due(Timer::Look));
+        assert_eq!(actions, [Action::Wait(Timer::Look, LONG_JOB)]);
+    }
+    agent.step(Event::Due(Timer::Look));
+    // What was asked for before comes too late.
+    let actions = agent.step(leased(&[lease(3, 1)]));
+    assert_eq!((sent_ends(&actions), asked(&actions)), (vec![(3, AttemptEnd::Release)], None));
+    agent.step(written());
+    // The one that runs may still get done.
+    let actions = agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(matches!(sent_ends(&actions)[..], [(2, AttemptEnd::Complete { .. })]), "{actions:?}");
+    assert!(agent.step(written()).contains(&Action::Leave));
+}
+
+#[test]
 fn the_second_signal_kills_at_once_and_does_not_wait_for_the_coordinator() {
     let mut agent = agent(1);
     agent.step(Event::Started);

@@ -161,6 +161,7 @@ impl Node {
             started_ticks: self.life,
             slots: 2,
             version: "0".to_owned(),
+            slurm: None,
         }
     }
 

@@ -1,0 +1,204 @@
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::slurm::{Place, Purpose, Wishes, draft_coordinator, draft_workers};
+use crate::vocabulary::SweepId;
+
+fn place() -> Place {
+    Place {
+        project: "/home/u/masks".to_owned(),
+        state_folder: "/home/u/masks/.sweep".to_owned(),
+        logs: "/home/u/masks/.sweep/logs".to_owned(),
+        datasets: "/home/u/.local/share/sweep/datasets".to_owned(),
+        sweep: "/opt/sweep/bin/sweep".to_owned(),
+        worker: "/opt/sweep/bin/sweep-worker".to_owned(),
+    }
+}
+
+fn purpose() -> Purpose {
+    Purpose { sweep: SweepId(3), name: "masks".to_owned(), coordinator: None, worker_options: vec![] }
+}
+
+fn wishes(toml: &str) -> Wishes {
+    toml::from_str(toml).unwrap()
+}
+
+fn workers(place: &Place, purpose: &Purpose, wishes: &Wishes) -> Result<String, ScriptError> {
+    wishes.check().unwrap();
+    let nowhere = tempfile::tempdir().unwrap();
+    render(Template::Worker, nowhere.path(), &draft_workers(place, purpose, wishes))
+}
+
+/// A script that bash can read and shellcheck, where it is installed, finds nothing wrong with.
+fn sound(script: String) -> String {
+    check("bash", &["-n"], &script);
+    check("shellcheck", &["-"], &script);
+    script
+}
+
+fn check(program: &str, arguments: &[&str], script: &str) {
+    let pipes = [Stdio::piped(), Stdio::piped()];
+    let [stdin, stdout] = pipes;
+    let child =
+        Command::new(program).args(arguments).stdin(stdin).stdout(stdout).stderr(Stdio::inherit()).spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        // tests/slurm installs it and checks the scripts with it, too.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && program == "shellcheck" => return,
+        Err(error) => panic!("{program}: {error}"),
+    };
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{program}: {}\n{script}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_usual_array_of_workers() {
+    let asked = wishes(
+        r#"
+        workers = 8
+        max-running = 4
+        time = "3:30:00"
+        gres = "gpu:1"
+        cpus-per-task = 5
+        mem = "8G"
+        "#,
+    );
+    insta::assert_snapshot!(sound(workers(&place(), &purpose(), &asked).unwrap()));
+}
+
+#[test]
+fn whole_nodes_with_a_worker_on_each_set_up_as_the_site_wants_it() {
+    let asked = wishes(
+        r#"
+        workers = 2
+        time = "1-12"
+        partition = "gpu"
+        account = "group a"
+        qos = "long"
+        constraint = "a100&nvlink"
+        nodes = 4
+        exclusive = true
+        gpus-per-node = "a100:4"
+        mem = 0
+        slots-per-gpu = 2
+        idle-timeout = "1h"
+        grace = 300
+        setup = ["module load cuda", 'export TMPDIR="/scratch/$USER"']
+        prefix = "apptainer exec --nv image.sif"
+        set = {mail-type = "END,FAIL", hint = "nomultithread", reboot = true}
+        "#,
+    );
+    let purpose = Purpose {
+        coordinator: Some("http://login1:7077".to_owned()),
+        worker_options: vec!["--log-format".to_owned(), "json".to_owned()],
+        ..purpose()
+    };
+    insta::assert_snapshot!(sound(workers(&place(), &purpose, &asked).unwrap()));
+}
+
+#[test]
+fn a_coordinators_own_job() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let asked = wishes("time = \"3:30:00\"\npartition = \"cpu\"\n");
+    let draft = draft_coordinator(&place(), &asked);
+    insta::assert_snapshot!(sound(render(Template::Coordinator, nowhere.path(), &draft).unwrap()));
+}
+
+#[test]
+fn no_value_becomes_shell_text() {
+    let evil = "a'b\"c $(touch pwned) `touch pwned` \\ #\ntouch pwned; %j";
+    let place = Place {
+        project: format!("/p/{evil}"),
+        state_folder: format!("/p/{evil}/.sweep"),
+        logs: "/p/100% $(touch pwned) \"'\\/logs".to_owned(),
+        datasets: format!("/d/{evil}"),
+        sweep: "/b/sweep".to_owned(),
+        worker: format!("/b/{evil}/sweep-worker"),
+    };
+    let purpose = Purpose { name: evil.to_owned(), worker_options: vec![evil.to_owned()], ..purpose() };
+    let asked = wishes("time = \"1:00:00\"\nset = {wckey = \"x $(touch pwned) 'y' \\\"z\\\"\"}\n");
+    // (shellcheck takes quotes around such a command for a mistake.)
+    let script = workers(&place, &purpose, &asked).unwrap();
+    check("bash", &["-n"], &script);
+    let folder = tempfile::tempdir().unwrap();
+    // Up to the worker, which is replaced by something that shows how it was called.
+    let run = format!("cd() {{ printf '[%s]\\n' \"$1\"; }}\nsrun() {{ \"$@\"; }}\n{script}")
+        .replace(&crate::slurm::quote::shell_word(&place.worker), "printf '[%s]\\n'");
+    let output = Command::new("bash").arg("-c").arg(&run).current_dir(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    for value in [&place.project, &place.state_folder, &place.datasets, &evil.to_owned()] {
+        assert!(said.contains(&format!("[{value}]\n")), "{value} in {said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a value was run");
+    // The lines that Slurm reads are lines of their own, each from its beginning to its end.
+    let options: Vec<&str> =
+        script.lines().filter(|line| line.contains("--job-name") || line.contains("wckey")).collect();
+    insta::assert_snapshot!(options.join("\n"), @r##"
+    #SBATCH --job-name="sweep-3-a'b\"c $(touch pwned) `touch pwned` \\ # touch pwned;"
+    #SBATCH --wckey="x $(touch pwned) 'y' \"z\""
+    "##);
+}
+
+#[test]
+fn what_slurm_can_not_spell_is_an_error() {
+    let asked = wishes("set = {wckey = \"a\\nb\"}\n");
+    let error = workers(&place(), &purpose(), &asked).unwrap_err();
+    assert!(matches!(error, ScriptError::Option(OptionError::Control { .. })), "{error}");
+}
+
+#[test]
+fn a_template_of_ones_own_comes_first_and_its_mistakes_are_shown_with_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join(TEMPLATES)).unwrap();
+    let own = folder.path().join(TEMPLATES).join("worker.sh.hbs");
+    let render_own = |text: &str| {
+        fs::write(&own, text).unwrap();
+        let values = draft_workers(
+            &place(),
+            &Purpose { name: "it's".to_owned(), ..purpose() },
+            &wishes("workers = 2"),
+        );
+        render(Template::Worker, folder.path(), &values)
+    };
+    let text =
+        "#!/bin/bash\n{{sbatch \"comment\" sweep_name}}\necho {{sweep_name}} {{workers}} # {{line title}}\n";
+    let script = render_own(text).unwrap();
+    assert_eq!(script, "#!/bin/bash\n#SBATCH --comment=\"it's\"\necho 'it'\\''s' 2 # sweep 3 (it's)\n");
+    for (wrong, line) in
+        [("a\n{{#if x}}\n", ""), ("a\nb {{titel}}\n", " in line 2"), ("{{nohelper title}}", " in line 1")]
+    {
+        let error = render_own(wrong).unwrap_err().to_string();
+        let start = format!("the template `{}` is wrong{line}", own.display());
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
+#[test]
+fn the_shell_passes_the_warning_on_and_gives_the_workers_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let worker = folder.path().join("worker");
+    let text =
+        "#!/bin/bash\ntrap 'echo warned; exit 7' USR1\ntouch ready\nwhile :; do sleep 0.05 & wait $!; done\n";
+    fs::write(&worker, text).unwrap();
+    let set_mode = Command::new("chmod").arg("+x").arg(&worker).status().unwrap();
+    assert!(set_mode.success());
+    let here = folder.path().display().to_string();
+    let place = Place { project: here, worker: worker.display().to_string(), ..place() };
+    let script = workers(&place, &purpose(), &wishes("workers = 1")).unwrap();
+    let shell = Command::new("bash").arg("-c").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+    let ready = folder.path().join("ready");
+    let started = std::time::Instant::now();
+    while !ready.exists() {
+        assert!(started.elapsed().as_secs() < 60, "the worker did not start");
+        std::thread::yield_now();
+    }
+    for signal in ["-TERM", "-USR1"] {
+        assert!(Command::new("kill").args([signal, &shell.id().to_string()]).status().unwrap().success());
+    }
+    let output = shell.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "warned\n");
+    assert_eq!(output.status.code(), Some(7));
+}

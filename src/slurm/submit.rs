@@ -1,0 +1,163 @@
+//! Submission: a job that Slurm has taken is known here, or it is taken back.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use super::command::{Question, SlurmError, ask};
+use super::queue::{QueuedTask, Stage, list_queue};
+use crate::protocol::slurm::{SlurmJob, SlurmRole};
+
+/// How often a submission whose answer got lost is looked for, and how long to wait in between: Slurm may still be about to
+/// store it.
+const LOOKS: u32 = 4;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// Cancelling waits for nothing.
+const CANCELLING: Duration = Duration::from_secs(30);
+
+/// A job that Slurm has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmittedJob {
+    pub job: u32,
+    /// The cluster's name, where sbatch said it.
+    pub cluster: Option<String>,
+}
+
+/// What is to be submitted.
+#[derive(Debug, Clone, Copy)]
+pub struct Submission<'a> {
+    pub script: &'a str,
+    /// What has to be before it may start, as `--dependency` has it.
+    pub dependency: Option<&'a str>,
+    pub within: Duration,
+}
+
+/// Why nothing was submitted, or it isn't known.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Nothing was submitted.
+    #[error(transparent)]
+    Refused(#[from] SlurmError),
+    #[error("{sbatch}; what it had submitted all the same (job {job}) was cancelled")]
+    TakenBack { sbatch: SlurmError, job: u32 },
+    #[error(
+        "{sbatch}; whether the job was submitted is not known, since Slurm's queue can't be read ({queue}): look for one with the \
+         comment `{marker}` (`squeue --me -o '%i %k'`) and `scancel` it"
+    )]
+    Unknown { sbatch: SlurmError, queue: SlurmError, marker: String },
+    #[error("sbatch printed no job id: `{0}`")]
+    Unreadable(String),
+    #[error("can't read /dev/urandom")]
+    Chance(#[from] std::io::Error),
+}
+
+/// Submits a script.
+///
+/// # Errors
+/// When Slurm refuses or doesn't answer; then nothing is submitted, as far as that can be known.
+pub async fn submit(submission: Submission<'_>) -> Result<SubmittedJob, SubmitError> {
+    // By this a submission is found again whose answer got lost.
+    let marker = format!("sweep {}", random_word()?);
+    let mut arguments = vec!["--parsable".to_owned(), format!("--comment={marker}")];
+    arguments.extend(submission.dependency.map(|dependency| format!("--dependency={dependency}")));
+    let question = Question {
+        program: "sbatch",
+        arguments: &arguments,
+        input: submission.script,
+        within: submission.within,
+    };
+    match ask(question).await {
+        Ok(answer) => parse_answer(&answer).ok_or_else(|| SubmitError::Unreadable(answer.trim().to_owned())),
+        Err(sbatch) if sbatch.is_unclear() => Err(take_back(sbatch, marker).await),
+        Err(sbatch) => Err(sbatch.into()),
+    }
+}
+
+/// Cancels jobs. Slurm says nothing of those that it doesn't know.
+///
+/// # Errors
+/// When Slurm doesn't answer.
+pub async fn cancel(jobs: &[u32]) -> Result<(), SlurmError> {
+    let arguments: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    ask(Question { program: "scancel", arguments: &arguments, input: "", within: CANCELLING }).await.map(drop)
+}
+
+/// Cancels those tasks of jobs that have not started.
+async fn cancel_pending(jobs: &[u32]) -> Result<(), SlurmError> {
+    let jobs = jobs.iter().map(ToString::to_string);
+    let arguments: Vec<String> = std::iter::once("--state=PENDING".to_owned()).chain(jobs).collect();
+    ask(Question { program: "scancel", arguments: &arguments, input: "", within: CANCELLING }).await.map(drop)
+}
+
+/// Cancels the workers of these submissions that have not started. Whether none of them is left at all.
+///
+/// # Errors
+/// When Slurm doesn't answer.
+pub async fn dismiss(submitted: &[SlurmJob]) -> Result<bool, SlurmError> {
+    let mine: Vec<u32> =
+        submitted.iter().filter(|job| job.role != SlurmRole::Coordinator).map(|job| job.job).collect();
+    if mine.is_empty() {
+        return Ok(true);
+    }
+    let queue = list_queue().await?;
+    let left: Vec<&QueuedTask> = queue.iter().filter(|task| mine.contains(&task.submitted_as)).collect();
+    let mut waiting: Vec<u32> =
+        left.iter().filter(|task| task.stage == Stage::Pending).map(|task| task.submitted_as).collect();
+    waiting.dedup();
+    if !waiting.is_empty() {
+        cancel_pending(&waiting).await?;
+    }
+    Ok(left.is_empty())
+}
+
+/// Looks for the submission and cancels it.
+async fn take_back(sbatch: SlurmError, marker: String) -> SubmitError {
+    let mut last = None;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        last = match list_queue().await {
+            Ok(queue) => match queue.iter().find(|task| task.comment.contains(&marker)) {
+                Some(task) => match cancel(&[task.submitted_as]).await {
+                    Ok(()) => return SubmitError::TakenBack { sbatch, job: task.submitted_as },
+                    Err(error) => Some(error),
+                },
+                None => None,
+            },
+            Err(error) => Some(error),
+        };
+    }
+    match last {
+        None => SubmitError::Refused(sbatch),
+        Some(queue) => SubmitError::Unknown { sbatch, queue, marker },
+    }
+}
+
+/// `4711`, or `4711;cluster`.
+fn parse_answer(answer: &str) -> Option<SubmittedJob> {
+    let line = answer.lines().next_back()?.trim();
+    let (job, cluster) = match line.split_once(';') {
+        Some((job, cluster)) => (job, Some(cluster.to_owned())),
+        None => (line, None),
+    };
+    Some(SubmittedJob { job: job.parse().ok()?, cluster })
+}
+
+fn random_word() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(blake3::hash(&bytes).to_hex().as_str()[..16].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_the_jobs_number_and_maybe_the_clusters_name() {
+        assert_eq!(parse_answer("4711\n"), Some(SubmittedJob { job: 4711, cluster: None }));
+        let elsewhere = SubmittedJob { job: 4711, cluster: Some("big".to_owned()) };
+        assert_eq!(parse_answer("a site's greeting\n4711;big\n"), Some(elsewhere));
+        assert_eq!(parse_answer("Submitted batch job"), None);
+    }
+}
