@@ -5,7 +5,7 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use harness::{Project, Running, signal, wait_until};
 
@@ -265,15 +265,61 @@ fn a_second_signal_ends_a_service_at_once() {
 }
 
 #[test]
-fn options_of_the_worker_itself_come_after_two_dashes() {
+fn what_a_worker_can_not_do_is_said_by_it() {
     let project = Project::new();
     project.write("quick.yaml", QUICK);
     project.sweep(&["submit", "quick.yaml"]).exits_with(0);
-    let refused = project.sweep(&["worker", "--", "--nonsense"]).exits_with(2);
-    assert!(refused.stderr().contains("unexpected argument '--nonsense'"), "{}", refused.stderr());
+    let refused = project.sweep(&["worker", "--time-limit", "60s", "--grace", "60"]).exits_with(2);
+    assert!(refused.stderr().contains("leaves no time to work"), "{}", refused.stderr());
     assert_eq!(project.read("order"), "");
-    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1", "--", "--grace", "1"]).exits_with(0);
+}
+
+#[test]
+fn a_worker_that_is_started_again_has_what_is_left_of_its_jobs() {
+    let project = Project::new();
+    project.write("gated.yaml", &GATED.replace("[1, 2]", "[1, 2, 3]"));
+    project.sweep(&["submit", "gated.yaml"]).exits_with(0);
+    let mut worker = project.start(&["worker", "--max-jobs", "2", "--cpu-slots", "1"]);
+    wait_until("the first trial", || project.read("started").lines().count() == 1);
+    project.processes("sweep-worker").iter().for_each(|pid| signal("KILL", *pid));
+    wait_until("the second job", || project.read("started").lines().count() == 2);
+    project.write("gate", "");
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
+    assert!(worker.log().contains("starting another"), "{}", worker.log());
+    assert_eq!(project.read("started").lines().count(), 2, "the first attempt was one of two");
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 1);
+}
+
+/// An address at which nobody listens yet.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_worker_waits_for_a_coordinator_that_is_started_after_it() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let address = free_address();
+    let elsewhere = project.elsewhere(&format!("http://{address}"));
+    let mut worker = elsewhere.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    wait_until("the worker to wait", || worker.log().contains("waiting for the coordinator: can't reach"));
+    let (_service, _) = serve(&project, &["--listen", &address]);
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
     assert_eq!(project.read("order"), "1\n2\n3\n");
+    // Other commands don't wait.
+    let nobody = Project::without_coordinator(&format!("http://{}", free_address()));
+    nobody.sweep(&["status"]).exits_with(1);
+}
+
+#[test]
+fn a_worker_waits_for_its_coordinator_no_longer_than_for_something_to_do() {
+    let elsewhere = Project::without_coordinator(&format!("http://{}", free_address()));
+    for limit in [["--idle-timeout", "1s"], ["--time-limit", "1s"]] {
+        let gone = elsewhere.sweep(&[&["worker"], &limit[..]].concat()).exits_with(1);
+        assert!(gone.stderr().contains("waiting for the coordinator"), "{}", gone.stderr());
+        assert!(gone.stderr().contains("error: can't reach the coordinator"), "{}", gone.stderr());
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::access::Access;
-use super::follow::{Ended, Scope, Turn, follow, work_through};
+use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
+use super::stint::Stint;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::{LEASE, StateFolder, lend_weights};
@@ -147,6 +148,7 @@ async fn train_again(
     lend_teachers(teachers, &artifacts, &own.artifacts())?;
     let mut alone = context.clone();
     alone.coordinator = None;
+    let stint = Stint::endless();
     alone.environment.working_directory = place.path().to_owned();
     let mut spec = CheckedSpec { request: request.clone(), prepared: None };
     let mut again = Vec::new();
@@ -157,7 +159,8 @@ async fn train_again(
             context.output.note(&format!("training {trials} trials of sweep {} again", args.sweep));
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
-        match follow(session, &scope, &args.worker, args.quiet, &alone).await? {
+        let hands = Hands { args: &args.worker, stint: &stint };
+        match follow(session, &scope, hands, args.quiet, &alone).await? {
             Ended::Orphaned => return Ok(Turn::Orphaned),
             Ended::Interrupted => {
                 context.output.note("stopped; nothing was compared");

@@ -29,6 +29,7 @@ mod serve;
 mod signals;
 mod spec_file;
 mod status;
+mod stint;
 mod submit;
 mod worker;
 mod worker_process;

@@ -41,6 +41,11 @@ impl Project {
         Project { coordinator: Some((url.to_owned(), token)), ..Project::new() }
     }
 
+    /// A folder whose commands go to a coordinator that isn't there.
+    pub(crate) fn without_coordinator(url: &str) -> Project {
+        Project { coordinator: Some((url.to_owned(), "unknown".to_owned())), ..Project::new() }
+    }
+
     /// Another project that sees the same datasets.
     pub(crate) fn beside(&self) -> Project {
         Project { folder: tempfile::tempdir().unwrap(), datasets: self.datasets.clone(), coordinator: None }

@@ -27,7 +27,14 @@ pub(crate) enum Write {
 pub(crate) struct Outbox {
     reports: VecDeque<Weighed<Report>>,
     outcomes: VecDeque<Weighed<Outcome>>,
-    under_way: Option<BTreeSet<LeaseToken>>,
+    under_way: Option<UnderWay>,
+}
+
+/// Whom the request is about that is under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    ended: BTreeSet<LeaseToken>,
+    reported: BTreeSet<LeaseToken>,
 }
 
 /// Something with its length on the wire.
@@ -63,7 +70,7 @@ impl Outbox {
     /// Ended attempts whose outcome the coordinator doesn't know yet.
     pub(crate) fn ended_tokens(&self) -> impl Iterator<Item = LeaseToken> {
         let waiting = self.outcomes.iter().map(|outcome| outcome.item.token);
-        waiting.chain(self.under_way.iter().flatten().copied())
+        waiting.chain(self.under_way.iter().flat_map(|under_way| &under_way.ended).copied())
     }
 
     /// The next request, which is under way from now on; `None` while another is, or where nothing waits.
@@ -79,15 +86,21 @@ impl Outbox {
             Write::Outcomes(self.next_outcomes())
         };
         self.under_way = Some(match &write {
-            Write::Reports(_) => BTreeSet::new(),
-            Write::Outcomes(request) => request.outcomes.iter().map(|outcome| outcome.token).collect(),
+            Write::Reports(request) => UnderWay {
+                reported: request.reports.iter().map(|report| report.token).collect(),
+                ..UnderWay::default()
+            },
+            Write::Outcomes(request) => UnderWay {
+                ended: request.outcomes.iter().map(|outcome| outcome.token).collect(),
+                ..UnderWay::default()
+            },
         });
         Some(write)
     }
 
-    /// The request under way has been answered.
-    pub(crate) fn delivered(&mut self) {
-        self.under_way = None;
+    /// The request under way has been answered. Gives the jobs that it told of while they run.
+    pub(crate) fn delivered(&mut self) -> BTreeSet<LeaseToken> {
+        self.under_way.take().map(|under_way| under_way.reported).unwrap_or_default()
     }
 
     /// Forgets what waits under a lease that is no longer the agent's.

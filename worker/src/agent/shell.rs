@@ -1,11 +1,13 @@
 //! The agent's hands: turns every source into an event, and every action into a process, a request or a wait.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nvml_wrapper::Nvml;
 use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
     HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse,
@@ -92,6 +94,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         problem: None,
         gpus,
         stops: BTreeMap::new(),
+        counts_jobs: options.tally,
     };
     shell.open_slots(slots);
     shell.tasks.spawn(signals.forward(inbox.clone()));
@@ -162,9 +165,10 @@ fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), Age
     }
     let around = Surroundings {
         cuda: options.cuda_visible_devices.as_deref(),
+        cuda_order: options.cuda_device_order.as_deref(),
         slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
     };
-    let gpus = gpus::choose(&options.gpus, around)?;
+    let gpus = gpus::choose(&options.gpus, around, Nvml::init)?;
     if gpus.is_empty() {
         return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
     }
@@ -202,6 +206,8 @@ struct Shell {
     /// Why no jobs are taken; goes with every heartbeat.
     problem: Option<String>,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
+    /// Whether jobs are counted on standard output.
+    counts_jobs: bool,
 }
 
 impl Shell {
@@ -280,6 +286,10 @@ impl Shell {
 
     /// The first of the slots does the work; the others stand for the CPUs or GPUs that it uses beside.
     fn start(&mut self, lease: Lease, slots: &[SlotId]) {
+        if self.counts_jobs {
+            // It fails where nobody counts any more.
+            let _ = std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush());
+        }
         let visible_gpus = if lease.gpus == Some(0) { String::new() } else { self.gpus_of(slots) };
         let (stop, stopped) = watch::channel(None);
         self.stops.insert(lease.token, stop);

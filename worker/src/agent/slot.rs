@@ -9,13 +9,14 @@ use rustix::process::Pid;
 use sweep::protocol::http::{EpochMetrics, Lease, LeaseToken, Report, Work};
 use sweep::vocabulary::{FailureReason, Metrics};
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use super::event::{Event, Stop, TrialEnd};
 use super::memory::MemoryTable;
 use super::output::AttemptLog;
 use super::trainer_process::TrainerProcess;
-use super::watchdog::Watchdog;
+use super::watchdog::{Due, Watchdog};
 use super::{Inbox, command, self_test, trainer_process};
 
 /// What all slots of an agent share.
@@ -50,6 +51,8 @@ pub(crate) struct Trial {
     pub(crate) visible_gpus: String,
     stop: watch::Receiver<Option<Stop>>,
     watchdog: Watchdog,
+    /// A look at its memory that is under way, beside everything else: with many processes it takes a while.
+    measurement: Option<JoinHandle<u64>>,
     inbox: Inbox,
 }
 
@@ -69,8 +72,14 @@ impl Trial {
                         return how;
                     }
                 }
-                () = until(next_look) => {
-                    if let Some(how) = self.look(group) {
+                () = until(next_look) => match self.watchdog.look(Instant::now()) {
+                    Some(Due::Stop(how)) => return how,
+                    Some(Due::Memory { limit_bytes }) => self.measure(group, limit_bytes),
+                    None => {}
+                },
+                bytes = finished(&mut self.measurement) => {
+                    self.measurement = None;
+                    if let Some(how) = self.watchdog.measured(Instant::now(), bytes) {
                         return how;
                     }
                 }
@@ -78,14 +87,14 @@ impl Trial {
         }
     }
 
-    fn look(&mut self, group: Option<Pid>) -> Option<Stop> {
-        let now = Instant::now();
-        let memory = || {
+    /// Begins to look at the memory of the processes in `group`.
+    fn measure(&mut self, group: Option<Pid>, limit_bytes: u64) {
+        let place = self.place.clone();
+        self.measurement = Some(spawn_blocking(move || {
             // Whoever panicked over the table left nothing half done in it.
-            let mut table = self.place.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            group.map_or(0, |group| table.of_group(group, now))
-        };
-        self.watchdog.look(now, memory)
+            let mut table = place.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            group.map_or(0, |group| table.of_group(group, limit_bytes, Instant::now()))
+        }));
     }
 
     /// It has reported or printed something.
@@ -129,8 +138,15 @@ pub(crate) async fn work(place: Arc<Place>, mut jobs: mpsc::Receiver<Assignment>
         let started = Instant::now();
         let watchdog = Watchdog::new(limits, place.grace, started);
         let (place_of_trial, inbox_of_trial) = (place.clone(), inbox.clone());
-        let mut trial =
-            Trial { token, place: place_of_trial, visible_gpus, stop, watchdog, inbox: inbox_of_trial };
+        let mut trial = Trial {
+            token,
+            place: place_of_trial,
+            visible_gpus,
+            stop,
+            watchdog,
+            measurement: None,
+            inbox: inbox_of_trial,
+        };
         let end = match work {
             Work::Command(work) => command::run(&work, &mut trial).await,
             Work::Resnet(request) => trainer_process::run(&mut trainer, request, &mut trial).await,
@@ -154,6 +170,15 @@ async fn blame_node(end: TrialEnd, place: &Arc<Place>) -> TrialEnd {
             message: format!("{problem} (the trial: {message})"),
             log_tail: log_tail.clone(),
         },
+    }
+}
+
+/// What was measured; never comes back where nothing is. Dropping the future loses nothing.
+async fn finished(measurement: &mut Option<JoinHandle<u64>>) -> u64 {
+    match measurement {
+        // A look that panicked has found nothing.
+        Some(measurement) => measurement.await.unwrap_or(0),
+        None => future::pending().await,
     }
 }
 

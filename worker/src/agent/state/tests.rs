@@ -476,6 +476,66 @@ fn after_the_pause_the_node_is_examined_and_one_job_shows_that_it_is_well() {
     assert_eq!(asked(&actions), Some(2));
 }
 
+/// The same after an examination that found nothing; job 5, from before the pause, runs on in one of the slots.
+fn agent_on_probation() -> Agent {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(written());
+    agent.step(leased(&[]));
+    agent.step(Event::Due(Timer::AskAgain));
+    agent.step(Event::Due(Timer::Pause));
+    assert_eq!(
+        asked(&agent.step(Event::Examined(Ok(())))),
+        Some(1),
+        "job 5 keeps no other one from being tried"
+    );
+    agent
+}
+
+#[test]
+fn a_job_from_before_the_pause_does_not_keep_a_node_idle_nor_vouch_for_it() {
+    let mut agent = agent_on_probation();
+    agent.step(Event::Reported(report(token(5))));
+    assert!(!agent.step(written()).contains(&Action::Recover), "its report is of a job from before");
+    let actions = agent.step(leased(&[lease(8, 1)]));
+    assert_eq!((started_jobs(&actions), asked(&actions)), (vec![8], None), "one at a time");
+    let actions = agent.step(ended(5, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(!actions.contains(&Action::Recover) && asked(&actions).is_none(), "{actions:?}");
+}
+
+#[test]
+fn the_first_report_that_arrives_ends_the_probation() {
+    let mut agent = agent_on_probation();
+    agent.step(leased(&[lease(8, 1)]));
+    agent.step(ended(5, killed(), LONG_JOB));
+    agent.step(written());
+    assert!(!agent.step(Event::Reported(report(token(8)))).contains(&Action::Recover), "it is not there yet");
+    let actions = agent.step(written());
+    assert!(actions.contains(&Action::Recover), "{actions:?}");
+    assert_eq!(asked(&actions), Some(1), "the free slot is used again, hours before job 8 ends");
+}
+
+#[test]
+fn a_report_that_is_refused_ends_no_probation() {
+    let mut agent = agent_on_probation();
+    agent.step(leased(&[lease(8, 1)]));
+    agent.step(Event::Reported(report(token(8))));
+    let actions = agent.step(Event::Written(WriteResponse { refused: vec![refused(8)] }));
+    assert!(!actions.contains(&Action::Recover), "{actions:?}");
+}
+
+#[test]
+fn what_is_granted_to_a_request_from_before_the_pause_is_no_more_than_a_probation_allows() {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(written());
+    agent.step(ended(5, killed(), SHORT_JOB));
+    agent.step(written());
+    agent.step(Event::Due(Timer::Pause));
+    agent.step(Event::Examined(Ok(())));
+    let actions = agent.step(leased(&[lease(7, 1), lease(8, 1), lease(9, 1)]));
+    assert_eq!(started_jobs(&actions), [7]);
+    assert_eq!(sent_ends(&actions), [(8, AttemptEnd::Release), (9, AttemptEnd::Release)]);
+}
+
 #[test]
 fn an_agent_that_stops_is_not_examined_any_more() {
     let (mut agent, _) = agent_of_a_sick_node();
@@ -567,6 +627,10 @@ impl World {
         for action in self.agent.step(event) {
             self.perform(action);
         }
+        let term = self.agent.health.term();
+        let held = self.agent.running.values().filter(|running| running.term == term).count();
+        let most = self.agent.health.most_jobs();
+        assert!(held + self.agent.pending.len() <= most, "{held} jobs where {most} are allowed");
     }
 
     fn perform(&mut self, action: Action) {
