@@ -38,6 +38,7 @@ pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
+use logs::SentLogs;
 use nodes::{Luck, Nodes};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
@@ -102,6 +103,7 @@ pub struct Coordinator {
     artifacts: Arc<Artifacts>,
     loads: Arc<Loads>,
     nodes: Arc<Nodes>,
+    sent_logs: Arc<SentLogs>,
     activity: Arc<Activity>,
     feed: Arc<Feed>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
@@ -151,6 +153,7 @@ impl Coordinator {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
         let feed = Arc::new(Feed::new(clock.now()));
+        let sent_logs = Arc::new(SentLogs::new(settings.logs.clone()));
         let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         Coordinator {
             store,
@@ -161,6 +164,7 @@ impl Coordinator {
             feed,
             loads: Arc::default(),
             nodes: Arc::default(),
+            sent_logs,
             changed,
             is_ending,
         }

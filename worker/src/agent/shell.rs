@@ -10,9 +10,9 @@ use std::time::Duration;
 use nvml_wrapper::Nvml;
 use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
-    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse,
+    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse, WriteResponse,
 };
-use sweep::vocabulary::{SweepId, WorkerId};
+use sweep::vocabulary::{NAMED_WEIGHTS, SweepId, WorkerId};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +24,7 @@ use super::gauge::Gauge;
 use super::gpus::Surroundings;
 use super::options::Options;
 use super::outbox::Write;
+use super::remote::{self, Remote, Sharing};
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::state::{Agent, Settings, Until};
@@ -41,6 +42,8 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 const REGISTER_ATTEMPTS: u32 = 20;
 /// One that is restarted or unreachable for about an hour; results of trials that ended meanwhile wait as long.
 const WORK_ATTEMPTS: u32 = 300;
+/// What trials print is worth less than the results that wait behind it: about ten seconds.
+const LOG_ATTEMPTS: u32 = 6;
 /// A process that was killed is gone at once, unless the kernel itself is stuck in it.
 const LONGEST_CLOSING: Duration = Duration::from_secs(2);
 /// Goodbye is a courtesy.
@@ -56,12 +59,13 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let started = Instant::now();
     let parent = rustix::process::getppid();
     let client = connect(options)?;
-    let (place, _spool) = lay_out(options)?;
-    let place = Arc::new(place);
-    self_test::examine(place.clone()).await.map_err(AgentError::Unfit)?;
+    let (mut place, _spool) = lay_out(options)?;
+    self_test::examine(place.folders()).await.map_err(AgentError::Unfit)?;
     let (slot_kind, slots, gpus) = choose_slots(options)?;
     let seed = u64::from(std::process::id());
     let registered = register(&client, seed, slots).await?;
+    place.remote = reach_files(&client, seed, &mut place).await?;
+    let place = Arc::new(place);
     // Before this a signal simply ends the process: there is nothing to give back yet.
     let signals = Signals::catch().map_err(AgentError::Signals)?;
 
@@ -98,6 +102,9 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     };
     shell.open_slots(slots);
     shell.tasks.spawn(signals.forward(inbox.clone()));
+    if let Some(remote) = shell.place.remote.clone() {
+        shell.tasks.spawn(remote.keep_tidy());
+    }
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
     }
@@ -143,11 +150,32 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         spool: spool.path().to_owned(),
         datasets: options.datasets.clone(),
         artifacts,
+        remote: None,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         memory: Mutex::default(),
     };
     Ok((place, spool))
+}
+
+/// Where the coordinator's files are not this folder's own, the way to them; then copies lie in a folder of their own.
+async fn reach_files(
+    client: &Client,
+    seed: u64,
+    place: &mut Place,
+) -> Result<Option<Arc<Remote>>, AgentError> {
+    // Nobody else is in this folder under this name.
+    let own = format!("{:?} {}", identity::introduce(0), place.spool.display());
+    let sharing = remote::probe(client, &place.artifacts, &own, &backoff(seed, REGISTER_ATTEMPTS)).await?;
+    if sharing == Sharing::Shared {
+        return Ok(None);
+    }
+    let folder = place.artifacts.with_file_name("cache");
+    let made = std::fs::create_dir_all(folder.join(NAMED_WEIGHTS));
+    made.map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
+    tracing::info!("the coordinator keeps its files elsewhere: checkpoints and logs are sent to it");
+    place.artifacts.clone_from(&folder);
+    Ok(Some(Arc::new(Remote::new(client.clone(), backoff(seed, WORK_ATTEMPTS), folder))))
 }
 
 fn find_trainer(named: Option<&Path>) -> PathBuf {
@@ -329,6 +357,17 @@ impl Shell {
                 Write::Outcomes(request) => {
                     retry(&backoff, "deliver outcomes", || client.finish(&request)).await
                 }
+                Write::Logs(request) => {
+                    let hasty = Backoff { attempts: LOG_ATTEMPTS, ..backoff };
+                    let sent = retry(&hasty, "deliver logs", || client.send_logs(&request)).await;
+                    if let Err(error) = sent {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a part of some logs is lost"
+                        );
+                    }
+                    Ok(WriteResponse::default())
+                }
             };
             answer.map(Event::Written)
         });
@@ -353,7 +392,8 @@ impl Shell {
 
     fn examine(&mut self) {
         let place = self.place.clone();
-        self.spawn("examine the node", async move { Ok(Event::Examined(self_test::examine(place).await)) });
+        let examined = async move { Ok(Event::Examined(self_test::examine(place.folders()).await)) };
+        self.spawn("examine the node", examined);
     }
 
     fn leave(&mut self) {

@@ -80,7 +80,10 @@ enum Asking {
 
 #[derive(Debug)]
 struct Running {
+    /// None once its process has ended.
     slots: Vec<SlotId>,
+    /// What the agent was doing when its process ended, where something of the job is still on its way.
+    ended_in: Option<Phase>,
     /// When it was started, as far as the node's health is concerned.
     term: Term,
     /// Refused by the coordinator and killed: its end is nobody's business.
@@ -139,6 +142,12 @@ impl Agent {
             Event::Started => self.set_off(&mut actions),
             Event::Leased(response) => self.take_leases(response, &mut actions),
             Event::Reported(report) => self.take_report(report),
+            Event::Printed { token, text } => {
+                if self.is_at_work(token) {
+                    self.outbox.print(token, text);
+                }
+            }
+            Event::Vacated { token } => self.take_vacancy(token),
             Event::Ended { token, end, wall } => self.take_end(token, end, wall, &mut actions),
             Event::Written(response) => {
                 let reported = self.outbox.delivered();
@@ -200,8 +209,20 @@ impl Agent {
     }
 
     fn take_report(&mut self, report: Report) {
-        if self.running.get(&report.token).is_some_and(|running| !running.is_dropped) {
+        if self.is_at_work(report.token) {
             self.outbox.report(report);
+        }
+    }
+
+    /// Whether the job is the agent's and its end has yet to come.
+    fn is_at_work(&self, token: LeaseToken) -> bool {
+        self.running.get(&token).is_some_and(|running| !running.is_dropped)
+    }
+
+    fn take_vacancy(&mut self, token: LeaseToken) {
+        if let Some(running) = self.running.get_mut(&token) {
+            self.slots.give_back(&std::mem::take(&mut running.slots));
+            running.ended_in = Some(self.phase);
         }
     }
 
@@ -232,6 +253,8 @@ impl Agent {
         if self.phase == Phase::Working {
             self.judge_node(token, running.term, &end, actions);
         }
+        // One that was done before the agent began to stop is done.
+        let phase = running.ended_in.unwrap_or(self.phase);
         let mut reports = Vec::new();
         let end = match end {
             TrialEnd::Trained(record) => AttemptEnd::Complete { record },
@@ -246,7 +269,7 @@ impl Agent {
                 AttemptEnd::Release
             }
             // A program that was asked to end says nothing by exit code 0: many end so on SIGTERM, half done.
-            TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if self.phase != Phase::Working => {
+            TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if phase != Phase::Working => {
                 AttemptEnd::Release
             }
             TrialEnd::ExitedCleanly => AttemptEnd::Complete {
@@ -396,7 +419,8 @@ impl Agent {
         {
             let Some(lease) = self.pending.pop_front() else { return };
             self.starts += 1;
-            let running = Running { slots: slots.clone(), term: self.health.term(), is_dropped: false };
+            let term = self.health.term();
+            let running = Running { slots: slots.clone(), ended_in: None, term, is_dropped: false };
             self.running.insert(lease.token, running);
             actions.push(Action::Start { lease: Box::new(lease), slots });
         }

@@ -24,7 +24,7 @@ fn run_until(
     lease_of: impl Fn(i64, u64) -> Lease,
     got_far: impl Fn(&Scene, i64) -> bool,
 ) -> i64 {
-    const LONGEST: u64 = 60_000;
+    const LONGEST: u64 = 30_000;
     scene.start(arguments);
     let mut millis = 500;
     for job in 1.. {
@@ -68,7 +68,7 @@ fn a_program_that_ends_well_when_its_time_is_over_has_failed_all_the_same() {
     run_until(&mut scene, &["--grace", "86400"], lease, |scene, job| {
         let (reason, _, log_tail) = scene.failure_of(job);
         assert_eq!(reason, FailureReason::Timeout);
-        log_tail == "well\n"
+        log_tail.ends_with("well\n")
     });
 }
 

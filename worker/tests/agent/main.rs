@@ -5,6 +5,7 @@
 mod coordinator;
 mod limits;
 mod node;
+mod remote;
 mod until;
 
 use std::path::{Path, PathBuf};
@@ -125,7 +126,8 @@ fn token(job: i64) -> LeaseToken {
 }
 
 fn lease(job: i64, work: Work) -> Lease {
-    Lease { token: token(job), cpus: 1, gpus: None, limits: Limits::default(), work }
+    let limits = Limits::default();
+    Lease { token: token(job), cpus: 1, gpus: None, limits, keeps_checkpoints: false, work }
 }
 
 fn program(command: &[&str]) -> Work {
