@@ -7,7 +7,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use harness::{Project, Running, signal, wait_until};
+use harness::{Project, serve, signal, wait_until};
 
 /// Trials that never end by themselves, and don't when they are asked to.
 const ENDLESS: &str = r#"
@@ -151,14 +151,6 @@ fn the_trials_that_another_sweep_needs_go_on() {
     assert_eq!(cancelled.stderr(), "cancelled 1 trial; 2 trials go on, since sweep 2 needs their jobs\n");
     project.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
     assert_eq!(project.read("order"), "1\n2\n7\n");
-}
-
-/// A service, and the address that it prints.
-fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
-    let service = project.start(&[&["serve"], arguments].concat());
-    wait_until("the service's address", || service.log().contains("coordinating"));
-    let url = service.log().lines().next().expect("the line that was waited for").to_owned();
-    (service, url)
 }
 
 #[test]
@@ -347,7 +339,7 @@ parameters: {}
 "#;
 
 #[test]
-fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end() {
+fn the_log_of_an_attempt_is_read_wherever_it_ran() {
     let project = Project::new();
     project.write("talkative.yaml", TALKATIVE);
     let (_service, url) = serve(&project, &[]);
@@ -364,15 +356,42 @@ fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end(
         assert_eq!(followed.stdout(), format!("{numbers}{said}"), "it ends with the attempt");
     }
 
-    // A worker with a state folder of its own sends the end only.
+    // A worker with a state folder of its own sends it.
     let elsewhere = project.elsewhere(&url);
     elsewhere.write("talkative.yaml", TALKATIVE);
     elsewhere.sweep(&["run", "talkative.yaml", "retries=0"]).exits_with(1);
-    let shown = elsewhere.sweep(&["logs", "2", "1"]).exits_with(0);
-    assert!(shown.stdout().ends_with("100000\nend of try 1\n") && shown.stdout().len() < 5000);
-    let place = format!("all of it lies on {host}, as logs/job-2-attempt-1.log");
-    assert!(shown.stderr().contains(&place), "{}", shown.stderr());
-    assert!(elsewhere.path(".sweep/logs/job-2-attempt-1.log").exists());
+    for reader in [&elsewhere, &project] {
+        let shown = reader.sweep(&["logs", "2", "1"]).exits_with(0);
+        assert_eq!(shown.stdout(), format!("{numbers}end of try 1\n"));
+        assert_eq!(shown.stderr(), format!("job 2, attempt 1, on {host}\n"));
+    }
+    // Of one that prints more than anybody reads the end is enough.
+    elsewhere.write("mad.yaml", &TALKATIVE.replace("seq 1 100000", "seq 1 2000000"));
+    elsewhere.sweep(&["run", "mad.yaml", "retries=0"]).exits_with(1);
+    let shown = project.sweep(&["logs", "3", "1"]).exits_with(0);
+    assert!(shown.stdout().ends_with("\n2000000\nend of try 2\n") && shown.stdout().len() < 6 << 20);
+    assert!(shown.stdout().contains(" bytes are left out here\n"));
+}
+
+#[test]
+fn a_log_of_a_trial_on_another_host_is_followed_while_it_runs() {
+    let project = Project::new();
+    let spec = r#"
+name: slow
+command: [sh, -c, 'echo begun; while ! test -e gate; do sleep 0.02; done; printf "the end"']
+parameters: {}
+"#;
+    project.write("slow.yaml", spec);
+    project.sweep(&["submit", "slow.yaml"]).exits_with(0);
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    let mut worker = elsewhere.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    let mut log = project.start(&["logs", "1", "1", "-f"]);
+    wait_until("the first line", || log.log().contains("begun\n"));
+    project.write("gate", "");
+    assert_eq!(log.exit_code(), Some(0));
+    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", host_name()));
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
 }
 
 #[test]

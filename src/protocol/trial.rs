@@ -15,6 +15,39 @@ use crate::vocabulary::{CheckpointHash, FailureReason, Metrics, Parameters};
 pub enum TrialRequest {
     /// Train one job.
     Train(TrainRequest),
+    /// Find out whether a device computes right.
+    Examine {
+        /// Which one.
+        processor: Processor,
+    },
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Processor {
+    /// The host's.
+    Cpu,
+    /// The first GPU that the process sees.
+    Gpu,
+}
+
+/// What was found of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It computes right.
+    Sound,
+    /// It doesn't, or can't be used.
+    Unsound {
+        /// What it gets wrong.
+        message: String,
+    },
+    /// The process has no way to find out.
+    Untested {
+        /// Why.
+        message: String,
+    },
 }
 
 /// One job of the built-in trainer.
@@ -94,6 +127,11 @@ pub enum TrialEvent {
         /// The state there, where it could be written.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         checkpoint: Option<Checkpoint>,
+    },
+    /// A device was examined; the process waits for the next request.
+    Examined {
+        /// What was found.
+        verdict: Verdict,
     },
     /// The current job is complete; the process waits for the next request.
     Done {

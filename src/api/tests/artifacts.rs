@@ -174,7 +174,8 @@ async fn a_download_is_given_up_when_nothing_comes_as_often_as_the_back_off_says
         let left = 10 - from;
         format!("HTTP/1.1 206 Partial Content\r\ncontent-length: {left}\r\n\r\n{from}")
     };
-    let busy = || "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let busy =
+        || "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
     let first = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0".to_owned();
     // Each byte is a sign of life; of two attempts in a row that bring nothing the second is the last.
     let (client, asked) = answers(vec![first, busy(), some(1), some(2), busy(), nothing()]).await;

@@ -13,6 +13,7 @@ mod cache;
 mod command;
 mod event;
 mod gauge;
+mod gpu_test;
 mod gpus;
 mod health;
 mod identity;

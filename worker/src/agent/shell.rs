@@ -28,7 +28,7 @@ use super::remote::{self, Remote, Sharing};
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpus, identity, self_test};
+use super::{AgentError, Inbox, gpu_test, gpus, identity, self_test};
 
 /// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
@@ -59,9 +59,11 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let started = Instant::now();
     let parent = rustix::process::getppid();
     let client = connect(options)?;
-    let (mut place, _spool) = lay_out(options)?;
+    let (place, _spool) = lay_out(options)?;
     self_test::examine(place.folders()).await.map_err(AgentError::Unfit)?;
-    let (slot_kind, slots, gpus) = choose_slots(options)?;
+    let place = Arc::new(place);
+    let (slot_kind, slots, gpus) = choose_slots(options, &place).await?;
+    let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
     let seed = u64::from(std::process::id());
     let registered = register(&client, seed, slots).await?;
     place.remote = reach_files(&client, seed, &mut place).await?;
@@ -187,7 +189,10 @@ fn find_trainer(named: Option<&Path>) -> PathBuf {
 }
 
 /// What the slots are and how many, and the GPUs that they are on, each as a value of `CUDA_VISIBLE_DEVICES`.
-fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), AgentError> {
+async fn choose_slots(
+    options: &Options,
+    place: &Arc<Place>,
+) -> Result<(SlotKind, usize, Vec<String>), AgentError> {
     if let Some(count) = options.cpu_slots {
         return Ok((SlotKind::Cpu, count as usize, Vec::new()));
     }
@@ -196,7 +201,7 @@ fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), Age
         cuda_order: options.cuda_device_order.as_deref(),
         slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
     };
-    let gpus = gpus::choose(&options.gpus, around, Nvml::init)?;
+    let gpus = gpu_test::keep_sound(place, gpus::choose(&options.gpus, around, Nvml::init)?).await?;
     if gpus.is_empty() {
         return Ok((SlotKind::Cpu, std::thread::available_parallelism().map_or(1, usize::from), gpus));
     }
