@@ -33,8 +33,8 @@ pub(super) async fn log(
 ))]
 pub(super) async fn receive(
     State(coordinator): State<Coordinator>,
-    body: Body<LogsRequest>,
+    Body(request): Body<LogsRequest>,
 ) -> Result<StatusCode, ApiError> {
-    coordinator.take_logs(body?.0).await?;
+    coordinator.take_logs(request).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::access::Access;
+use super::choice::SweepArg;
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::stint::Stint;
@@ -20,8 +21,8 @@ use crate::vocabulary::{CheckpointHash, StateHash, SweepId};
 /// is stored changes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, as `sweep status` shows it.
-    sweep: SweepId,
+    /// The sweep's id or name, or `last`.
+    sweep: SweepArg,
     /// How many trials, drawn at random.
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     trials: u32,
@@ -41,7 +42,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
     let drawn = draw(&access, &args).await;
-    let Drawn { request, stored, teachers } = match drawn {
+    let Drawn { sweep, request, stored, teachers } = match drawn {
         Ok(drawn) => drawn,
         Err(error) => {
             access.close().await;
@@ -50,7 +51,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     };
     // The table is let go of before the work begins, so that others can use it meanwhile.
     access.close().await;
-    let again = train_again(&request, &teachers, &args, context).await?;
+    let again = train_again(sweep, &request, &teachers, &args, context).await?;
     let audited: Vec<_> = stored
         .iter()
         .zip(&again)
@@ -60,11 +61,12 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             difference: first_difference(stored, again),
         })
         .collect();
-    show(&args, &audited, &stored, context)
+    show(sweep, args.json, &audited, &stored, context)
 }
 
 /// The trials to train again.
 struct Drawn {
+    sweep: SweepId,
     request: SubmitRequest,
     /// What the table holds of them.
     stored: Vec<TrialHistory>,
@@ -73,11 +75,12 @@ struct Drawn {
 }
 
 async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
-    let results = access.results(args.sweep).await?;
+    let sweep = args.sweep.find(access).await?;
+    let results = access.results(sweep).await?;
     let succeeded = results.trials.iter().filter(|trial| trial.state == TrialState::Succeeded);
     let mut numbers: Vec<_> = succeeded.map(|trial| trial.trial).collect();
     if numbers.is_empty() {
-        return Err(CliError::usage(format!("sweep {} has no finished trial to audit", args.sweep)));
+        return Err(CliError::usage(format!("sweep {sweep} has no finished trial to audit")));
     }
     let draw = args.draw.unwrap_or_else(|| u64::from(std::process::id()));
     numbers.sort_by_cached_key(|number| StateHash::of(format!("audit {draw} {number}").as_bytes()));
@@ -85,9 +88,9 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
     numbers.sort_unstable();
     let mut stored = Vec::new();
     for &number in &numbers {
-        stored.push(access.history(args.sweep, number).await?);
+        stored.push(access.history(sweep, number).await?);
     }
-    let request = access.request(args.sweep).await?;
+    let request = access.request(sweep).await?;
     let files = files_of_teachers(&results, &stored);
     // The networks that taught are taken as they are: whether they can be trained again is their own sweep's audit.
     let selected = request.selected.into_iter().map(|(selector, names)| {
@@ -100,7 +103,7 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
         only: Some(numbers),
         ..request
     };
-    Ok(Drawn { request, stored, teachers: files.into_values().collect() })
+    Ok(Drawn { sweep, request, stored, teachers: files.into_values().collect() })
 }
 
 /// The files from which trials have read the networks that taught them, by the names of these in their parameters.
@@ -132,6 +135,7 @@ fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) ->
 
 /// Trains the trials in a state folder of their own, which goes when they are done.
 async fn train_again(
+    sweep: SweepId,
     request: &SubmitRequest,
     teachers: &BTreeSet<CheckpointHash>,
     args: &Args,
@@ -156,7 +160,7 @@ async fn train_again(
         let submitted = session.access().submit(&mut spec).await?;
         if !args.quiet {
             let trials = request.only.as_ref().map_or(0, Vec::len);
-            context.output.note(&format!("training {trials} trials of sweep {} again", args.sweep));
+            context.output.note(&format!("training {trials} trials of sweep {sweep} again"));
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
         let hands = Hands { args: &args.worker, stint: &stint };
@@ -185,14 +189,15 @@ async fn train_again(
 }
 
 fn show(
-    args: &Args,
+    sweep: SweepId,
+    json: bool,
     audited: &[Audited],
     stored: &[TrialHistory],
     context: &Context,
 ) -> Result<(), CliError> {
     let differing = audited.iter().filter(|audited| audited.difference.is_some()).count();
-    if args.json {
-        context.output.json(&AuditDocument::new(args.sweep, audited))?;
+    if json {
+        context.output.json(&AuditDocument::new(sweep, audited))?;
     } else {
         for Audited { trial, inherited_epochs, difference } in audited {
             let shared = match inherited_epochs {

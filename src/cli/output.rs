@@ -1,6 +1,6 @@
 //! The only place that writes to stdout and stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 
 use super::CliError;
 use crate::spec::Colour;
@@ -43,6 +43,18 @@ impl Output {
         self.data(&format!("{text}\n"))
     }
 
+    /// Asks the user and waits for the answer; nothing where there is nobody at a terminal.
+    pub(crate) fn ask(&self, question: &str) -> Option<bool> {
+        let stdin = std::io::stdin();
+        if !self.is_live || !stdin.is_terminal() {
+            return None;
+        }
+        let _nobody_reads = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut line = String::new();
+        stdin.lock().read_line(&mut line).ok()?;
+        Some(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// A line that accompanies the work.
     pub(crate) fn note(&self, line: &str) {
         let _nobody_reads = writeln!(std::io::stderr().lock(), "{line}");
@@ -60,6 +72,7 @@ impl Output {
         match error {
             CliError::Unsuccessful => {}
             CliError::Spec(error) => self.note(error.render(self.colour).trim_end()),
+            CliError::SpecElsewhere(error) => self.note(error.trim_end()),
             CliError::Usage(error) | CliError::Failed(error) => {
                 let label = match self.colour {
                     Colour::Ansi => "\x1b[1;31merror:\x1b[0m",

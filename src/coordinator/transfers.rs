@@ -1,10 +1,10 @@
 //! Files of the artifact store on their way in and out over HTTP.
 //!
 //! A file is written beside, under a hidden name that tidying knows, hashed as it comes, synced, and then takes its name,
-//! which is the hash. What is there under a name is not written again.
+//! which is the hash. What is there under a name is not written again, unless it is damaged.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempPath;
@@ -57,16 +57,48 @@ impl Coordinator {
     /// When it can't be opened.
     pub async fn open_artifact(&self, hash: &CheckpointHash) -> Result<Option<Artifact>, ArtifactError> {
         for path in self.artifacts.places(hash) {
-            match File::open(&path).await {
-                Ok(file) => {
-                    let artifact = Artifact::of(file, self.clock.now()).await;
-                    return artifact.map_err(|source| trouble(&path, source));
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(source) => return Err(trouble(&path, source)),
+            if let Some(artifact) = self.open_at(&path).await? {
+                return Ok(Some(artifact));
             }
         }
         Ok(None)
+    }
+
+    async fn open_at(&self, path: &Path) -> Result<Option<Artifact>, ArtifactError> {
+        match File::open(path).await {
+            Ok(file) => Artifact::of(file, self.clock.now()).await.map_err(|source| trouble(path, source)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(trouble(path, source)),
+        }
+    }
+
+    /// Whether the file of this hash is there, among those that are sent, and is what its name says. `announced`: the size that it should have, where that
+    /// is known.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn has_whole_artifact(
+        &self,
+        hash: &CheckpointHash,
+        announced: Option<u64>,
+    ) -> Result<bool, ArtifactError> {
+        let path = self.artifacts.path(hash);
+        let Some(Artifact { file, size_bytes }) = self.open_at(&path).await? else { return Ok(false) };
+        if announced.is_some_and(|size| size != size_bytes) {
+            return Ok(false);
+        }
+        let file = file.into_std().await;
+        let hashed = tokio::task::spawn_blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(file).map(|hasher| hasher.finalize().to_hex())
+        });
+        let hashed = hashed.await.map_err(std::io::Error::other).and_then(|hashed| hashed);
+        let found = hashed.map_err(|source| trouble(&path, source))?;
+        if found.as_str() != hash.to_string() {
+            tracing::warn!("`{}` is damaged: its BLAKE3 hash is {found}", path.display());
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Begins to receive the file of this hash.

@@ -10,6 +10,8 @@ use crate::vocabulary::{
     WorkerId,
 };
 
+pub use crate::vocabulary::{SweepState, TrialState};
+
 /// `POST /v1/workers`: an agent says that it is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -184,18 +186,11 @@ pub struct HeartbeatRequest {
     /// All leases that it holds.
     pub leases: Vec<LeaseToken>,
     /// What its node is doing, where that can be read.
-    #[serde(default, deserialize_with = "read_load", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeLoad>,
     /// Why it takes no jobs at the moment, where it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-}
-
-/// An object only: serde would take an array for its fields in order too, of which all may be left out.
-fn read_load<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<NodeLoad>, D::Error> {
-    let fields = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(from)?;
-    let load = fields.map(|fields| NodeLoad::deserialize(serde_json::Value::Object(fields)));
-    load.transpose().map_err(serde::de::Error::custom)
 }
 
 /// What a node is doing. It is for people: nothing is decided by it.
@@ -503,25 +498,6 @@ pub struct SweepStatus {
     pub priority: i64,
 }
 
-/// What a sweep is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum SweepState {
-    /// Nothing runs and something is queued.
-    Queued,
-    /// Something runs.
-    Running,
-    /// Nothing is leased from it, and it has not ended; what runs goes on.
-    Paused,
-    /// All trials succeeded.
-    Succeeded,
-    /// All trials ended, and at least one failed.
-    Failed,
-    /// All trials ended, none failed, and at least one was cancelled.
-    Cancelled,
-}
-
 /// Trials by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -663,23 +639,6 @@ pub struct KeptCheckpoint {
     pub hash: String,
     /// What the sweep's metric was then, where that was reported.
     pub value: Option<f64>,
-}
-
-/// What a trial is doing: its last job's state, where blocked shows as queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TrialState {
-    /// Waiting, also for a parent.
-    Queued,
-    /// Leased.
-    Running,
-    /// With a result.
-    Succeeded,
-    /// Given up.
-    Failed,
-    /// Taken back by a user.
-    Cancelled,
 }
 
 /// Why a trial failed.
