@@ -5,9 +5,9 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
-use harness::{Project, Running, signal, wait_until};
+use harness::{Project, serve, signal, wait_until};
 
 /// Trials that never end by themselves, and don't when they are asked to.
 const ENDLESS: &str = r#"
@@ -231,14 +231,6 @@ fn the_trials_that_another_sweep_needs_go_on() {
     assert_eq!(project.read("order"), "1\n2\n7\n");
 }
 
-/// A service, and the address that it prints.
-fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
-    let service = project.start(&[&["serve"], arguments].concat());
-    wait_until("the service's address", || service.log().contains("coordinating"));
-    let url = service.log().lines().next().expect("the line that was waited for").to_owned();
-    (service, url)
-}
-
 #[test]
 fn a_worker_with_no_shared_folder_works_for_a_service() {
     let project = Project::new();
@@ -358,15 +350,61 @@ fn a_second_signal_ends_a_service_at_once() {
 }
 
 #[test]
-fn options_of_the_worker_itself_come_after_two_dashes() {
+fn what_a_worker_can_not_do_is_said_by_it() {
     let project = Project::new();
     project.write("quick.yaml", QUICK);
     project.sweep(&["submit", "quick.yaml"]).exits_with(0);
-    let refused = project.sweep(&["worker", "--", "--nonsense"]).exits_with(2);
-    assert!(refused.stderr().contains("unexpected argument '--nonsense'"), "{}", refused.stderr());
+    let refused = project.sweep(&["worker", "--time-limit", "60s", "--grace", "60"]).exits_with(2);
+    assert!(refused.stderr().contains("leaves no time to work"), "{}", refused.stderr());
     assert_eq!(project.read("order"), "");
-    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1", "--", "--grace", "1"]).exits_with(0);
+}
+
+#[test]
+fn a_worker_that_is_started_again_has_what_is_left_of_its_jobs() {
+    let project = Project::new();
+    project.write("gated.yaml", &GATED.replace("[1, 2]", "[1, 2, 3]"));
+    project.sweep(&["submit", "gated.yaml"]).exits_with(0);
+    let mut worker = project.start(&["worker", "--max-jobs", "2", "--cpu-slots", "1"]);
+    wait_until("the first trial", || project.read("started").lines().count() == 1);
+    project.processes("sweep-worker").iter().for_each(|pid| signal("KILL", *pid));
+    wait_until("the second job", || project.read("started").lines().count() == 2);
+    project.write("gate", "");
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
+    assert!(worker.log().contains("starting another"), "{}", worker.log());
+    assert_eq!(project.read("started").lines().count(), 2, "the first attempt was one of two");
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 1);
+}
+
+/// An address at which nobody listens yet.
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+#[test]
+fn a_worker_waits_for_a_coordinator_that_is_started_after_it() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    let address = free_address();
+    let elsewhere = project.elsewhere(&format!("http://{address}"));
+    let mut worker = elsewhere.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    wait_until("the worker to wait", || worker.log().contains("waiting for the coordinator: can't reach"));
+    let (_service, _) = serve(&project, &["--listen", &address]);
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
     assert_eq!(project.read("order"), "1\n2\n3\n");
+    // Other commands don't wait.
+    let nobody = Project::without_coordinator(&format!("http://{}", free_address()));
+    nobody.sweep(&["status"]).exits_with(1);
+}
+
+#[test]
+fn a_worker_waits_for_its_coordinator_no_longer_than_for_something_to_do() {
+    let elsewhere = Project::without_coordinator(&format!("http://{}", free_address()));
+    for limit in [["--idle-timeout", "1s"], ["--time-limit", "1s"]] {
+        let gone = elsewhere.sweep(&[&["worker"], &limit[..]].concat()).exits_with(1);
+        assert!(gone.stderr().contains("waiting for the coordinator"), "{}", gone.stderr());
+        assert!(gone.stderr().contains("error: can't reach the coordinator"), "{}", gone.stderr());
+    }
 }
 
 #[test]
@@ -394,7 +432,7 @@ parameters: {}
 "#;
 
 #[test]
-fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end() {
+fn the_log_of_an_attempt_is_read_wherever_it_ran() {
     let project = Project::new();
     project.write("talkative.yaml", TALKATIVE);
     let (_service, url) = serve(&project, &[]);
@@ -411,15 +449,42 @@ fn the_log_of_an_attempt_is_whole_where_it_lies_in_this_folder_and_else_its_end(
         assert_eq!(followed.stdout(), format!("{numbers}{said}"), "it ends with the attempt");
     }
 
-    // A worker with a state folder of its own sends the end only.
+    // A worker with a state folder of its own sends it.
     let elsewhere = project.elsewhere(&url);
     elsewhere.write("talkative.yaml", TALKATIVE);
     elsewhere.sweep(&["run", "talkative.yaml", "retries=0"]).exits_with(1);
-    let shown = elsewhere.sweep(&["logs", "2", "1"]).exits_with(0);
-    assert!(shown.stdout().ends_with("100000\nend of try 1\n") && shown.stdout().len() < 5000);
-    let place = format!("all of it lies on {host}, as logs/job-2-attempt-1.log");
-    assert!(shown.stderr().contains(&place), "{}", shown.stderr());
-    assert!(elsewhere.path(".sweep/logs/job-2-attempt-1.log").exists());
+    for reader in [&elsewhere, &project] {
+        let shown = reader.sweep(&["logs", "2", "1"]).exits_with(0);
+        assert_eq!(shown.stdout(), format!("{numbers}end of try 1\n"));
+        assert_eq!(shown.stderr(), format!("job 2, attempt 1, on {host}\n"));
+    }
+    // Of one that prints more than anybody reads the end is enough.
+    elsewhere.write("mad.yaml", &TALKATIVE.replace("seq 1 100000", "seq 1 2000000"));
+    elsewhere.sweep(&["run", "mad.yaml", "retries=0"]).exits_with(1);
+    let shown = project.sweep(&["logs", "3", "1"]).exits_with(0);
+    assert!(shown.stdout().ends_with("\n2000000\nend of try 2\n") && shown.stdout().len() < 6 << 20);
+    assert!(shown.stdout().contains(" bytes are left out here\n"));
+}
+
+#[test]
+fn a_log_of_a_trial_on_another_host_is_followed_while_it_runs() {
+    let project = Project::new();
+    let spec = r#"
+name: slow
+command: [sh, -c, 'echo begun; while ! test -e gate; do sleep 0.02; done; printf "the end"']
+parameters: {}
+"#;
+    project.write("slow.yaml", spec);
+    project.sweep(&["submit", "slow.yaml"]).exits_with(0);
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    let mut worker = elsewhere.start(&["worker", "--until-drained", "--cpu-slots", "1"]);
+    let mut log = project.start(&["logs", "1", "1", "-f"]);
+    wait_until("the first line", || log.log().contains("begun\n"));
+    project.write("gate", "");
+    assert_eq!(log.exit_code(), Some(0));
+    assert_eq!(log.log(), format!("job 1, attempt 1, on {}\nbegun\nthe end", host_name()));
+    assert_eq!(worker.exit_code(), Some(0), "{}", worker.log());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Project, signal, stable, wait_until};
+use harness::{Project, serve, signal, stable, wait_until};
 use serde_json::{Value, json};
 
 /// The method starts after the first of two epochs.
@@ -108,6 +108,53 @@ fn every_trial_of_a_tree_has_the_bits_of_one_that_was_trained_alone() {
         audit["trials"].as_array().unwrap().iter().all(|trial| trial["inherited_epochs"] == 2),
         "{audit}"
     );
+}
+
+#[test]
+fn workers_on_hosts_that_share_nothing_train_a_tree_with_the_bits_of_one() {
+    let tree = format!("keep: all\n{}", TREE.replace("[1, 0.5]", "1"));
+    let alone = project_with_sample();
+    alone.write("tree.yaml", &tree);
+    alone.sweep(&["run", "tree.yaml", "--cpu-slots", "2"]).exits_with(0);
+    let expected = stable(&alone.results("1"));
+
+    let served = alone.beside();
+    served.write("tree.yaml", &tree);
+    served.sweep(&["submit", "tree.yaml"]).exits_with(0);
+    let (_service, url) = serve(&served, &["--lease", "5"]);
+    let [one, other] = [served.node(&url), served.node(&url)];
+    // The trunk on one; its branches on the other, which dies in the middle of them; the rest on the first one again.
+    one.sweep(&["worker", "--max-jobs", "1", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(files(&served).len(), 1, "the trunk's state is where everybody finds it");
+    let mut dying = other.start(&["worker", "--cpu-slots", "2"]);
+    served.wait_for_status("a trial's end", |status| {
+        status["sweeps"][0]["trials"]["succeeded"].as_u64() >= Some(1)
+    });
+    let victims = [other.processes("sweep-worker"), other.processes("sweep-trainer")].concat();
+    signal("KILL", dying.pid());
+    victims.iter().for_each(|victim| signal("KILL", *victim));
+    assert_eq!(dying.exit_code(), None);
+    one.sweep(&["worker", "--until-drained", "--cpu-slots", "2"]).exits_with(0);
+
+    assert_eq!(stable(&served.results("1")), expected);
+    // Every state of every trial is there, byte for byte: files are named by what they contain.
+    wait_until("the files that are kept", || files(&served) == files(&alone));
+    served.sweep(&["doctor"]).exits_with(0);
+    let log = served.sweep(&["logs", "1", "1"]).exits_with(0);
+    assert!(log.stdout().contains("goes on from a checkpoint"), "{}", log.stdout());
+    for node in [&one, &other] {
+        assert_eq!(files(node), Vec::<String>::new(), "copies lie in a folder of their own");
+        assert!(std::fs::read_dir(node.path(".sweep/cache")).unwrap().count() > 1);
+    }
+}
+
+/// Names of the checkpoints that are there and complete.
+fn files(project: &Project) -> Vec<String> {
+    let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();
+    let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.len() > 64);
+    names.sort();
+    names
 }
 
 #[test]
@@ -218,10 +265,9 @@ fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
     assert!(doctor.stdout().contains(kept_of("1")[0]["hash"].as_str().unwrap()), "{}", doctor.stdout());
 }
 
-/// Files of checkpoints that are there and complete.
+/// How many of them there are.
 fn checkpoints(project: &Project) -> usize {
-    let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();
-    files.filter(|file| file.file_name().to_string_lossy().len() > 64).count()
+    files(project).len()
 }
 
 #[test]

@@ -116,6 +116,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(routes::history))
         .routes(routes!(routes::release))
         .routes(routes!(logs::log))
+        .routes(routes!(logs::receive))
         .routes(routes!(steering::cancel))
         .routes(routes!(steering::retry))
         .routes(routes!(steering::pause))

@@ -65,6 +65,35 @@ impl Access {
         open_folder(folder, context, lease).await
     }
 
+    /// For workers, which may be started before their coordinator: where the user named one that doesn't answer yet, waits for
+    /// it, for `patience` at most where that is given. One that refuses is not waited for.
+    pub(super) async fn await_coordinator(
+        context: &Context,
+        patience: Option<Duration>,
+    ) -> Result<(), CliError> {
+        let Some(remote) = name(context)? else { return Ok(()) };
+        let give_up_at = patience.map(|patience| tokio::time::Instant::now() + patience);
+        let (backoff, mut failed) = (backoff(u32::MAX), 0);
+        loop {
+            let Err(error) = remote.client.status().await else { break };
+            failed += 1;
+            let next_at = tokio::time::Instant::now() + backoff.pause(failed);
+            if !error.is_transient() || give_up_at.is_some_and(|give_up_at| next_at > give_up_at) {
+                return Err(error.into());
+            }
+            if failed == 1 {
+                context
+                    .output
+                    .note(&format!("waiting for the coordinator: {:#}", anyhow::Error::from(error)));
+            }
+            tokio::time::sleep_until(next_at).await;
+        }
+        if failed > 0 {
+            context.output.note("the coordinator is there");
+        }
+        Ok(())
+    }
+
     /// For commands that ask about what is there.
     pub(super) async fn open(context: &Context) -> Result<Access, CliError> {
         if let Some(access) = named(context).await? {
@@ -278,12 +307,7 @@ impl Remote {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let backoff = Backoff {
-            first: Duration::from_millis(250),
-            longest: Duration::from_secs(4),
-            attempts: if self.is_service { RESTART_ATTEMPTS } else { 1 },
-            seed: u64::from(std::process::id()),
-        };
+        let backoff = backoff(if self.is_service { RESTART_ATTEMPTS } else { 1 });
         retry(&backoff, "ask the coordinator", ask).await
     }
 
@@ -311,8 +335,24 @@ impl Local {
     }
 }
 
+fn backoff(attempts: u32) -> Backoff {
+    Backoff {
+        first: Duration::from_millis(250),
+        longest: Duration::from_secs(4),
+        attempts,
+        seed: u64::from(std::process::id()),
+    }
+}
+
 /// The coordinator that the user named; it must be there.
 async fn named(context: &Context) -> Result<Option<Access>, CliError> {
+    let Some(remote) = name(context)? else { return Ok(None) };
+    remote.client.status().await?;
+    Ok(Some(Access::Remote(remote)))
+}
+
+/// The coordinator that the user named, whether it is there or not.
+fn name(context: &Context) -> Result<Option<Remote>, CliError> {
     let Some(url) = context.coordinator.clone() else {
         return Ok(None);
     };
@@ -326,8 +366,7 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
             })?,
     };
     let client = Client::new(&url, &token)?;
-    client.status().await?;
-    Ok(Some(Access::Remote(Remote { client, url, token, home: None, is_service: true })))
+    Ok(Some(Remote { client, url, token, home: None, is_service: true }))
 }
 
 /// The coordinator that runs in this folder, or the folder's table.

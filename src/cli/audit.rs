@@ -3,8 +3,9 @@ use std::path::Path;
 
 use super::access::Access;
 use super::choice::SweepArg;
-use super::follow::{Ended, Scope, Turn, follow, work_through};
+use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
+use super::stint::Stint;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::{DatabaseLock, LEASE, StateFolder, lend_weights};
@@ -169,6 +170,7 @@ async fn train_again(
     let mut alone = context.clone();
     // Neither the coordinator nor the table of those that are audited.
     (alone.coordinator, alone.database) = (None, None);
+    let stint = Stint::endless();
     alone.environment.working_directory = place.path().to_owned();
     let mut spec = CheckedSpec { request: request.clone(), prepared: None };
     let mut again = Vec::new();
@@ -179,7 +181,8 @@ async fn train_again(
             context.output.note(&format!("training {trials} trials of sweep {sweep} again"));
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
-        match follow(session, &scope, &args.worker, args.quiet, &alone).await? {
+        let hands = Hands { args: &args.worker, stint: &stint };
+        match follow(session, &scope, hands, args.quiet, &alone).await? {
             Ended::Orphaned => return Ok(Turn::Orphaned),
             Ended::Interrupted => {
                 context.output.note("stopped; nothing was compared");

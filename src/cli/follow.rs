@@ -8,6 +8,7 @@ use super::access::Access;
 use super::host::{Door, Host};
 use super::progress::Progress;
 use super::signals::StopSignals;
+use super::stint::Stint;
 use super::worker_process::{Assignment, WorkerArgs, WorkerProcess};
 use super::{CliError, Context};
 use crate::coordinator::StateFolder;
@@ -45,9 +46,17 @@ pub(super) struct Scope {
     pub(super) until_drained: bool,
 }
 
+/// What the work is done with, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hands<'a> {
+    pub(super) args: &'a WorkerArgs,
+    pub(super) stint: &'a Stint,
+}
+
 /// Why the work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
+    /// Nothing is left to do, or the stint is over.
     Drained,
     Interrupted,
     /// The coordinator, in another process, has died; this one can be the next.
@@ -170,7 +179,7 @@ impl Session {
 pub(super) async fn follow(
     session: &Session,
     scope: &Scope,
-    worker: &WorkerArgs,
+    hands: Hands<'_>,
     quiet: bool,
     context: &Context,
 ) -> Result<Ended, CliError> {
@@ -178,7 +187,7 @@ pub(super) async fn follow(
         return Ok(Ended::Drained);
     }
     let progress = Progress::start(scope.sweep, quiet, context.output);
-    let mut follower = Follower { session, scope, worker_args: worker, context, progress, restarts: 0 };
+    let mut follower = Follower { session, scope, hands, context, progress, restarts: 0 };
     let ended = follower.run().await;
     follower.progress.end();
     ended
@@ -192,7 +201,7 @@ fn is_drained(status: &StatusResponse, scope: &Scope) -> bool {
 struct Follower<'a> {
     session: &'a Session,
     scope: &'a Scope,
-    worker_args: &'a WorkerArgs,
+    hands: Hands<'a>,
     context: &'a Context,
     progress: Progress,
     restarts: u32,
@@ -210,7 +219,7 @@ impl Follower<'_> {
         let mut stop = StopSignals::catch()?;
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut worker = self.start_worker()?;
+        let Some(mut worker) = self.start_worker()? else { return Ok(Ended::Drained) };
         let mut is_interrupted = false;
         let mut missed = 0;
         loop {
@@ -232,13 +241,17 @@ impl Follower<'_> {
                     self.refresh(missed).await?;
                     return Ok(Ended::Drained);
                 }
-                Happening::WorkerEnded(status) => worker = self.restart(status, &worker).await?,
+                Happening::WorkerEnded(status) => match self.restart(status, &worker).await? {
+                    Some(another) => worker = another,
+                    None => return Ok(Ended::Drained),
+                },
             }
         }
     }
 
-    fn start_worker(&self) -> Result<WorkerProcess, CliError> {
-        WorkerProcess::start(self.worker_args, &self.session.assignment(self.scope), self.context)
+    fn start_worker(&self) -> Result<Option<WorkerProcess>, CliError> {
+        let Hands { args, stint } = self.hands;
+        WorkerProcess::start(args, &self.session.assignment(self.scope), stint, self.context)
     }
 
     /// Shows what there is to see; says how many times in a row there was nothing.
@@ -272,7 +285,7 @@ impl Follower<'_> {
         &mut self,
         status: ExitStatus,
         ended: &WorkerProcess,
-    ) -> Result<WorkerProcess, CliError> {
+    ) -> Result<Option<WorkerProcess>, CliError> {
         /// The worker's exit code for arguments that it can't use; it says the same again.
         const USAGE: i32 = 2;
         self.restarts = count_restart(self.restarts, ended.age());

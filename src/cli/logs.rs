@@ -14,8 +14,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Print what a trial printed: the newest attempt of the last of its jobs that was begun.
 ///
-/// The whole log lies on the host where the attempt ran. Where that is a worker that shares this state folder, all of it is
-/// printed; of others its end, once the attempt has failed. Which it is, is said on stderr.
+/// Workers on other hosts send what their trials print within a second or two. Of a trial that prints without measure they leave
+/// something out and say so in its place; all of it lies on the host where it ran, which is said on stderr.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The sweep's id or name, or `last`.

@@ -31,6 +31,7 @@ mod signals;
 mod slurm;
 mod spec_file;
 mod status;
+mod stint;
 mod submit;
 mod worker;
 mod worker_process;

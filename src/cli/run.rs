@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use super::follow::{Ended, Scope, Turn, follow, work_through};
+use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::spec_file::SpecArgs;
+use super::stint::Stint;
 use super::submit::{describe, note_selected};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
@@ -32,6 +33,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let Args { spec, json, quiet, lease, worker } = args;
     let mut spec = spec.into_checked(context)?;
+    let stint = Stint::endless();
     work_through(Duration::from_secs(lease), context, async |session| {
         let submitted = session.access().submit(&mut spec).await?;
         if !quiet {
@@ -39,7 +41,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             note_selected(&submitted.selected, context);
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
-        match follow(session, &scope, &worker, quiet, context).await? {
+        let hands = Hands { args: &worker, stint: &stint };
+        match follow(session, &scope, hands, quiet, context).await? {
             Ended::Orphaned => Ok(Turn::Orphaned),
             Ended::Interrupted => {
                 context.output.note("stopped; the same command goes on from here");

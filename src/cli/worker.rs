@@ -1,6 +1,7 @@
 use super::access::Access;
-use super::follow::{Ended, Scope, Session, Turn, follow, work_through};
-use super::worker_process::{EndArgs, WorkerArgs};
+use super::follow::{Ended, Hands, Scope, Session, Turn, follow, work_through};
+use super::stint::{EndArgs, Stint};
+use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::{CoordinatorError, LEASE};
 use crate::vocabulary::SweepId;
@@ -58,14 +59,16 @@ async fn release(node: &str, context: &Context) -> Result<(), CliError> {
 }
 
 async fn work(args: Args, context: &Context) -> Result<(), CliError> {
-    let Args { sweep, until_drained, quiet, mut worker, end, .. } = args;
-    worker.end = end;
+    let Args { sweep, until_drained, quiet, worker, end, .. } = args;
+    let stint = Stint::begin(end);
+    Access::await_coordinator(context, stint.patience()).await?;
     let scope = Scope { sweep, until_drained };
     work_through(LEASE, context, async |session| {
         if let Some(sweep) = sweep {
             ensure_there(sweep, session).await?;
         }
-        match follow(session, &scope, &worker, quiet, context).await? {
+        let hands = Hands { args: &worker, stint: &stint };
+        match follow(session, &scope, hands, quiet, context).await? {
             Ended::Orphaned => Ok(Turn::Orphaned),
             Ended::Drained => Ok(Turn::Over(session.linger(context).await)),
             Ended::Interrupted => Ok(Turn::Over(Ok(()))),

@@ -1,17 +1,21 @@
 //! The `sweep-worker` that a command starts beside itself.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::task::JoinHandle;
 
+use super::stint::Stint;
 use super::{CliError, Context};
-use crate::vocabulary::{SweepId, parse_duration};
+use crate::vocabulary::SweepId;
 
 /// Name of the program.
 const PROGRAM: &str = "sweep-worker";
@@ -31,42 +35,33 @@ pub(super) struct WorkerArgs {
     /// Jobs at a time on each GPU; one unless given.
     #[arg(long, value_name = "K", conflicts_with = "cpu_slots", value_parser = clap::value_parser!(u32).range(1..=64))]
     slots_per_gpu: Option<u32>,
-    /// Options of the worker itself, as `sweep-worker --help` shows them, for instance `-- --grace 60`.
-    #[arg(last = true, value_name = "WORKER OPTION")]
-    options: Vec<OsString>,
-    #[arg(skip)]
-    pub(super) end: EndArgs,
+    /// How long trials have to end by themselves when the worker is asked to stop, or at its time limit.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    grace: u64,
+    /// The program that trains; `sweep-trainer` beside the worker, or else on PATH, unless given.
+    #[arg(long, value_name = "PATH")]
+    trainer: Option<PathBuf>,
 }
 
-/// When the worker ends, beside when it is asked to.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct EndArgs {
-    /// Exit after so many jobs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    max_jobs: Option<u64>,
-    /// Exit when there was nothing to do for so long, such as `30m`.
-    #[arg(long, value_name = "TIME", value_parser = read_duration)]
-    idle_timeout: Option<String>,
-    /// Exit after so long, such as `3h30m`; before that trials keep their state and are given back.
-    #[arg(long, value_name = "TIME", value_parser = read_duration)]
-    time_limit: Option<String>,
-    /// How long trials have to end by themselves when the worker is asked to stop, or at its time limit; 10 unless given.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    grace: Option<u64>,
-}
+impl WorkerArgs {
+    pub(super) fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace)
+    }
 
-impl EndArgs {
     fn add_to(&self, command: &mut Command) {
-        if let Some(jobs) = self.max_jobs {
-            command.args(["--max-jobs", &jobs.to_string()]);
-        }
-        if let Some(grace) = self.grace {
-            command.args(["--grace", &grace.to_string()]);
-        }
-        for (name, time) in [("--idle-timeout", &self.idle_timeout), ("--time-limit", &self.time_limit)] {
-            if let Some(time) = time {
-                command.args([name, time]);
+        let number = |number: Option<u32>| number.map(|number| number.to_string());
+        for (name, value) in [
+            ("--cpu-slots", number(self.cpu_slots)),
+            ("--gpus", self.gpus.clone()),
+            ("--slots-per-gpu", number(self.slots_per_gpu)),
+            ("--grace", Some(self.grace.to_string())),
+        ] {
+            if let Some(value) = value {
+                command.args([name, &value]);
             }
+        }
+        if let Some(trainer) = &self.trainer {
+            command.arg("--trainer").arg(trainer);
         }
     }
 }
@@ -85,14 +80,19 @@ pub(super) struct WorkerProcess {
     child: Child,
     log: PathBuf,
     started_at: Instant,
+    /// Counts the jobs that it starts, where that matters.
+    tally: Option<JoinHandle<()>>,
 }
 
 impl WorkerProcess {
+    /// Starts one for what is left of the stint; none where nothing is.
     pub(super) fn start(
         args: &WorkerArgs,
         assignment: &Assignment<'_>,
+        stint: &Stint,
         context: &Context,
-    ) -> Result<WorkerProcess, CliError> {
+    ) -> Result<Option<WorkerProcess>, CliError> {
+        let Some(left) = stint.left(args.grace()) else { return Ok(None) };
         let program = find_worker(context)?;
         let log = assignment.state_folder.join("logs/worker.log");
         let mut command = Command::new(&program);
@@ -106,39 +106,38 @@ impl WorkerProcess {
             .arg("--datasets")
             .arg(context.datasets()?)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(if stint.tally().is_some() { Stdio::piped() } else { Stdio::null() })
             .stderr(open_log(&log)?)
             // A group of its own: Ctrl-C reaches this process alone, which then asks the worker to stop, once.
             .process_group(0)
             .kill_on_drop(true);
-        if let Some(slots) = args.cpu_slots {
-            command.args(["--cpu-slots", &slots.to_string()]);
-        }
-        if let Some(gpus) = &args.gpus {
-            command.args(["--gpus", gpus]);
-        }
-        if let Some(slots) = args.slots_per_gpu {
-            command.args(["--slots-per-gpu", &slots.to_string()]);
-        }
-        args.end.add_to(&mut command);
+        args.add_to(&mut command);
+        left.add_to(&mut command, args.grace());
         if let Some(sweep) = assignment.sweep {
             command.args(["--sweep", &sweep.to_string()]);
         }
         if assignment.until_drained {
             command.arg("--until-drained");
         }
-        command.args(&args.options);
-        let child = command.spawn().map_err(|error| {
+        let mut child = command.spawn().map_err(|error| {
             CliError::failed(
                 anyhow::Error::new(error).context(format!("can't start `{}`", program.display())),
             )
         })?;
-        Ok(WorkerProcess { child, log, started_at: Instant::now() })
+        let tally = child.stdout.take().zip(stint.tally());
+        let tally = tally.map(|(output, jobs)| tokio::spawn(count(output, jobs)));
+        Ok(Some(WorkerProcess { child, log, started_at: Instant::now(), tally }))
     }
 
     /// Waits until it has ended. May be dropped and called again.
     pub(super) async fn ended(&mut self) -> Result<ExitStatus, CliError> {
-        self.child.wait().await.map_err(CliError::failed)
+        let status = self.child.wait().await.map_err(CliError::failed)?;
+        if let Some(tally) = &mut self.tally {
+            // The last of what it wrote may still be in the pipe. A count that panicked has nothing to add.
+            let _ = tally.await;
+            self.tally = None;
+        }
+        Ok(status)
     }
 
     /// Time since it was started.
@@ -160,20 +159,20 @@ impl WorkerProcess {
     }
 }
 
+/// Counts the bytes of `output`, one a job, to its end.
+async fn count(mut output: ChildStdout, jobs: Arc<AtomicU64>) {
+    let mut bytes = [0; 256];
+    while let Ok(length @ 1..) = output.read(&mut bytes).await {
+        jobs.fetch_add(length as u64, Ordering::SeqCst);
+    }
+}
+
 fn parse_gpus(text: &str) -> Result<String, String> {
     let is_list = text.split(',').all(|gpu| gpu.parse::<u32>().is_ok());
     if is_list || text == "all" || text == "none" {
         return Ok(text.to_owned());
     }
     Err("it is `all`, `none`, or a list of numbers such as `0,1`".to_owned())
-}
-
-/// Checked here, so that what is wrong is said at once; the worker reads it again.
-fn read_duration(text: &str) -> Result<String, String> {
-    match parse_duration(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err("expected a time with units, such as `3h30m`, `45m` or `3:30:00`".to_owned()),
-    }
 }
 
 /// The worker's program: beside this one, or else on `PATH`.

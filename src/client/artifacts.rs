@@ -9,7 +9,7 @@ use reqwest::{Method, Response, StatusCode};
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use super::{ANSWER_LIMIT, Client, ClientError};
+use super::{ANSWER_LIMIT, Backoff, Client, ClientError};
 use crate::vocabulary::CheckpointHash;
 
 /// A transfer is given up when it is slower than this on the whole, beyond [`ANSWER_LIMIT`].
@@ -18,8 +18,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 512 * 1024;
 /// Nothing for this long, and the other end is gone.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// How often a download that broke off goes on from where it was; then it is the caller's turn to wait.
-const MOST_BREAKS: u32 = 5;
+/// A download that breaks off again and again is given up in the end, though a little more came each time.
+const MOST_BREAKS: u32 = 10_000;
 
 /// What has come of a file so far.
 struct Download {
@@ -29,6 +29,19 @@ struct Download {
 }
 
 impl Client {
+    /// `HEAD /v1/artifacts/{hash}`: whether the coordinator has the file.
+    ///
+    /// # Errors
+    /// As for all methods.
+    pub async fn has_artifact(&self, hash: &CheckpointHash) -> Result<bool, ClientError> {
+        let route = format!("v1/artifacts/{hash}");
+        let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
+        match there.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => self.read(there).await.map(|_| true),
+        }
+    }
+
     /// `PUT /v1/artifacts/{hash}`: sends the file at `path`, unless the coordinator has it.
     ///
     /// # Errors
@@ -49,25 +62,39 @@ impl Client {
         self.read(response).await.map(drop)
     }
 
-    /// `GET /v1/artifacts/{hash}`: fetches the file and puts it at `path` when it is whole. Goes on where it was when the
-    /// connection breaks.
+    /// `GET /v1/artifacts/{hash}`: fetches the file and puts it at `path` when it is whole. When the connection breaks it goes on
+    /// where it was, after a pause of `backoff`, whose attempts count anew whenever something has come.
     ///
     /// # Errors
     /// When the file can't be written, is not what its name says, or as for all methods; then `path` is as before.
-    pub async fn download_artifact(&self, hash: &CheckpointHash, path: &Path) -> Result<(), ClientError> {
+    pub async fn download_artifact(
+        &self,
+        hash: &CheckpointHash,
+        path: &Path,
+        backoff: &Backoff,
+    ) -> Result<(), ClientError> {
         let unwritable = |source| ClientError::File { path: path.to_owned(), source };
         let folder = path.parent().unwrap_or(Path::new("."));
         let beside = tempfile::Builder::new().prefix(".download-").tempfile_in(folder).map_err(unwritable)?;
         let (file, beside) = beside.into_parts();
         let mut download =
             Download { file: File::from_std(file), hasher: blake3::Hasher::new(), received: 0 };
-        let mut breaks = 0;
-        while let Err(error) = self.fetch(hash, path, &mut download).await {
+        let (mut breaks, mut failed) = (0, 0);
+        loop {
+            let received = download.received;
+            let Err(error) = self.fetch(hash, path, &mut download).await else { break };
+            failed = if download.received > received { 1 } else { failed + 1 };
             breaks += 1;
-            let is_broken = matches!(error, ClientError::Unreachable { .. } | ClientError::Silent { .. });
-            if !is_broken || breaks > MOST_BREAKS {
+            if !error.is_transient() || failed >= backoff.attempts || breaks >= MOST_BREAKS {
                 return Err(error);
             }
+            let received = download.received;
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                received,
+                "an artifact has not come whole yet, trying again"
+            );
+            tokio::time::sleep(backoff.pause(failed)).await;
         }
         let found = download.hasher.finalize().to_hex().to_string();
         if found != hash.to_string() {

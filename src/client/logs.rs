@@ -1,8 +1,19 @@
-use super::{Client, ClientError};
-use crate::protocol::logs::{LogQuery, LogResponse};
+use reqwest::Method;
+
+use super::{ANSWER_LIMIT, Client, ClientError};
+use crate::protocol::logs::{LogQuery, LogResponse, LogsRequest};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 impl Client {
+    /// `POST /v1/logs`; the answer has no body.
+    ///
+    /// # Errors
+    /// Like all methods of the client.
+    pub async fn send_logs(&self, request: &LogsRequest) -> Result<(), ClientError> {
+        let response = self.send(Method::POST, "v1/logs", Some(request), ANSWER_LIMIT).await?;
+        self.read(response).await.map(drop)
+    }
+
     /// `GET /v1/sweeps/{sweep}/trials/{trial}/log`
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Coordinator, CoordinatorError};
 use crate::protocol::http::{DoctorResponse, Finding};
 use crate::store;
-use crate::vocabulary::{CheckpointHash, Timestamp, weights_file_name};
+use crate::vocabulary::{CheckpointHash, NAMED_WEIGHTS, Timestamp, weights_file_name};
 
 /// How often files are deleted: often enough that a fast sweep does not pile them up.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -62,6 +62,11 @@ impl Artifacts {
 
     pub(super) fn path(&self, hash: &CheckpointHash) -> PathBuf {
         self.folder.join(weights_file_name(&hash.to_string()))
+    }
+
+    /// Where the file of this hash may lie: among the checkpoints, or with what specs name.
+    pub(super) fn places(&self, hash: &CheckpointHash) -> [PathBuf; 2] {
+        [self.path(hash), self.folder.join(NAMED_WEIGHTS).join(weights_file_name(&hash.to_string()))]
     }
 }
 

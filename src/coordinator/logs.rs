@@ -1,18 +1,74 @@
-//! What trials printed: from the files of workers that share this state folder, otherwise what came with a failure.
+//! What trials printed: from the files of workers that share this state folder, and those in which what other workers send is
+//! kept; otherwise what came with a failure.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Coordinator, CoordinatorError, wire};
-use crate::protocol::logs::{AttemptName, LogExtent, LogQuery, LogResponse, LoggedAttempt, LoggedStage};
-use crate::store::{self, AttemptRow, StageRow};
+use crate::protocol::logs::{
+    AttemptName, LogExtent, LogPart, LogQuery, LogResponse, LoggedAttempt, LoggedStage, LogsRequest,
+};
+use crate::store::{self, AttemptRow, LeaseFor, StageRow};
 use crate::vocabulary::{Attempt, SweepId, TrialNumber};
 
 /// A part of a log is no longer: enough for a screenful of screens, and little for a request.
 const LARGEST_PART_BYTES: u64 = 256 << 10;
 
+/// No more is kept of an attempt whose worker sends its log: it sends much less.
+const LONGEST_SENT_BYTES: u64 = 64 << 20;
+
+/// Where what workers send is written to. One part is added at a time: one that arrives twice at once is added once.
+#[derive(Debug)]
+pub(super) struct SentLogs(Mutex<PathBuf>);
+
+impl SentLogs {
+    pub(super) fn new(folder: PathBuf) -> SentLogs {
+        SentLogs(Mutex::new(folder))
+    }
+
+    fn add(&self, parts: &[LogPart]) -> std::io::Result<()> {
+        // The folder's name is all that is behind the lock.
+        let folder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::fs::create_dir_all(&*folder)?;
+        parts.iter().try_for_each(|part| add_part(&folder.join(file_name(part.name)), part))
+    }
+}
+
+fn add_part(path: &Path, part: &LogPart) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    // Where a part before this one was lost its text follows at once.
+    let known = usize::try_from(length.saturating_sub(part.offset)).unwrap_or(usize::MAX);
+    let room = usize::try_from(LONGEST_SENT_BYTES.saturating_sub(length)).unwrap_or(0);
+    let new = part.text.as_bytes().get(known..).unwrap_or_default();
+    file.write_all(&new[..new.len().min(room)])
+}
+
 impl Coordinator {
+    /// Keeps what trials have printed whose workers don't share the state folder.
+    ///
+    /// # Errors
+    /// When the table can't be read or a file can't be written; then some of it may be kept.
+    pub async fn take_logs(&self, request: LogsRequest) -> Result<(), CoordinatorError> {
+        let lease = |name: AttemptName| LeaseFor { job: name.job, attempt: name.attempt };
+        let asked: BTreeSet<LeaseFor> = request.parts.iter().map(|part| lease(part.name)).collect();
+        let there = store::filter_attempts(&mut self.store.reader().await?, &asked).await?;
+        let mut parts = request.parts;
+        parts.retain(|part| there.contains(&lease(part.name)));
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let logs = self.sent_logs.clone();
+        let added = tokio::task::spawn_blocking(move || logs.add(&parts)).await;
+        added.map_err(std::io::Error::other).flatten().map_err(|source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CoordinatorError::DiskFull,
+            _ => CoordinatorError::File { what: "a log can't be kept".to_owned(), source },
+        })
+    }
+
     /// A part of what a trial printed.
     ///
     /// # Errors
@@ -173,6 +229,30 @@ impl From<&StageRow> for LoggedStage {
 mod tests {
     use super::*;
     use crate::vocabulary::JobId;
+
+    #[test]
+    fn what_arrives_twice_or_in_pieces_is_added_once_and_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = AttemptName { job: JobId(3), attempt: Attempt(1) };
+        let logs = SentLogs::new(folder.path().join("logs"));
+        let send = |offset, text: &str| logs.add(&[LogPart { name, offset, text: text.to_owned() }]).unwrap();
+        let path = folder.path().join("logs").join(file_name(name));
+        for (offset, text, expected) in [
+            (0, "one\n", "one\n"),
+            (0, "one\n", "one\n"),
+            (2, "e\ntwo\n", "one\ntwo\n"),
+            (1, "n", "one\ntwo\n"),
+            // What was to be there before is lost.
+            (100, "three\n", "one\ntwo\nthree\n"),
+            (u64::MAX, "!", "one\ntwo\nthree\n!"),
+        ] {
+            send(offset, text);
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        }
+        File::options().append(true).open(&path).unwrap().set_len(LONGEST_SENT_BYTES - 2).unwrap();
+        send(LONGEST_SENT_BYTES - 2, "more");
+        assert_eq!(path.metadata().unwrap().len(), LONGEST_SENT_BYTES);
+    }
 
     #[test]
     fn a_character_is_never_cut_by_the_end_of_a_part() {

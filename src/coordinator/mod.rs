@@ -39,6 +39,7 @@ pub use feed::{EventId, Follower};
 pub use folder::{FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
+use logs::SentLogs;
 use nodes::{Luck, Nodes, Permit, Present, Turn};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare, read_code};
@@ -104,6 +105,7 @@ pub struct Coordinator {
     artifacts: Arc<Artifacts>,
     loads: Arc<Loads>,
     nodes: Arc<Nodes>,
+    sent_logs: Arc<SentLogs>,
     activity: Arc<Activity>,
     feed: Arc<Feed>,
     /// Woken whenever a job may have become leasable, or the last one may have ended.
@@ -153,6 +155,7 @@ impl Coordinator {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
         let feed = Arc::new(Feed::new(clock.now()));
+        let sent_logs = Arc::new(SentLogs::new(settings.logs.clone()));
         let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         Coordinator {
             store,
@@ -163,6 +166,7 @@ impl Coordinator {
             feed,
             loads: Arc::default(),
             nodes: Arc::default(),
+            sent_logs,
             changed,
             is_ending,
         }

@@ -4,7 +4,7 @@
 //! which is the hash. What is there under a name is not written again, unless it is damaged.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempPath;
@@ -56,15 +56,23 @@ impl Coordinator {
     /// # Errors
     /// When it can't be opened.
     pub async fn open_artifact(&self, hash: &CheckpointHash) -> Result<Option<Artifact>, ArtifactError> {
-        let path = self.artifacts.path(hash);
-        match File::open(&path).await {
-            Ok(file) => Artifact::of(file, self.clock.now()).await.map_err(|source| trouble(&path, source)),
+        for path in self.artifacts.places(hash) {
+            if let Some(artifact) = self.open_at(&path).await? {
+                return Ok(Some(artifact));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn open_at(&self, path: &Path) -> Result<Option<Artifact>, ArtifactError> {
+        match File::open(path).await {
+            Ok(file) => Artifact::of(file, self.clock.now()).await.map_err(|source| trouble(path, source)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(trouble(&path, source)),
+            Err(source) => Err(trouble(path, source)),
         }
     }
 
-    /// Whether the file of this hash is there and is what its name says. `announced`: the size that it should have, where that
+    /// Whether the file of this hash is there, among those that are sent, and is what its name says. `announced`: the size that it should have, where that
     /// is known.
     ///
     /// # Errors
@@ -74,7 +82,8 @@ impl Coordinator {
         hash: &CheckpointHash,
         announced: Option<u64>,
     ) -> Result<bool, ArtifactError> {
-        let Some(Artifact { file, size_bytes }) = self.open_artifact(hash).await? else { return Ok(false) };
+        let path = self.artifacts.path(hash);
+        let Some(Artifact { file, size_bytes }) = self.open_at(&path).await? else { return Ok(false) };
         if announced.is_some_and(|size| size != size_bytes) {
             return Ok(false);
         }
@@ -84,7 +93,6 @@ impl Coordinator {
             hasher.update_reader(file).map(|hasher| hasher.finalize().to_hex())
         });
         let hashed = hashed.await.map_err(std::io::Error::other).and_then(|hashed| hashed);
-        let path = self.artifacts.path(hash);
         let found = hashed.map_err(|source| trouble(&path, source))?;
         if found.as_str() != hash.to_string() {
             tracing::warn!("`{}` is damaged: its BLAKE3 hash is {found}", path.display());

@@ -45,6 +45,7 @@ pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
         cpus: resources.cpus.unwrap_or(job.cpus),
         gpus: resources.gpus,
         limits: resources.limits(),
+        keeps_checkpoints: job.keeps_more,
         work: context::work(job)?,
     })
 }

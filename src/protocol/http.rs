@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
-    Attempt, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber, WorkerId,
+    Attempt, CheckpointHash, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber,
+    WorkerId,
 };
 
 pub use crate::vocabulary::{SweepState, TrialState};
@@ -84,6 +85,9 @@ pub struct Lease {
     /// What the attempt may use at most.
     #[serde(default, skip_serializing_if = "Limits::is_unlimited")]
     pub limits: Limits,
+    /// Every checkpoint counts, not the newest only: a sweep keeps the best, or all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_checkpoints: bool,
     /// What to do.
     pub work: Work,
 }
@@ -150,6 +154,15 @@ pub struct CommandWork {
     /// Which part of the trial this is; there is none where the program runs whole trials only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<CommandStage>,
+}
+
+impl CommandWork {
+    /// The checkpoints that the program reads.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<CheckpointHash> {
+        let load = self.stage.iter().flat_map(|stage| &stage.load);
+        load.filter_map(|checkpoint| checkpoint.hash.parse().ok()).collect()
+    }
 }
 
 /// A part of a trial that is a program.

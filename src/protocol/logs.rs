@@ -1,9 +1,31 @@
-//! `GET /v1/sweeps/{sweep}/trials/{trial}/log`: what a trial printed, a part at a time.
+//! What trials print: `POST /v1/logs` brings it from workers that don't share the coordinator's state folder, `GET
+//! /v1/sweeps/{sweep}/trials/{trial}/log` reads it, a part at a time.
 
 use serde::{Deserialize, Serialize};
 
 use super::http::TrialState;
 use crate::vocabulary::{Attempt, JobId};
+
+/// `POST /v1/logs`: what trials have printed. Repeating it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct LogsRequest {
+    /// Those of one attempt in their order.
+    pub parts: Vec<LogPart>,
+}
+
+/// What was added to an attempt's log. Of an attempt that there is not, or beyond what is kept of one, it is passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct LogPart {
+    /// Whose log it is.
+    #[serde(flatten)]
+    pub name: AttemptName,
+    /// How many bytes were sent of it before: what is there already is not added again.
+    pub offset: u64,
+    /// The part.
+    pub text: String,
+}
 
 /// The query: which log of the trial, and from where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +64,7 @@ pub struct LogResponse {
 }
 
 /// Names an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct AttemptName {
     /// Its job.
@@ -73,11 +95,11 @@ pub struct LoggedAttempt {
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LogExtent {
-    /// All of it, in its own state folder.
+    /// What there is of it in its own state folder: all, or what its worker sent, which says where something was left out.
     Whole,
     /// The end, which came with the attempt's failure.
     Tail,
-    /// Nothing: nothing was printed so far, or it lies on the host of the attempt.
+    /// Nothing: nothing was printed so far, or it did not come here from the host of the attempt.
     Nothing,
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::{FailureReason, Metrics, Parameters};
+use crate::vocabulary::{CheckpointHash, FailureReason, Metrics, Parameters};
 
 /// What an agent asks of a trial process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,39 @@ use crate::vocabulary::{FailureReason, Metrics, Parameters};
 pub enum TrialRequest {
     /// Train one job.
     Train(TrainRequest),
+    /// Find out whether a device computes right.
+    Examine {
+        /// Which one.
+        processor: Processor,
+    },
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Processor {
+    /// The host's.
+    Cpu,
+    /// The first GPU that the process sees.
+    Gpu,
+}
+
+/// What was found of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It computes right.
+    Sound,
+    /// It doesn't, or can't be used.
+    Unsound {
+        /// What it gets wrong.
+        message: String,
+    },
+    /// The process has no way to find out.
+    Untested {
+        /// Why.
+        message: String,
+    },
 }
 
 /// One job of the built-in trainer.
@@ -40,6 +73,22 @@ pub struct TrainRequest {
     /// begins with epoch 1 where the file is gone or damaged: the numbers are the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Checkpoint>,
+}
+
+impl TrainRequest {
+    /// The checkpoints that the job reads: where it goes on from, and those of trials that teach.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<CheckpointHash> {
+        let start = self.resume.iter().map(|checkpoint| &checkpoint.hash);
+        start.chain(self.teachers.values()).filter_map(|hash| hash.parse().ok()).collect()
+    }
+
+    /// The weights that its parameters name by their hash, as specs do.
+    #[must_use]
+    pub fn named_weights(&self) -> Vec<CheckpointHash> {
+        let names = self.parameters.get("teachers").and_then(|names| names.as_array());
+        names.into_iter().flatten().filter_map(|name| name.as_str()?.parse().ok()).collect()
+    }
 }
 
 /// A state of a job that training can go on from, kept as a file whose name is its hash.
@@ -78,6 +127,11 @@ pub enum TrialEvent {
         /// The state there, where it could be written.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         checkpoint: Option<Checkpoint>,
+    },
+    /// A device was examined; the process waits for the next request.
+    Examined {
+        /// What was found.
+        verdict: Verdict,
     },
     /// The current job is complete; the process waits for the next request.
     Done {
@@ -121,4 +175,32 @@ pub struct TrialRecord {
     /// Time from the request to the end.
     #[serde(default)]
     pub wall_seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_files_that_a_job_reads_are_those_that_are_named_by_hashes() {
+        let hash = |digit: &str| digit.repeat(64);
+        let checkpoint = Checkpoint { hash: hash("a"), epoch: 1, step: 0, size_bytes: 1 };
+        let request = TrainRequest {
+            parameters: Parameters::from([(
+                "teachers".to_owned(),
+                json!([hash("c"), format!("state:{}", hash("d")), 7]),
+            )]),
+            seed: 0,
+            dataset_checksum: String::new(),
+            first_epoch: 2,
+            last_epoch: 3,
+            teachers: BTreeMap::from([(hash("d"), hash("b")), (hash("e"), "../x".to_owned())]),
+            resume: Some(checkpoint),
+        };
+        let texts = |hashes: Vec<CheckpointHash>| hashes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(request.checkpoints()), [hash("a"), hash("b")]);
+        assert_eq!(texts(request.named_weights()), [hash("c")]);
+    }
 }

@@ -3,6 +3,8 @@
 //! Every one that is reported together with a completed epoch is a candidate. What no sweep wants goes at the end of the same
 //! transaction, so that between two of them a job has exactly what is wanted of what has been reported.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
@@ -141,6 +143,27 @@ async fn drop_unwanted(connection: &mut SqliteConnection, jobs: &[JobId]) -> Res
     .fetch_all(connection)
     .await?;
     Ok(dropped)
+}
+
+/// Of these jobs those of which a sweep keeps more than the last checkpoint.
+pub(super) async fn filter(
+    connection: &mut SqliteConnection,
+    jobs: &BTreeSet<JobId>,
+) -> Result<BTreeSet<JobId>, StoreError> {
+    if jobs.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let jobs = id_list(jobs);
+    let found = sqlx::query_scalar!(
+        "-- filter_kept
+        SELECT DISTINCT keeps.job_id AS \"job_id!\"
+        FROM json_each(?) AS job
+        CROSS JOIN keeps ON keeps.job_id = job.value",
+        jobs
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(found.into_iter().map(JobId).collect())
 }
 
 /// Notes that a sweep keeps checkpoints of all jobs that its trials go through and that may still report some.

@@ -43,6 +43,8 @@ pub struct LeasedJob {
     pub required: Vec<RequiredWeights>,
     /// Whether jobs that are not done go on from its last state.
     pub has_dependents: bool,
+    /// Whether a sweep keeps more of it than its last checkpoint.
+    pub keeps_more: bool,
 }
 
 /// Weights of a trial that a job reads.
@@ -163,6 +165,7 @@ fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
         start: unit.entry(lease.job)?.parent.and_then(checkpoint_of),
         required: required_by(unit, lease.job)?,
         has_dependents: unit.entry(lease.job)?.live_dependents > 0,
+        keeps_more: unit.keeps_more.contains(&lease.job),
     })
 }
 

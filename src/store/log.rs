@@ -1,6 +1,9 @@
 //! Where a trial's logs are: its jobs, and their attempts.
 
-use super::{Reader, StoreError};
+use std::collections::BTreeSet;
+
+use super::flush::rows;
+use super::{LeaseFor, Reader, StoreError};
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// One of the jobs of which a trial consists.
@@ -82,4 +85,26 @@ pub async fn find_attempt(
     .fetch_optional(reader.connection())
     .await?;
     Ok(row.map(|row| AttemptRow { host: row.host, has_ended: row.has_ended, log_tail: row.log_tail }))
+}
+
+/// Which of these attempts there are, whatever has become of them.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn filter_attempts(
+    reader: &mut Reader,
+    asked: &BTreeSet<LeaseFor>,
+) -> Result<BTreeSet<LeaseFor>, StoreError> {
+    let asked = rows(&asked.iter().map(|lease| (lease.job.0, lease.attempt.0)).collect::<Vec<_>>())?;
+    let found = sqlx::query!(
+        "-- filter_attempts
+        SELECT attempts.job_id AS \"job_id!\", attempts.attempt AS \"attempt!\"
+        FROM json_each(?) AS asked
+        CROSS JOIN attempts ON attempts.job_id = asked.value ->> 0 AND attempts.attempt = asked.value ->> 1",
+        asked
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let lease = |(job, attempt)| LeaseFor { job: JobId(job), attempt: Attempt(attempt) };
+    Ok(found.into_iter().map(|row| lease((row.job_id, row.attempt))).collect())
 }

@@ -49,7 +49,7 @@ pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
 pub use history::{HistoryRow, RequestRow, find_history, find_request};
 pub use ill_hosts::{IllHost, list_held, list_ill_hosts};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
-pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
+pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,

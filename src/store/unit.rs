@@ -36,6 +36,8 @@ pub(super) struct Unit {
     pub(super) checkpoints: BTreeMap<JobId, Held>,
     /// For jobs that may be leased: those whose weights they read, with the states that name these.
     pub(super) required: BTreeMap<JobId, Vec<(JobId, StateHash)>>,
+    /// Of the jobs that may be leased those of which a sweep keeps more than the last checkpoint.
+    pub(super) keeps_more: BTreeSet<JobId>,
     pub(super) writes: Writes,
     /// The latest moment of which a request has spoken.
     pub(super) now: Timestamp,
@@ -144,6 +146,7 @@ impl Unit {
             entries: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             required: BTreeMap::new(),
+            keeps_more: BTreeSet::new(),
             writes: Writes::default(),
             now: BEFORE_ALL,
             ended: BTreeMap::new(),
@@ -173,6 +176,10 @@ impl Unit {
             self.load_contexts().await?;
         }
         self.load(jobs).await?;
+        if self.memory.has_keeps() {
+            let jobs: BTreeSet<JobId> = self.queue.jobs().collect();
+            self.keeps_more = super::kept::filter(&mut self.connection, &jobs).await?;
+        }
         self.load_required().await
     }
 
@@ -208,6 +215,7 @@ impl Unit {
         self.entries.clear();
         self.checkpoints.clear();
         self.required.clear();
+        self.keeps_more.clear();
         self.queue = Queue::default();
         self.writes = Writes::default();
         self.ended.clear();

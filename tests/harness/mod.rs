@@ -43,6 +43,16 @@ impl Project {
         Project { coordinator: Some((url.to_owned(), token)), ..Project::new() }
     }
 
+    /// A folder whose commands go to a coordinator that isn't there.
+    pub(crate) fn without_coordinator(url: &str) -> Project {
+        Project { coordinator: Some((url.to_owned(), "unknown".to_owned())), ..Project::new() }
+    }
+
+    /// The same with this project's datasets.
+    pub(crate) fn node(&self, url: &str) -> Project {
+        Project { datasets: self.datasets.clone(), ..self.elsewhere(url) }
+    }
+
     /// Another project that sees the same datasets.
     pub(crate) fn beside(&self) -> Project {
         Project { datasets: self.datasets.clone(), ..Project::new() }
@@ -228,6 +238,14 @@ impl Drop for Running {
         let _already_ended = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// A service, and the address that it prints.
+pub(crate) fn serve(project: &Project, arguments: &[&str]) -> (Running, String) {
+    let service = project.start(&[&["serve"], arguments].concat());
+    wait_until("the service's address", || service.log().contains("coordinating"));
+    let url = service.log().lines().next().expect("the line that was waited for").to_owned();
+    (service, url)
 }
 
 /// Sends a signal by its name.

@@ -6,7 +6,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::vocabulary::{CheckpointHash, weights_file_name};
+use crate::client::Backoff;
+use crate::vocabulary::{CheckpointHash, NAMED_WEIGHTS, weights_file_name};
+
+const QUICK: Backoff =
+    Backoff { first: Duration::from_millis(1), longest: Duration::from_millis(4), attempts: 2, seed: 7 };
 
 pub(super) fn hash(contents: &[u8]) -> CheckpointHash {
     blake3::hash(contents).to_hex().parse().unwrap()
@@ -53,7 +57,7 @@ async fn a_file_that_was_sent_comes_back_and_is_sent_once() {
     client.upload_artifact(&here.path().join("out"), &hash(&contents)).await.unwrap();
     let name = weights_file_name(&hash(&contents).to_string());
     assert_eq!(names_in(&server.artifacts()), [name.as_str()]);
-    client.download_artifact(&hash(&contents), &here.path().join("in")).await.unwrap();
+    client.download_artifact(&hash(&contents), &here.path().join("in"), &QUICK).await.unwrap();
     assert!(std::fs::read(here.path().join("in")).unwrap() == contents);
     assert_eq!(names_in(here.path()), ["in", "out"]);
 
@@ -86,7 +90,7 @@ async fn what_is_not_what_its_name_says_is_not_kept() {
     std::fs::write(server.artifacts().join(weights_file_name(&hash(b"right").to_string())), "wrong").unwrap();
     let here = tempfile::tempdir().unwrap();
     std::fs::write(here.path().join("kept"), "before").unwrap();
-    let damaged = server.client().download_artifact(&hash(b"right"), &here.path().join("kept")).await;
+    let damaged = server.client().download_artifact(&hash(b"right"), &here.path().join("kept"), &QUICK).await;
     assert!(matches!(damaged, Err(ClientError::Damaged { .. })), "{damaged:?}");
     assert_eq!(std::fs::read_to_string(here.path().join("kept")).unwrap(), "before");
     assert_eq!(names_in(here.path()), ["kept"]);
@@ -183,12 +187,46 @@ async fn a_download_that_breaks_off_goes_on_where_it_was() {
     ])
     .await;
     let here = tempfile::tempdir().unwrap();
-    client.download_artifact(&hash(b"0123456789"), &here.path().join("in")).await.unwrap();
+    client.download_artifact(&hash(b"0123456789"), &here.path().join("in"), &QUICK).await.unwrap();
     assert_eq!(std::fs::read_to_string(here.path().join("in")).unwrap(), "0123456789");
     let asked = asked.await.unwrap();
     assert!(!asked[0].contains("range:"), "{}", asked[0]);
     assert!(asked[1].contains("range: bytes=4-\r\n"), "{}", asked[1]);
     assert!(asked[2].contains("range: bytes=6-\r\n"), "{}", asked[2]);
+}
+
+#[tokio::test]
+async fn a_download_is_given_up_when_nothing_comes_as_often_as_the_back_off_says() {
+    let nothing = || "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_owned();
+    let some = |from: usize| {
+        let left = 10 - from;
+        format!("HTTP/1.1 206 Partial Content\r\ncontent-length: {left}\r\n\r\n{from}")
+    };
+    let busy =
+        || "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let first = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0".to_owned();
+    // Each byte is a sign of life; of two attempts in a row that bring nothing the second is the last.
+    let (client, asked) = answers(vec![first, busy(), some(1), some(2), busy(), nothing()]).await;
+    let here = tempfile::tempdir().unwrap();
+    let given_up = client.download_artifact(&hash(b"0123456789"), &here.path().join("in"), &QUICK).await;
+    assert!(given_up.is_err_and(|error| error.is_transient()));
+    assert_eq!(asked.await.unwrap().len(), 6);
+    assert_eq!(names_in(here.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whether_a_file_is_there_can_be_asked() {
+    let server = serve_on_a_free_port().await;
+    assert!(!server.client().has_artifact(&hash(b"x")).await.unwrap());
+    std::fs::create_dir_all(server.artifacts().join(NAMED_WEIGHTS)).unwrap();
+    std::fs::write(server.artifacts().join(weights_file_name(&hash(b"x").to_string())), "x").unwrap();
+    assert!(server.client().has_artifact(&hash(b"x")).await.unwrap());
+    // Weights that a spec names lie apart, and are fetched as others are.
+    let named = server.artifacts().join(NAMED_WEIGHTS).join(weights_file_name(&hash(b"y").to_string()));
+    std::fs::write(named, "y").unwrap();
+    assert!(server.client().has_artifact(&hash(b"y")).await.unwrap());
+    let stranger = Client::new(&server.url, "guessed").unwrap().has_artifact(&hash(b"x")).await;
+    assert!(matches!(stranger, Err(ClientError::Refused { status: 401, .. })), "{stranger:?}");
 }
 
 #[tokio::test]

@@ -182,6 +182,7 @@ fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to_and_who_t
             RequiredWeights { state: StateHash::of(b"lost"), checkpoint: None },
         ],
         has_dependents: false,
+        keeps_more: false,
     };
     let first = LeasedJob { checkpoint: None, ..job.clone() };
     for (job, resume) in [(job, checkpoint('1', 5)), (first, checkpoint('2', 3))] {

@@ -18,6 +18,10 @@ pub(crate) enum Event {
     Leased(LeaseResponse),
     /// A trial process reported.
     Reported(Report),
+    /// A trial has printed something, and its coordinator doesn't see the log.
+    Printed { token: LeaseToken, text: String },
+    /// A trial process has ended, and its slots are free; what it leaves is on its way, and the job's end comes after it.
+    Vacated { token: LeaseToken },
     /// A trial process has ended its job.
     Ended { token: LeaseToken, end: TrialEnd, wall: Duration },
     /// The coordinator answered [`Action::Write`].

@@ -24,7 +24,7 @@ pub(crate) struct Gauge {
 }
 
 impl Gauge {
-    /// `gpus`: those that the agent uses, each as a value of `CUDA_VISIBLE_DEVICES`.
+    /// `gpus`: the unique names of those that the agent uses.
     pub(crate) fn new(gpus: &[String]) -> Gauge {
         let nvml = if gpus.is_empty() { None } else { Nvml::init().ok().map(Arc::new) };
         Gauge { gpus: gpus.into(), nvml, is_looking: Arc::default() }
@@ -57,10 +57,7 @@ impl Gauge {
 
     fn gpu_load(&self, gpu: &str) -> Option<GpuLoad> {
         let look = |nvml: &Nvml| -> Result<GpuLoad, NvmlError> {
-            let device = match gpu.parse() {
-                Ok(number) => nvml.device_by_index(number)?,
-                Err(_) => nvml.device_by_uuid(gpu)?,
-            };
+            let device = nvml.device_by_uuid(gpu)?;
             let memory = device.memory_info()?;
             Ok(GpuLoad {
                 name: gpu.to_owned(),

@@ -9,13 +9,16 @@
 //! This is a crate of its own and no part of the library beside it: so nothing of libtorch is ever linked into it.
 //! Start reading at `state`; then `shell` and `slot`, and below those `command` and `trainer_process`.
 
+mod cache;
 mod command;
 mod event;
 mod gauge;
+mod gpu_test;
 mod gpus;
 mod health;
 mod identity;
 mod lines;
+mod log_stream;
 mod memory;
 mod options;
 mod outbox;
@@ -23,9 +26,11 @@ mod output;
 mod pace;
 mod process;
 mod reach;
+mod remote;
 mod report_file;
 mod self_test;
 mod shell;
+mod shipment;
 mod slot;
 mod slots;
 mod slurm;

@@ -67,6 +67,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = read_duration)]
     pub time_limit: Option<Duration>,
 
+    // For whoever starts another agent after this one: how many of its jobs are left.
+    /// Write a byte to standard output for every job that is started
+    #[arg(long, hide = true)]
+    pub tally: bool,
+
     /// End when the process that started this one does
     #[arg(long)]
     pub exit_with_parent: bool,
@@ -86,6 +91,9 @@ pub(crate) struct Options {
     // Read here because the environment is read in one place.
     #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true)]
     pub cuda_visible_devices: Option<String>,
+
+    #[arg(long, env = "CUDA_DEVICE_ORDER", hide = true)]
+    pub cuda_device_order: Option<String>,
 
     #[arg(long, env = "SLURM_STEP_GPUS", hide = true)]
     pub slurm_step_gpus: Option<String>,

@@ -1,14 +1,21 @@
 //! What has yet to reach the coordinator, in an order that loses nothing. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use sweep::protocol::http::{EpochMetrics, LeaseToken, Outcome, OutcomesRequest, Report, ReportsRequest};
+use sweep::protocol::logs::{AttemptName, LogPart, LogsRequest};
 
 /// Reports in one request: so that its commit is quick.
 const MOST_REPORTS: usize = 1024;
 /// Outcomes in one request; the same.
 const MOST_OUTCOMES: usize = 128;
+/// Parts of logs in one request; the same.
+const MOST_PARTS: usize = 256;
+/// Bytes of logs that wait. Of a coordinator that is away for long they are not worth more.
+const MOST_LOG_BYTES: usize = 16 << 20;
+/// What stands in a log in the place of what did not find room.
+const LEFT_OUT: &str = "\nsweep: some of this log is left out here, since the coordinator was away\n";
 /// Bytes of reports in one request, and bytes of outcomes. Both together stay well under what the coordinator takes,
 /// 16 MiB, also when the last of each is as long as one can be.
 const MOST_BYTES: usize = 4 << 20;
@@ -18,16 +25,37 @@ const MOST_BYTES: usize = 4 << 20;
 pub(crate) enum Write {
     Reports(ReportsRequest),
     Outcomes(OutcomesRequest),
+    Logs(LogsRequest),
 }
 
-/// Reports and outcomes that wait. One request is under way at a time and the rest accumulates meanwhile: so a
+/// Reports, outcomes and logs that wait. One request is under way at a time and the rest accumulates meanwhile: so a
 /// report can't be overtaken by its attempt's outcome, after which it would be refused, and many short jobs share
-/// one commit. What trial processes may report is bounded, and so is this.
+/// one commit. What an attempt printed goes before its outcome, and otherwise by turns with what counts. What trial processes
+/// may report is bounded, and so is this.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     reports: VecDeque<Weighed<Report>>,
     outcomes: VecDeque<Weighed<Outcome>>,
-    under_way: Option<BTreeSet<LeaseToken>>,
+    logs: VecDeque<Weighed<LogPart>>,
+    /// What was printed so far by attempts that have not ended.
+    printed: BTreeMap<LeaseToken, Printed>,
+    /// The last request was about logs.
+    were_logs: bool,
+    under_way: Option<UnderWay>,
+}
+
+/// How far an attempt's log has come.
+#[derive(Debug, Default)]
+struct Printed {
+    bytes: u64,
+    is_cut: bool,
+}
+
+/// Whom the request is about that is under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    ended: BTreeSet<LeaseToken>,
+    reported: BTreeSet<LeaseToken>,
 }
 
 /// Something with its length on the wire.
@@ -51,19 +79,40 @@ impl Outbox {
     }
 
     pub(crate) fn finish(&mut self, outcome: Outcome) {
+        self.printed.remove(&outcome.token);
         let text = serde_json::to_vec(&outcome);
         self.outcomes.push_back(Weighed::new(outcome, text));
     }
 
+    /// What does not find room is left out.
+    pub(crate) fn print(&mut self, token: LeaseToken, mut text: String) {
+        let waiting: usize = self.logs.iter().map(|part| part.bytes).sum();
+        let printed = self.printed.entry(token).or_default();
+        if waiting + text.len() > MOST_LOG_BYTES {
+            printed.is_cut = true;
+            return;
+        }
+        if std::mem::take(&mut printed.is_cut) {
+            text.insert_str(0, LEFT_OUT);
+        }
+        let (offset, length) = (printed.bytes, text.len());
+        printed.bytes += length as u64;
+        let name = AttemptName { job: token.job, attempt: token.attempt };
+        let part = LogPart { name, offset, text };
+        let json = serde_json::to_vec(&part);
+        self.logs.push_back(Weighed::new(part, json));
+    }
+
     /// Nothing waits and nothing is under way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.reports.is_empty() && self.outcomes.is_empty() && self.under_way.is_none()
+        let waiting = [self.reports.len(), self.outcomes.len(), self.logs.len()];
+        waiting == [0; 3] && self.under_way.is_none()
     }
 
     /// Ended attempts whose outcome the coordinator doesn't know yet.
     pub(crate) fn ended_tokens(&self) -> impl Iterator<Item = LeaseToken> {
         let waiting = self.outcomes.iter().map(|outcome| outcome.item.token);
-        waiting.chain(self.under_way.iter().flatten().copied())
+        waiting.chain(self.under_way.iter().flat_map(|under_way| &under_way.ended).copied())
     }
 
     /// The next request, which is under way from now on; `None` while another is, or where nothing waits.
@@ -73,27 +122,55 @@ impl Outbox {
         }
         // A mountain of reports goes first, by itself; a handful travels with the outcomes that follow them.
         let is_mountain = count_fitting(&self.reports, MOST_REPORTS) < self.reports.len();
-        let write = if self.outcomes.is_empty() || is_mountain {
+        self.were_logs = self.is_logs_turn();
+        let write = if self.were_logs {
+            Write::Logs(self.next_logs())
+        } else if self.outcomes.is_empty() || is_mountain {
             Write::Reports(self.next_reports()?)
         } else {
             Write::Outcomes(self.next_outcomes())
         };
         self.under_way = Some(match &write {
-            Write::Reports(_) => BTreeSet::new(),
-            Write::Outcomes(request) => request.outcomes.iter().map(|outcome| outcome.token).collect(),
+            Write::Reports(request) => UnderWay {
+                reported: request.reports.iter().map(|report| report.token).collect(),
+                ..UnderWay::default()
+            },
+            Write::Outcomes(request) => UnderWay {
+                ended: request.outcomes.iter().map(|outcome| outcome.token).collect(),
+                ..UnderWay::default()
+            },
+            Write::Logs(_) => UnderWay::default(),
         });
         Some(write)
     }
 
-    /// The request under way has been answered.
-    pub(crate) fn delivered(&mut self) {
-        self.under_way = None;
+    /// The request under way has been answered. Gives the jobs that it told of while they run.
+    pub(crate) fn delivered(&mut self) -> BTreeSet<LeaseToken> {
+        self.under_way.take().map(|under_way| under_way.reported).unwrap_or_default()
     }
 
     /// Forgets what waits under a lease that is no longer the agent's.
     pub(crate) fn forget(&mut self, token: LeaseToken) {
         self.reports.retain(|report| report.item.token != token);
         self.outcomes.retain(|outcome| outcome.item.token != token);
+        self.logs.retain(|part| token_of(&part.item) != token);
+        self.printed.remove(&token);
+    }
+
+    /// By turns with the rest; and where an attempt's end would overtake what it printed.
+    fn is_logs_turn(&self) -> bool {
+        if self.logs.is_empty() {
+            return false;
+        }
+        let next = self.outcomes.iter().take(count_fitting(&self.outcomes, MOST_OUTCOMES));
+        let ends: BTreeSet<LeaseToken> = next.map(|outcome| outcome.item.token).collect();
+        let is_alone = self.reports.is_empty() && self.outcomes.is_empty();
+        is_alone || !self.were_logs || self.logs.iter().any(|part| ends.contains(&token_of(&part.item)))
+    }
+
+    fn next_logs(&mut self) -> LogsRequest {
+        let count = count_fitting(&self.logs, MOST_PARTS);
+        LogsRequest { parts: self.logs.drain(..count).map(|part| part.item).collect() }
     }
 
     fn next_reports(&mut self) -> Option<ReportsRequest> {
@@ -122,6 +199,10 @@ impl Outbox {
         }
         OutcomesRequest { outcomes }
     }
+}
+
+fn token_of(part: &LogPart) -> LeaseToken {
+    LeaseToken { job: part.name.job, attempt: part.name.attempt }
 }
 
 /// How many of the first, one at least if there are any, fit into one request.
@@ -194,6 +275,7 @@ mod tests {
             sizes.push(match write {
                 Write::Reports(request) => request.reports.len(),
                 Write::Outcomes(request) => request.outcomes[0].reports.len(),
+                Write::Logs(request) => panic!("{request:?}"),
             });
             outbox.delivered();
         }
@@ -217,6 +299,7 @@ mod tests {
         match write {
             Write::Reports(request) => serde_json::to_vec(request).unwrap().len(),
             Write::Outcomes(request) => serde_json::to_vec(request).unwrap().len(),
+            Write::Logs(request) => serde_json::to_vec(request).unwrap().len(),
         }
     }
 
@@ -232,10 +315,14 @@ mod tests {
             let end = AttemptEnd::Fail { reason: FailureReason::Nan, message, log_tail };
             outbox.finish(Outcome { end, ..outcome(job) });
         }
-        let (mut reports, mut ends) = (0, Vec::new());
+        for _ in 0..12 {
+            outbox.print(token(2), "\0".repeat(1 << 20));
+        }
+        let (mut reports, mut ends, mut printed) = (0, Vec::new(), 0);
         while let Some(write) = outbox.next() {
             assert!(size(&write) < 9 << 20, "{} bytes", size(&write));
             match write {
+                Write::Logs(request) => printed += request.parts.len(),
                 Write::Reports(request) => reports += request.reports.len(),
                 Write::Outcomes(request) => {
                     for outcome in request.outcomes {
@@ -248,13 +335,83 @@ mod tests {
         }
         assert_eq!(reports, 300);
         assert!(ends.into_iter().eq(1..=100));
+        assert_eq!(printed, 3, "of a megabyte that takes six on the wire no more may wait");
         assert!(outbox.is_empty());
+    }
+
+    /// Job, offset and text of each part.
+    fn parts(write: Option<Write>) -> Vec<(i64, u64, String)> {
+        match write {
+            Some(Write::Logs(request)) => {
+                request.parts.into_iter().map(|part| (part.name.job.0, part.offset, part.text)).collect()
+            }
+            other => panic!("no logs: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_an_attempt_printed_goes_before_its_end_and_by_turns_with_the_rest() {
+        let mut outbox = Outbox::default();
+        outbox.print(token(1), "one".to_owned());
+        outbox.print(token(1), "more".to_owned());
+        outbox.report(report(2, 1));
+        let first = [(1, 0, "one".to_owned()), (1, 3, "more".to_owned())];
+        assert_eq!(parts(outbox.next()), first);
+        outbox.delivered();
+        outbox.print(token(3), "three".to_owned());
+        assert!(matches!(outbox.next(), Some(Write::Reports(_))), "it is not for logs alone");
+        outbox.print(token(1), "last words".to_owned());
+        outbox.finish(outcome(1));
+        outbox.delivered();
+        assert_eq!(parts(outbox.next()), [(3, 0, "three".to_owned()), (1, 7, "last words".to_owned())]);
+        outbox.print(token(3), "four".to_owned());
+        outbox.delivered();
+        assert!(matches!(outbox.next(), Some(Write::Outcomes(_))));
+        outbox.delivered();
+        assert_eq!(parts(outbox.next()), [(3, 5, "four".to_owned())]);
+        outbox.delivered();
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_end_waits_for_a_log_that_takes_several_requests() {
+        let mut outbox = Outbox::default();
+        for _ in 0..3 {
+            outbox.print(token(1), "x".repeat(3 << 20));
+        }
+        outbox.finish(outcome(1));
+        for _ in 0..3 {
+            assert_eq!(parts(outbox.next()).len(), 1);
+            outbox.delivered();
+        }
+        assert!(matches!(outbox.next(), Some(Write::Outcomes(_))));
+    }
+
+    #[test]
+    fn logs_that_find_no_room_are_left_out_and_that_is_said() {
+        let mut outbox = Outbox::default();
+        outbox.report(report(2, 1));
+        assert!(outbox.next().is_some(), "the coordinator is away");
+        for _ in 0..5 {
+            outbox.print(token(1), "x".repeat(5 << 20));
+        }
+        outbox.delivered();
+        let sent: usize = std::iter::from_fn(|| {
+            let write = outbox.next()?;
+            outbox.delivered();
+            Some(parts(Some(write)).iter().map(|part| part.2.len()).sum::<usize>())
+        })
+        .sum();
+        assert_eq!(sent, 15 << 20);
+        outbox.print(token(1), "again".to_owned());
+        assert_eq!(parts(outbox.next()), [(1, 15 << 20, format!("{LEFT_OUT}again"))]);
     }
 
     #[test]
     fn a_forgotten_lease_leaves_nothing_behind() {
         let mut outbox = Outbox::default();
         outbox.report(report(1, 1));
+        outbox.print(token(1), "x".to_owned());
         outbox.finish(outcome(1));
         outbox.forget(token(1));
         assert!(outbox.is_empty());

@@ -1,16 +1,14 @@
 //! Whether the node can keep what jobs leave: examined before the first job, after one that failed, and after a pause.
 //!
-//! Datasets are not looked at here: the trainer checks the checksums of the one that it needs whenever it loads it.
+//! Datasets are not looked at here: the trainer checks the checksums of the one that it needs whenever it loads it. GPUs are
+//! examined apart (`gpu_test`).
 
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-use super::slot::Place;
 
 /// Room for a checkpoint and some logs.
 const LEAST_FREE_BYTES: u64 = 64 << 20;
@@ -18,22 +16,18 @@ const LEAST_FREE_BYTES: u64 = 64 << 20;
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// What is wrong with the node, and what to do about it.
-pub(crate) async fn examine(place: Arc<Place>) -> Result<(), String> {
-    let state = place.artifacts.display().to_string();
-    match timeout(LONGEST, spawn_blocking(move || look(&place))).await {
+pub(crate) async fn examine(folders: Vec<PathBuf>) -> Result<(), String> {
+    let first = folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
+    match timeout(LONGEST, spawn_blocking(move || folders.iter().try_for_each(|folder| look(folder)))).await {
         Ok(Ok(found)) => found,
         Ok(Err(_)) => Err("the node's self-test ended in the middle".to_owned()),
-        Err(_) => Err(format!("writing beside `{state}` takes longer than {} s", LONGEST.as_secs())),
+        Err(_) => Err(format!("writing beside `{first}` takes longer than {} s", LONGEST.as_secs())),
     }
 }
 
-fn look(place: &Place) -> Result<(), String> {
-    for folder in [&place.artifacts, &place.logs, &place.spool] {
-        write_and_remove(folder)
-            .map_err(|error| format!("can't write into `{}`: {error}", folder.display()))?;
-        check_room(folder)?;
-    }
-    Ok(())
+fn look(folder: &Path) -> Result<(), String> {
+    write_and_remove(folder).map_err(|error| format!("can't write into `{}`: {error}", folder.display()))?;
+    check_room(folder)
 }
 
 fn write_and_remove(folder: &Path) -> io::Result<()> {

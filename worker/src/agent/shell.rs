@@ -1,16 +1,18 @@
 //! The agent's hands: turns every source into an event, and every action into a process, a request or a wait.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use nvml_wrapper::Nvml;
 use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
-    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse,
+    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse, WriteResponse,
 };
-use sweep::vocabulary::{SweepId, WorkerId};
+use sweep::vocabulary::{NAMED_WEIGHTS, SweepId, WorkerId};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -22,11 +24,12 @@ use super::gauge::Gauge;
 use super::gpus::Surroundings;
 use super::options::Options;
 use super::outbox::Write;
+use super::remote::{self, Remote, Sharing};
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::spawn::Inheritance;
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpus, identity, self_test, spool};
+use super::{AgentError, Inbox, gpu_test, gpus, identity, self_test, spool};
 
 /// The files of the state folder in which a coordinator says where it is, and what it wants to be shown.
 const ANNOUNCEMENT: &str = "coordinator.json";
@@ -43,6 +46,8 @@ const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
 const REGISTER_ATTEMPTS: u32 = 20;
 /// One that is restarted or unreachable for about an hour; results of trials that ended meanwhile wait as long.
 const WORK_ATTEMPTS: u32 = 300;
+/// What trials print is worth less than the results that wait behind it: about ten seconds.
+const LOG_ATTEMPTS: u32 = 6;
 /// A process that was killed is gone at once, unless the kernel itself is stuck in it.
 const LONGEST_CLOSING: Duration = Duration::from_secs(2);
 /// Goodbye is a courtesy.
@@ -59,9 +64,10 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let parent = rustix::process::getppid();
     let client = connect(options)?;
     let (place, _spool) = lay_out(options)?;
+    self_test::examine(place.folders()).await.map_err(AgentError::Unfit)?;
     let place = Arc::new(place);
-    self_test::examine(place.clone()).await.map_err(AgentError::Unfit)?;
-    let (slot_kind, slots, gpus) = choose_slots(options)?;
+    let (slot_kind, slots, gpus) = choose_slots(options, &place).await?;
+    let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
     let time_limit = options.time_limit.into_iter().chain(options.slurm.time_left().await).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
@@ -70,6 +76,11 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         // There is nothing to give back yet.
         _asked = signals.next() => return Ok(Exit::Clean),
     };
+    place.remote = tokio::select! {
+        remote = reach_files(&client, seed, &mut place) => remote?,
+        _asked = signals.next() => return Ok(Exit::Clean),
+    };
+    let place = Arc::new(place);
 
     let mut agent = Agent::new(Settings {
         slot_kind,
@@ -100,10 +111,14 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         problem: None,
         gpus,
         stops: BTreeMap::new(),
+        counts_jobs: options.tally,
     };
     shell.open_slots(slots);
     shell.tasks.spawn(spool::keep_fresh(shell.place.spool.clone()));
     shell.tasks.spawn(signals.forward(inbox.clone()));
+    if let Some(remote) = shell.place.remote.clone() {
+        shell.tasks.spawn(remote.keep_tidy());
+    }
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
     }
@@ -155,6 +170,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         spool: spool.path().to_owned(),
         datasets: options.datasets.clone(),
         artifacts,
+        remote: None,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         ends_with_its_trials: options.slurm.task().is_some(),
@@ -162,6 +178,26 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         inheritance: Inheritance::new().map_err(fail)?,
     };
     Ok((place, spool))
+}
+
+/// Where the coordinator's files are not this folder's own, the way to them; then copies lie in a folder of their own.
+async fn reach_files(
+    client: &Client,
+    seed: u64,
+    place: &mut Place,
+) -> Result<Option<Arc<Remote>>, AgentError> {
+    // Nobody else is in this folder under this name.
+    let own = format!("{:?} {}", identity::introduce(0, None), place.spool.display());
+    let sharing = remote::probe(client, &place.artifacts, &own, &backoff(seed, REGISTER_ATTEMPTS)).await?;
+    if sharing == Sharing::Shared {
+        return Ok(None);
+    }
+    let folder = place.artifacts.with_file_name("cache");
+    let made = std::fs::create_dir_all(folder.join(NAMED_WEIGHTS));
+    made.map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
+    tracing::info!("the coordinator keeps its files elsewhere: checkpoints and logs are sent to it");
+    place.artifacts.clone_from(&folder);
+    Ok(Some(Arc::new(Remote::new(client.clone(), backoff(seed, WORK_ATTEMPTS), folder))))
 }
 
 fn find_trainer(named: Option<&Path>) -> PathBuf {
@@ -173,15 +209,19 @@ fn find_trainer(named: Option<&Path>) -> PathBuf {
 }
 
 /// What the slots are and how many, and the GPUs that they are on, each as a value of `CUDA_VISIBLE_DEVICES`.
-fn choose_slots(options: &Options) -> Result<(SlotKind, usize, Vec<String>), AgentError> {
+async fn choose_slots(
+    options: &Options,
+    place: &Arc<Place>,
+) -> Result<(SlotKind, usize, Vec<String>), AgentError> {
     if let Some(count) = options.cpu_slots {
         return Ok((SlotKind::Cpu, count as usize, Vec::new()));
     }
     let around = Surroundings {
         cuda: options.cuda_visible_devices.as_deref(),
+        cuda_order: options.cuda_device_order.as_deref(),
         slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
     };
-    let gpus = gpus::choose(&options.gpus, around)?;
+    let gpus = gpu_test::keep_sound(place, gpus::choose(&options.gpus, around, Nvml::init)?).await?;
     if gpus.is_empty() {
         let there = std::thread::available_parallelism().map_or(1, usize::from);
         return Ok((SlotKind::Cpu, options.slurm.cpus().map_or(there, |own| own.min(there)), gpus));
@@ -227,6 +267,8 @@ struct Shell {
     /// Why no jobs are taken; goes with every heartbeat.
     problem: Option<String>,
     stops: BTreeMap<LeaseToken, watch::Sender<Option<Stop>>>,
+    /// Whether jobs are counted on standard output.
+    counts_jobs: bool,
 }
 
 impl Shell {
@@ -305,6 +347,10 @@ impl Shell {
 
     /// The first of the slots does the work; the others stand for the CPUs or GPUs that it uses beside.
     fn start(&mut self, lease: Lease, slots: &[SlotId]) {
+        if self.counts_jobs {
+            // It fails where nobody counts any more.
+            let _ = std::io::stdout().write_all(b".").and_then(|()| std::io::stdout().flush());
+        }
         let visible_gpus = if lease.gpus == Some(0) { String::new() } else { self.gpus_of(slots) };
         let (stop, stopped) = watch::channel(None);
         self.stops.insert(lease.token, stop);
@@ -344,6 +390,17 @@ impl Shell {
                 Write::Outcomes(request) => {
                     retry(&backoff, "deliver outcomes", || client.finish(&request)).await
                 }
+                Write::Logs(request) => {
+                    let hasty = Backoff { attempts: LOG_ATTEMPTS, ..backoff };
+                    let sent = retry(&hasty, "deliver logs", || client.send_logs(&request)).await;
+                    if let Err(error) = sent {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a part of some logs is lost"
+                        );
+                    }
+                    Ok(WriteResponse::default())
+                }
             };
             answer.map(Event::Written)
         });
@@ -368,7 +425,8 @@ impl Shell {
 
     fn examine(&mut self) {
         let place = self.place.clone();
-        self.spawn("examine the node", async move { Ok(Event::Examined(self_test::examine(place).await)) });
+        let examined = async move { Ok(Event::Examined(self_test::examine(place.folders()).await)) };
+        self.spawn("examine the node", examined);
     }
 
     fn leave(&mut self) {

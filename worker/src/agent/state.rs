@@ -4,7 +4,7 @@
 //! is handed in ends in exactly one outcome, unless the coordinator says that it is no longer the agent's.
 //! Start reading at [`Agent::step`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sweep::protocol::http::{
@@ -14,7 +14,7 @@ use sweep::protocol::trial::TrialRecord;
 use sweep::vocabulary::Metrics;
 
 use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
-use super::health::Health;
+use super::health::{Health, Term};
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::reach::Reach;
@@ -81,7 +81,12 @@ enum Asking {
 
 #[derive(Debug)]
 struct Running {
+    /// None once its process has ended.
     slots: Vec<SlotId>,
+    /// What the agent was doing when its process ended, where something of the job is still on its way.
+    ended_in: Option<Phase>,
+    /// When it was started, as far as the node's health is concerned.
+    term: Term,
     /// Refused by the coordinator and killed: its end is nobody's business.
     is_dropped: bool,
 }
@@ -140,10 +145,17 @@ impl Agent {
             Event::Started => self.set_off(&mut actions),
             Event::Leased(response) => self.take_leases(response, &mut actions),
             Event::Reported(report) => self.take_report(report),
+            Event::Printed { token, text } => {
+                if self.is_at_work(token) {
+                    self.outbox.print(token, text);
+                }
+            }
+            Event::Vacated { token } => self.take_vacancy(token),
             Event::Ended { token, end, wall } => self.take_end(token, end, wall, &mut actions),
             Event::Written(response) => {
-                self.outbox.delivered();
+                let reported = self.outbox.delivered();
                 self.drop_all(&response.refused, &mut actions);
+                self.take_delivery(&reported, &mut actions);
             }
             Event::Beat(response) => {
                 self.drop_all(&response.stop, &mut actions);
@@ -194,7 +206,8 @@ impl Agent {
                 continue;
             }
             self.reach.leased(&lease.work);
-            if self.phase == Phase::Working && self.health.most_jobs() > 0 && !self.reach.is_over() {
+            // What is granted to a request from before a pause may be more than the node is trusted with by now.
+            if self.phase == Phase::Working && self.most_more_jobs() > 0 && !self.reach.is_over() {
                 self.pace.job_leased(need_of(&lease));
                 self.pending.push_back(lease);
             } else {
@@ -204,8 +217,30 @@ impl Agent {
     }
 
     fn take_report(&mut self, report: Report) {
-        if self.running.get(&report.token).is_some_and(|running| !running.is_dropped) {
+        if self.is_at_work(report.token) {
             self.outbox.report(report);
+        }
+    }
+
+    /// Whether the job is the agent's and its end has yet to come.
+    fn is_at_work(&self, token: LeaseToken) -> bool {
+        self.running.get(&token).is_some_and(|running| !running.is_dropped)
+    }
+
+    fn take_vacancy(&mut self, token: LeaseToken) {
+        if let Some(running) = self.running.get_mut(&token) {
+            self.slots.give_back(&std::mem::take(&mut running.slots));
+            running.ended_in = Some(self.phase);
+        }
+    }
+
+    /// The coordinator has these jobs' reports.
+    fn take_delivery(&mut self, reported: &BTreeSet<LeaseToken>, actions: &mut Vec<Action>) {
+        for token in reported {
+            let running = self.running.get(token).filter(|running| !running.is_dropped);
+            if running.is_some_and(|running| self.health.job_reported(running.term)) {
+                actions.push(Action::Recover);
+            }
         }
     }
 
@@ -227,8 +262,10 @@ impl Agent {
             if end == TrialEnd::ExitedCleanly {
                 self.reach.program_ended(wall);
             }
-            self.judge_node(token, &end, actions);
+            self.judge_node(token, running.term, &end, actions);
         }
+        // One that was done before the agent began to stop is done.
+        let phase = running.ended_in.unwrap_or(self.phase);
         let mut reports = Vec::new();
         let end = match end {
             TrialEnd::Trained(record) => AttemptEnd::Complete { record },
@@ -243,7 +280,7 @@ impl Agent {
                 AttemptEnd::Release
             }
             // A program that was asked to end says nothing by exit code 0: many end so on SIGTERM, half done.
-            TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if self.phase != Phase::Working => {
+            TrialEnd::ExitedCleanly | TrialEnd::Failed { .. } if phase != Phase::Working => {
                 AttemptEnd::Release
             }
             TrialEnd::ExitedCleanly => AttemptEnd::Complete {
@@ -255,15 +292,15 @@ impl Agent {
     }
 
     /// What the end of a job says about the node.
-    fn judge_node(&mut self, token: LeaseToken, end: &TrialEnd, actions: &mut Vec<Action>) {
+    fn judge_node(&mut self, token: LeaseToken, started: Term, end: &TrialEnd, actions: &mut Vec<Action>) {
         match end {
             TrialEnd::Trained(_) | TrialEnd::ExitedCleanly => {
-                if self.health.job_went_well() {
+                if self.health.job_went_well(started) {
                     actions.push(Action::Recover);
                 }
             }
             TrialEnd::Failed { reason, message, .. } => {
-                if let Some(pause) = self.health.job_failed(token.job, *reason) {
+                if let Some(pause) = self.health.job_failed(token.job, *reason, started) {
                     self.pause(message.clone(), pause, actions);
                 }
             }
@@ -413,7 +450,9 @@ impl Agent {
         {
             let Some(lease) = self.pending.pop_front() else { return };
             self.starts += 1;
-            self.running.insert(lease.token, Running { slots: slots.clone(), is_dropped: false });
+            let term = self.health.term();
+            let running = Running { slots: slots.clone(), ended_in: None, term, is_dropped: false };
+            self.running.insert(lease.token, running);
             actions.push(Action::Start { lease: Box::new(lease), slots });
         }
     }
@@ -459,8 +498,14 @@ impl Agent {
         // Refilled when half empty, so that short jobs are not asked for one by one.
         let refill = if self.pending.len() * 2 <= ahead { ahead - self.pending.len() } else { 0 };
         let left = usize::try_from(self.jobs_left()).unwrap_or(usize::MAX).saturating_sub(self.pending.len());
-        let trusted = self.health.most_jobs().saturating_sub(self.pending.len() + self.running.len());
-        (startable + refill).min(MOST_LEASES).min(left).min(trusted)
+        (startable + refill).min(MOST_LEASES).min(left).min(self.most_more_jobs())
+    }
+
+    /// How many jobs more the node is trusted with. Those from before a pause don't count: they may run for hours.
+    fn most_more_jobs(&self) -> usize {
+        let term = self.health.term();
+        let running = self.running.values().filter(|running| running.term == term).count();
+        self.health.most_jobs().saturating_sub(self.pending.len() + running)
     }
 
     /// How many jobs may still be started.

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use sweep::protocol::http::EpochMetrics;
-use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
+use sweep::protocol::trial::{Checkpoint, Processor, TrainRequest, TrialEvent, TrialRequest, Verdict};
 use sweep::vocabulary::{CheckpointHash, FailureReason, Metrics};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -19,7 +19,7 @@ use super::event::{Stop, TrialEnd};
 use super::lines::Lines;
 use super::output::{AttemptLog, Output};
 use super::process::{TrialProcess, cant_start, failure};
-use super::slot::Trial;
+use super::slot::{Place, Trial};
 use super::spawn::Streams;
 
 /// An event is not longer: a report of a few dozen metrics takes a few KiB.
@@ -27,6 +27,8 @@ const MAX_EVENT_BYTES: usize = 1 << 20;
 const CHUNK_BYTES: usize = 16 << 10;
 /// A process that closed its standard output is about to end; one that isn't is ended.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
+/// A trainer that has to load its libraries over a slow network and to wake its GPU takes less.
+const LONGEST_EXAMINATION: Duration = Duration::from_secs(180);
 /// How much of a line that is no event is quoted.
 const QUOTED_CHARS: usize = 200;
 const HOW_TO_BUILD: &str = " (build it with `cargo build --release -p sweep-worker --bin sweep-trainer`, or say \
@@ -66,7 +68,7 @@ pub(crate) async fn run(
         }
         warm => warm,
     };
-    let mut current = match warm.map_or_else(|| start(trial), Ok) {
+    let mut current = match warm.map_or_else(|| start(&trial.place, &trial.visible_gpus), Ok) {
         Ok(current) => current,
         Err(error) => return cant_start(&trial.place.trainer.to_string_lossy(), &error, HOW_TO_BUILD),
     };
@@ -94,26 +96,54 @@ pub(crate) async fn run(
     }
 }
 
-fn start(trial: &Trial) -> io::Result<TrainerProcess> {
+/// Lets a trainer of its own find out whether a GPU computes right.
+pub(crate) async fn examine(place: &Place, gpu: &str) -> Verdict {
+    let mut trainer = match start(place, gpu) {
+        Ok(trainer) => trainer,
+        Err(error) => return Verdict::Untested { message: format!("can't start `sweep-trainer`: {error}") },
+    };
+    let mut log = AttemptLog::new(place.logs.join(format!("self-test-{}.log", gpu.replace('/', "-"))));
+    match timeout(LONGEST_EXAMINATION, trainer.hear_verdict(&mut log)).await {
+        Ok(Some(verdict)) => {
+            trainer.end().await;
+            verdict
+        }
+        Ok(None) => match trainer.bury(&mut log).await {
+            TrialEnd::Failed { message, log_tail, .. } => {
+                Verdict::Unsound { message: format!("{message}: {}", log_tail.trim_end()) }
+            }
+            TrialEnd::Trained(_) | TrialEnd::Stopped(_) | TrialEnd::ExitedCleanly => {
+                Verdict::Unsound { message: "`sweep-trainer` fell silent".to_owned() }
+            }
+        },
+        Err(_) => {
+            trainer.end().await;
+            let seconds = LONGEST_EXAMINATION.as_secs();
+            Verdict::Unsound { message: format!("it came to no result within {seconds} s") }
+        }
+    }
+}
+
+fn start(place: &Place, visible_gpus: &str) -> io::Result<TrainerProcess> {
     let (output, error) = Output::pipe()?;
     let (input, requests) = io::pipe()?;
     let (events, said) = io::pipe()?;
     let requests = Sender::from_owned_fd(OwnedFd::from(requests))?;
     let events = EventLines::new(Receiver::from_owned_fd(OwnedFd::from(events))?);
-    let mut command = Command::new(&trial.place.trainer);
+    let mut command = Command::new(&place.trainer);
     command
         .arg("--datasets")
-        .arg(&trial.place.datasets)
+        .arg(&place.datasets)
         .arg("--checkpoints")
-        .arg(&trial.place.artifacts)
-        .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus)
+        .arg(&place.artifacts)
+        .env("CUDA_VISIBLE_DEVICES", visible_gpus)
         // Threads that wait for each other sleep: by default they spin, which on a busy machine takes ten times as long.
         .env("OMP_WAIT_POLICY", "passive")
         // What cuBLAS asks for where a trial wants the same bits twice; it is read once per process.
         .env("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
     let streams = Streams { input: input.as_fd(), output: said.as_fd(), error: error.as_fd() };
-    let process = TrialProcess::start(&command, &trial.place.inheritance, streams)?;
-    Ok(TrainerProcess { visible_gpus: trial.visible_gpus.clone(), process, requests, events, output })
+    let process = TrialProcess::start(&command, &place.inheritance, streams)?;
+    Ok(TrainerProcess { visible_gpus: visible_gpus.to_owned(), process, requests, events, output })
 }
 
 impl TrainerProcess {
@@ -127,6 +157,31 @@ impl TrainerProcess {
         self.process.stop(Stop::Kill);
         // Nothing to do where it can't be waited for: then it is nobody's child any more.
         let _ = self.process.wait().await;
+    }
+
+    /// What it says of its GPU; `None` where it ends without a word. A trainer that doesn't know the question is of another version.
+    async fn hear_verdict(&mut self, log: &mut AttemptLog) -> Option<Verdict> {
+        let mut line = serde_json::to_vec(&TrialRequest::Examine { processor: Processor::Gpu })
+            .expect("a request of a word is JSON");
+        line.push(b'\n');
+        // Where it can't be asked it falls silent, which tells more.
+        let _ = self.requests.write_all(&line).await;
+        loop {
+            let said = tokio::select! {
+                chunk = self.output.next() => {
+                    log.append(chunk).await;
+                    continue;
+                }
+                said = self.events.next() => said?,
+            };
+            match serde_json::from_slice(&said) {
+                Ok(TrialEvent::Ready) => {}
+                Ok(TrialEvent::Examined { verdict }) => return Some(verdict),
+                Ok(TrialEvent::Failed { message, .. }) => return Some(Verdict::Untested { message }),
+                Ok(TrialEvent::Report { .. } | TrialEvent::Stopped { .. } | TrialEvent::Done { .. })
+                | Err(_) => return Some(Verdict::Untested { message: quote(&said) }),
+            }
+        }
     }
 
     async fn talk(&mut self, request: TrainRequest, trial: &mut Trial, log: &mut AttemptLog) -> Talk {
@@ -171,7 +226,8 @@ impl TrainerProcess {
                 Ok(TrialEvent::Failed { reason, message }) => {
                     return Talk::Finished(TrialEnd::Failed { reason, message, log_tail: String::new() });
                 }
-                Ok(TrialEvent::Report { .. } | TrialEvent::Stopped { .. }) | Err(_) => {
+                Ok(TrialEvent::Report { .. } | TrialEvent::Stopped { .. } | TrialEvent::Examined { .. })
+                | Err(_) => {
                     return Talk::Nonsense(quote(&said));
                 }
             }

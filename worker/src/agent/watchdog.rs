@@ -22,7 +22,7 @@ pub(crate) struct Watchdog {
     grace: Duration,
     started: Instant,
     progressed: Instant,
-    measured: Instant,
+    measuring: Measuring,
     state: State,
 }
 
@@ -33,6 +33,13 @@ enum State {
     Killed { excess: Excess },
 }
 
+/// How far it is with the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Measuring {
+    Due { at: Instant },
+    UnderWay,
+}
+
 /// What an attempt has used too much of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Excess {
@@ -41,10 +48,20 @@ enum Excess {
     Memory { limit_bytes: u64, bytes: u64 },
 }
 
+/// What to do after a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// End the trial.
+    Stop(Stop),
+    /// Find out how much memory it uses; exactly only beyond this many bytes.
+    Memory { limit_bytes: u64 },
+}
+
 impl Watchdog {
     /// `grace`: how long a trial has between being asked and being killed.
     pub(crate) fn new(limits: Limits, grace: Duration, now: Instant) -> Watchdog {
-        Watchdog { limits, grace, started: now, progressed: now, measured: now, state: State::Watching }
+        let measuring = Measuring::Due { at: now + MEMORY_PERIOD };
+        Watchdog { limits, grace, started: now, progressed: now, measuring, state: State::Watching }
     }
 
     /// The trial has reported or printed something.
@@ -54,59 +71,67 @@ impl Watchdog {
 
     /// When to look next; `None` where there is nothing to look for.
     pub(crate) fn next_look(&self) -> Option<Instant> {
+        let memory = self.memory_due().map(|(at, _)| at);
         match &self.state {
             State::Watching => {
                 let time = millis(self.limits.time_millis).and_then(|limit| self.started.checked_add(limit));
                 let silence =
                     millis(self.limits.stall_millis).and_then(|limit| self.progressed.checked_add(limit));
-                let memory = self.limits.memory_bytes.map(|_| self.measured + MEMORY_PERIOD);
                 [time, silence, memory].into_iter().flatten().min()
             }
-            State::Asked { at, .. } => Some(*at + self.grace),
+            State::Asked { at, .. } => [Some(*at + self.grace), memory].into_iter().flatten().min(),
             State::Killed { .. } => None,
         }
     }
 
-    /// Looks at the trial; says how to end it, where that is due. `memory` is asked only where it is time to.
-    pub(crate) fn look(&mut self, now: Instant, memory: impl FnOnce() -> u64) -> Option<Stop> {
+    /// Looks at the trial; says what is due.
+    pub(crate) fn look(&mut self, now: Instant) -> Option<Due> {
         match self.state {
             State::Watching => {
-                let excess = self.find_excess(now, memory)?;
-                let (state, stop) = match excess {
-                    Excess::Memory { .. } => (State::Killed { excess }, Stop::Kill),
-                    Excess::Time { .. } | Excess::Silence { .. } => {
-                        (State::Asked { excess, at: now }, Stop::Terminate)
-                    }
-                };
-                self.state = state;
-                Some(stop)
+                if let Some(excess) = self.find_excess(now) {
+                    self.state = State::Asked { excess, at: now };
+                    return Some(Due::Stop(Stop::Terminate));
+                }
             }
             State::Asked { excess, at } if now >= at + self.grace => {
                 self.state = State::Killed { excess };
-                Some(Stop::Kill)
+                return Some(Due::Stop(Stop::Kill));
             }
-            State::Asked { .. } | State::Killed { .. } => None,
+            State::Asked { .. } => {}
+            State::Killed { .. } => return None,
+        }
+        let (_, limit_bytes) = self.memory_due().filter(|(at, _)| now >= *at)?;
+        self.measuring = Measuring::UnderWay;
+        Some(Due::Memory { limit_bytes })
+    }
+
+    /// Takes in how much memory the trial uses; says how to end it, where that is too much.
+    pub(crate) fn measured(&mut self, now: Instant, bytes: u64) -> Option<Stop> {
+        // Counted from the end, so that a slow look leaves time for other things.
+        self.measuring = Measuring::Due { at: now + MEMORY_PERIOD };
+        let limit_bytes = self.limits.memory_bytes.filter(|&limit| bytes > limit)?;
+        let excess = match self.state {
+            State::Watching => Excess::Memory { limit_bytes, bytes },
+            // What it was asked for stays the reason, but the machine can't wait for the grace's end.
+            State::Asked { excess, .. } => excess,
+            State::Killed { .. } => return None,
+        };
+        self.state = State::Killed { excess };
+        Some(Stop::Kill)
+    }
+
+    fn memory_due(&self) -> Option<(Instant, u64)> {
+        match self.measuring {
+            Measuring::Due { at } => self.limits.memory_bytes.map(|limit| (at, limit)),
+            Measuring::UnderWay => None,
         }
     }
 
-    fn find_excess(&mut self, now: Instant, memory: impl FnOnce() -> u64) -> Option<Excess> {
-        if let Some(limit) = millis(self.limits.time_millis)
-            && now.duration_since(self.started) >= limit
-        {
-            return Some(Excess::Time { limit });
-        }
-        if let Some(limit) = millis(self.limits.stall_millis)
-            && now.duration_since(self.progressed) >= limit
-        {
-            return Some(Excess::Silence { limit });
-        }
-        let limit_bytes = self.limits.memory_bytes?;
-        if now < self.measured + MEMORY_PERIOD {
-            return None;
-        }
-        self.measured = now;
-        let bytes = memory();
-        (bytes > limit_bytes).then_some(Excess::Memory { limit_bytes, bytes })
+    fn find_excess(&self, now: Instant) -> Option<Excess> {
+        let is_over = |since: Instant, limit: &Duration| now.duration_since(since) >= *limit;
+        let time = millis(self.limits.time_millis).filter(|limit| is_over(self.started, limit));
+        let silence = millis(self.limits.stall_millis).filter(|limit| is_over(self.progressed, limit));
+        time.map(|limit| Excess::Time { limit }).or(silence.map(|limit| Excess::Silence { limit }))
     }
 
     /// Why the trial was ended, if the watchdog did it.
@@ -161,16 +186,15 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(10);
     const NO_LIMITS: Limits = Limits { time_millis: None, stall_millis: None, memory_bytes: None };
 
-    fn unasked() -> u64 {
-        panic!("nobody should have looked at the memory")
-    }
+    const ASK: Option<Due> = Some(Due::Stop(Stop::Terminate));
+    const KILL: Option<Due> = Some(Due::Stop(Stop::Kill));
 
     #[test]
     fn without_limits_there_is_nothing_to_look_for() {
         let now = Instant::now();
         let mut watchdog = Watchdog::new(NO_LIMITS, GRACE, now);
         assert_eq!(watchdog.next_look(), None);
-        assert_eq!(watchdog.look(now + Duration::from_secs(1 << 20), unasked), None);
+        assert_eq!(watchdog.look(now + Duration::from_secs(1 << 20)), None);
         assert_eq!(watchdog.verdict(), None);
     }
 
@@ -182,11 +206,11 @@ mod tests {
         // Progress is no excuse.
         watchdog.progressed(after(59));
         assert_eq!(watchdog.next_look(), Some(after(60)));
-        assert_eq!(watchdog.look(after(59), unasked), None);
-        assert_eq!(watchdog.look(after(60), unasked), Some(Stop::Terminate));
+        assert_eq!(watchdog.look(after(59)), None);
+        assert_eq!(watchdog.look(after(60)), ASK);
         assert_eq!(watchdog.next_look(), Some(after(70)));
-        assert_eq!(watchdog.look(after(69), unasked), None);
-        assert_eq!(watchdog.look(after(70), unasked), Some(Stop::Kill));
+        assert_eq!(watchdog.look(after(69)), None);
+        assert_eq!(watchdog.look(after(70)), KILL);
         assert_eq!(watchdog.next_look(), None);
         let (reason, message) = watchdog.verdict().unwrap();
         assert_eq!(reason, FailureReason::Timeout);
@@ -199,11 +223,11 @@ mod tests {
         let after = |seconds| now + Duration::from_secs(seconds);
         let mut watchdog = Watchdog::new(Limits { stall_millis: Some(5000), ..NO_LIMITS }, GRACE, now);
         for seconds in [4, 8, 12] {
-            assert_eq!(watchdog.look(after(seconds), unasked), None);
+            assert_eq!(watchdog.look(after(seconds)), None);
             watchdog.progressed(after(seconds));
         }
         assert_eq!(watchdog.next_look(), Some(after(17)));
-        assert_eq!(watchdog.look(after(17), unasked), Some(Stop::Terminate));
+        assert_eq!(watchdog.look(after(17)), ASK);
         assert_eq!(watchdog.verdict().unwrap().0, FailureReason::Stalled);
     }
 
@@ -211,12 +235,16 @@ mod tests {
     fn who_uses_too_much_memory_is_killed_at_once() {
         let now = Instant::now();
         let after = |millis| now + Duration::from_millis(millis);
-        let mut watchdog = Watchdog::new(Limits { memory_bytes: Some(1 << 30), ..NO_LIMITS }, GRACE, now);
+        let limit_bytes = 1 << 30;
+        let mut watchdog = Watchdog::new(Limits { memory_bytes: Some(limit_bytes), ..NO_LIMITS }, GRACE, now);
         assert_eq!(watchdog.next_look(), Some(after(1000)));
-        assert_eq!(watchdog.look(after(999), unasked), None);
-        assert_eq!(watchdog.look(after(1000), || 1 << 30), None);
-        assert_eq!(watchdog.next_look(), Some(after(2000)));
-        assert_eq!(watchdog.look(after(2000), || 3 << 30), Some(Stop::Kill));
+        assert_eq!(watchdog.look(after(999)), None);
+        assert_eq!(watchdog.look(after(1000)), Some(Due::Memory { limit_bytes }));
+        assert_eq!((watchdog.next_look(), watchdog.look(after(1500))), (None, None), "one look at a time");
+        assert_eq!(watchdog.measured(after(3000), limit_bytes), None);
+        assert_eq!(watchdog.next_look(), Some(after(4000)));
+        assert_eq!(watchdog.look(after(4000)), Some(Due::Memory { limit_bytes }));
+        assert_eq!(watchdog.measured(after(4000), 3 << 30), Some(Stop::Kill));
         assert_eq!(watchdog.next_look(), None);
         let (reason, message) = watchdog.verdict().unwrap();
         assert_eq!(reason, FailureReason::HostOom);
@@ -225,11 +253,37 @@ mod tests {
     }
 
     #[test]
+    fn who_was_asked_to_end_and_uses_too_much_memory_gets_no_grace() {
+        let now = Instant::now();
+        let after = |millis| now + Duration::from_millis(millis);
+        let limits = Limits { time_millis: Some(500), memory_bytes: Some(1 << 30), ..NO_LIMITS };
+        let mut watchdog = Watchdog::new(limits, GRACE, now);
+        assert_eq!(watchdog.look(after(500)), ASK);
+        assert_eq!(watchdog.next_look(), Some(after(1000)), "the grace ends at 10500");
+        assert_eq!(watchdog.look(after(1000)), Some(Due::Memory { limit_bytes: 1 << 30 }));
+        assert_eq!(watchdog.next_look(), Some(after(10_500)));
+        assert_eq!(watchdog.measured(after(1100), 2 << 30), Some(Stop::Kill));
+        assert_eq!(watchdog.verdict().unwrap().0, FailureReason::Timeout, "that is why it was asked");
+    }
+
+    #[test]
+    fn the_grace_ends_although_a_look_at_the_memory_takes_long() {
+        let now = Instant::now();
+        let after = |millis| now + Duration::from_millis(millis);
+        let limits = Limits { time_millis: Some(1000), memory_bytes: Some(1 << 30), ..NO_LIMITS };
+        let mut watchdog = Watchdog::new(limits, GRACE, now);
+        assert_eq!(watchdog.look(after(1000)), ASK);
+        assert_eq!(watchdog.look(after(1000)), Some(Due::Memory { limit_bytes: 1 << 30 }));
+        assert_eq!(watchdog.look(after(11_000)), KILL);
+        assert_eq!(watchdog.measured(after(12_000), 2 << 30), None, "it is over already");
+    }
+
+    #[test]
     fn a_limit_beyond_all_time_never_comes() {
         let limits = Limits { time_millis: Some(u64::MAX), stall_millis: Some(u64::MAX), ..NO_LIMITS };
         let now = Instant::now();
         let mut watchdog = Watchdog::new(limits, GRACE, now);
-        assert_eq!(watchdog.look(now + GRACE, unasked), None);
+        assert_eq!(watchdog.look(now + GRACE), None);
         assert_eq!(watchdog.verdict(), None);
     }
 }

@@ -27,6 +27,9 @@ pub enum TrainError {
         /// Counted from 0; `None` at the end of the epoch.
         step: Option<u32>,
     },
+    /// A device gets a known result wrong.
+    #[error("{what} came out wrong: {found} where {expected} is right")]
+    Miscalculated { what: String, found: f64, expected: i32 },
     /// A file of weights can't be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -48,9 +51,9 @@ impl TrainError {
     pub fn reason(&self) -> FailureReason {
         match self {
             // Missing or damaged on this node; or its disk is full.
-            TrainError::Dataset(_) | TrainError::Checkpoint(CheckpointError::Write { .. }) => {
-                FailureReason::NodeFault
-            }
+            TrainError::Dataset(_)
+            | TrainError::Miscalculated { .. }
+            | TrainError::Checkpoint(CheckpointError::Write { .. }) => FailureReason::NodeFault,
             TrainError::Checkpoint(error) if !error.is_final() => FailureReason::Exit(INPUT_OUTPUT_ERROR),
             TrainError::BadConfig(_) | TrainError::Torch(_) | TrainError::Checkpoint(_) => {
                 FailureReason::BadConfig

@@ -18,6 +18,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod evaluate;
+pub mod examine;
 pub mod head;
 pub mod inputs;
 pub mod loss;

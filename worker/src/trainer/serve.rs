@@ -16,6 +16,7 @@ use super::checkpoint::{self, Origin};
 use super::data::{Data, Wanted};
 use super::device;
 use super::error::TrainError;
+use super::examine::examine;
 use super::model::ResNet;
 use super::native;
 use super::record::record;
@@ -78,8 +79,7 @@ pub fn serve(trainer: &mut Trainer, input: impl BufRead, mut output: impl Write)
         // A signal ends the process only when the answer is written.
         stop.during(|| {
             let event = match answer(trainer, &line, &mut output) {
-                Ok(JobEnd::Done(record)) => TrialEvent::Done { record },
-                Ok(JobEnd::Stopped(checkpoint)) => TrialEvent::Stopped { checkpoint },
+                Ok(event) => event,
                 Err(TrainError::Report(error)) => return Err(error),
                 Err(error) => TrialEvent::Failed { reason: error.reason(), message: error.to_string() },
             };
@@ -89,14 +89,28 @@ pub fn serve(trainer: &mut Trainer, input: impl BufRead, mut output: impl Write)
     Ok(())
 }
 
-fn answer(trainer: &mut Trainer, line: &str, output: &mut impl Write) -> Result<JobEnd, TrainError> {
-    let TrialRequest::Train(request) = serde_json::from_str(line)
+fn answer(trainer: &mut Trainer, line: &str, output: &mut impl Write) -> Result<TrialEvent, TrainError> {
+    let request = serde_json::from_str(line)
         .map_err(|error| TrainError::BadConfig(format!("this is no request of `sweep`: {error}")))?;
+    match request {
+        TrialRequest::Train(request) => work_on(trainer, &request, output).map(|end| match end {
+            JobEnd::Done(record) => TrialEvent::Done { record },
+            JobEnd::Stopped(checkpoint) => TrialEvent::Stopped { checkpoint },
+        }),
+        TrialRequest::Examine { processor } => Ok(TrialEvent::Examined { verdict: examine(processor) }),
+    }
+}
+
+fn work_on(
+    trainer: &mut Trainer,
+    request: &TrainRequest,
+    output: &mut impl Write,
+) -> Result<JobEnd, TrainError> {
     let mut report = |epoch, metrics, checkpoint| {
         write_event(output, &TrialEvent::Report { epoch, metrics, checkpoint }).map_err(TrainError::Report)
     };
     // tch's short forms panic where libtorch throws. Here, and only here, such a panic becomes an error again.
-    match catch_unwind(AssertUnwindSafe(|| trainer.train(&request, &mut report))) {
+    match catch_unwind(AssertUnwindSafe(|| trainer.train(request, &mut report))) {
         Ok(result) => result,
         Err(panic) => match TrainError::out_of_memory(message_of(panic.as_ref())) {
             Some(error) => Err(error),

@@ -5,6 +5,7 @@
 mod coordinator;
 mod limits;
 mod node;
+mod remote;
 mod until;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use coordinator::{Coordinator, TOKEN, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Limits, Work};
+use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Limits, Report, Work};
 use sweep::protocol::trial::{Checkpoint, TrainRequest};
 use sweep::vocabulary::{Attempt, FailureReason, JobId, Parameters, TrialNumber};
 use tempfile::TempDir;
@@ -125,7 +126,8 @@ fn token(job: i64) -> LeaseToken {
 }
 
 fn lease(job: i64, work: Work) -> Lease {
-    Lease { token: token(job), cpus: 1, gpus: None, limits: Limits::default(), work }
+    let limits = Limits::default();
+    Lease { token: token(job), cpus: 1, gpus: None, limits, keeps_checkpoints: false, work }
 }
 
 fn program(command: &[&str]) -> Work {
@@ -482,11 +484,18 @@ fn checkpoint(digit: u32) -> Checkpoint {
     Checkpoint { hash: format!("{digit:064}"), epoch: 1, step: digit, size_bytes: 10 }
 }
 
-/// What arrived about job 1: epochs, whether with metrics, and checkpoints.
+/// What arrived of reports: epochs, whether with metrics, and checkpoints.
 fn reports_of(scene: &Scene) -> Vec<(u32, bool, Option<Checkpoint>)> {
+    scene.coordinator.facts().reports.iter().map(outline).collect()
+}
+
+fn reports_of_job(scene: &Scene, job: i64) -> Vec<(u32, bool, Option<Checkpoint>)> {
     let facts = scene.coordinator.facts();
-    let reports = facts.reports.iter();
-    reports.map(|report| (report.epoch, !report.metrics.is_empty(), report.checkpoint.clone())).collect()
+    facts.reports.iter().filter(|report| report.token == token(job)).map(outline).collect()
+}
+
+fn outline(report: &Report) -> (u32, bool, Option<Checkpoint>) {
+    (report.epoch, !report.metrics.is_empty(), report.checkpoint.clone())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 use serde_json::json;
-use sweep::protocol::trial::{Checkpoint, TrainRequest, TrialEvent, TrialRequest};
+use sweep::protocol::trial::{Checkpoint, Processor, TrainRequest, TrialEvent, TrialRequest, Verdict};
 use sweep::vocabulary::{FailureReason, Metrics};
 
 use crate::dataset;
@@ -80,6 +80,9 @@ fn a_process_answers_each_request_and_ends_with_its_input() {
     let TrialEvent::Failed { reason, message } = process.next() else { panic!("not refused") };
     assert_eq!(reason, FailureReason::BadConfig);
     assert!(message.contains("sing"), "{message}");
+
+    process.write(&serde_json::to_string(&TrialRequest::Examine { processor: Processor::Cpu }).unwrap());
+    assert_eq!(process.next(), TrialEvent::Examined { verdict: Verdict::Sound });
 
     let train = TrialRequest::Train(request("tiny", &checksum, json!({})));
     for _ in 0..2 {

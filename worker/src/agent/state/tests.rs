@@ -34,7 +34,7 @@ fn lease(job: i64, cpus: u32) -> Lease {
         trial: TrialNumber(job),
         stage: None,
     });
-    Lease { token: token(job), cpus, gpus: None, limits: Limits::default(), work }
+    Lease { token: token(job), cpus, gpus: None, limits: Limits::default(), keeps_checkpoints: false, work }
 }
 
 fn leased(leases: &[Lease]) -> Event {
@@ -521,11 +521,115 @@ fn after_the_pause_the_node_is_examined_and_one_job_shows_that_it_is_well() {
     assert_eq!(asked(&actions), Some(2));
 }
 
+/// The same after an examination that found nothing; job 5, from before the pause, runs on in one of the slots.
+fn agent_on_probation() -> Agent {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(written());
+    agent.step(leased(&[]));
+    agent.step(Event::Due(Timer::AskAgain));
+    agent.step(Event::Due(Timer::Pause));
+    assert_eq!(
+        asked(&agent.step(Event::Examined(Ok(())))),
+        Some(1),
+        "job 5 keeps no other one from being tried"
+    );
+    agent
+}
+
+#[test]
+fn a_job_from_before_the_pause_does_not_keep_a_node_idle_nor_vouch_for_it() {
+    let mut agent = agent_on_probation();
+    agent.step(Event::Reported(report(token(5))));
+    assert!(!agent.step(written()).contains(&Action::Recover), "its report is of a job from before");
+    let actions = agent.step(leased(&[lease(8, 1)]));
+    assert_eq!((started_jobs(&actions), asked(&actions)), (vec![8], None), "one at a time");
+    let actions = agent.step(ended(5, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(!actions.contains(&Action::Recover) && asked(&actions).is_none(), "{actions:?}");
+}
+
+#[test]
+fn the_first_report_that_arrives_ends_the_probation() {
+    let mut agent = agent_on_probation();
+    agent.step(leased(&[lease(8, 1)]));
+    agent.step(ended(5, killed(), LONG_JOB));
+    agent.step(written());
+    assert!(!agent.step(Event::Reported(report(token(8)))).contains(&Action::Recover), "it is not there yet");
+    let actions = agent.step(written());
+    assert!(actions.contains(&Action::Recover), "{actions:?}");
+    assert_eq!(asked(&actions), Some(1), "the free slot is used again, hours before job 8 ends");
+}
+
+#[test]
+fn a_report_that_is_refused_ends_no_probation() {
+    let mut agent = agent_on_probation();
+    agent.step(leased(&[lease(8, 1)]));
+    agent.step(Event::Reported(report(token(8))));
+    let actions = agent.step(Event::Written(WriteResponse { refused: vec![refused(8)] }));
+    assert!(!actions.contains(&Action::Recover), "{actions:?}");
+}
+
+#[test]
+fn what_is_granted_to_a_request_from_before_the_pause_is_no_more_than_a_probation_allows() {
+    let (mut agent, _) = agent_of_a_sick_node();
+    agent.step(written());
+    agent.step(ended(5, killed(), SHORT_JOB));
+    agent.step(written());
+    agent.step(Event::Due(Timer::Pause));
+    agent.step(Event::Examined(Ok(())));
+    let actions = agent.step(leased(&[lease(7, 1), lease(8, 1), lease(9, 1)]));
+    assert_eq!(started_jobs(&actions), [7]);
+    assert_eq!(sent_ends(&actions), [(8, AttemptEnd::Release), (9, AttemptEnd::Release)]);
+}
+
 #[test]
 fn an_agent_that_stops_is_not_examined_any_more() {
     let (mut agent, _) = agent_of_a_sick_node();
     agent.step(Event::StopAsked);
     assert!(!agent.step(Event::Due(Timer::Pause)).contains(&Action::Examine));
+}
+
+#[test]
+fn the_slot_of_a_trial_that_has_ended_is_free_while_its_last_state_is_on_its_way() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    let actions = agent.step(Event::Vacated { token: token(1) });
+    assert_eq!((asked(&actions), sent_ends(&actions)), (Some(1), vec![]));
+    assert_eq!(started_jobs(&agent.step(leased(&[lease(2, 1)]))), [2]);
+    let beat = agent.step(Event::Due(Timer::Heartbeat));
+    assert!(beat.contains(&Action::Beat(vec![token(1), token(2)])), "{beat:?}");
+    agent.step(Event::Reported(Report { checkpoint: Some(checkpoint(9)), ..report(token(1)) }));
+    agent.step(written());
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(matches!(sent_ends(&actions)[..], [(1, AttemptEnd::Complete { .. })]), "{actions:?}");
+    assert_eq!(asked(&actions), None, "its slot is not given back twice");
+}
+
+#[test]
+fn a_program_that_was_done_before_the_agent_stops_is_done_once_its_state_has_arrived() {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(Event::Vacated { token: token(1) });
+    let actions = agent.step(Event::StopAsked);
+    assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Terminate }), "{actions:?}");
+    assert!(!actions.contains(&Action::Leave), "something is still on its way: {actions:?}");
+    let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
+    assert!(matches!(sent_ends(&actions)[..], [(1, AttemptEnd::Complete { .. })]), "{actions:?}");
+}
+
+#[test]
+fn what_a_trial_prints_is_sent_before_its_end_and_what_a_lost_one_prints_is_not() {
+    let mut agent = agent(2);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1), lease(2, 1)]));
+    agent.step(Event::Beat(HeartbeatResponse { stop: vec![refused(2)] }));
+    let printed = |job| Event::Printed { token: token(job), text: "words".to_owned() };
+    assert!(!agent.step(printed(2)).iter().any(|action| matches!(action, Action::Write(_))));
+    let actions = agent.step(printed(1));
+    assert!(matches!(actions[..], [Action::Write(Write::Logs(_))]), "{actions:?}");
+    assert_eq!(sent_ends(&agent.step(ended(1, killed(), LONG_JOB))), []);
+    assert_eq!(sent_ends(&agent.step(written())).len(), 1);
 }
 
 #[test]
@@ -544,6 +648,8 @@ enum Happening {
     Granted(Vec<u32>),
     Delivered { refuse: Option<usize> },
     Reported(usize),
+    Printed(usize),
+    Vacated(usize),
     Ended { which: usize, how: u8 },
     Beat { refuse: Option<usize> },
     Due(usize),
@@ -558,6 +664,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         8 => prop::collection::vec(0..6_u32, 0..12).prop_map(Happening::Granted),
         8 => prop::option::weighted(0.2, which()).prop_map(|refuse| Happening::Delivered { refuse }),
         4 => which().prop_map(Happening::Reported),
+        2 => which().prop_map(Happening::Printed),
+        3 => which().prop_map(Happening::Vacated),
         12 => (which(), 0..7_u8).prop_map(|(which, how)| Happening::Ended { which, how }),
         3 => prop::option::weighted(0.5, which()).prop_map(|refuse| Happening::Beat { refuse }),
         4 => which().prop_map(Happening::Due),
@@ -612,6 +720,10 @@ impl World {
         for action in self.agent.step(event) {
             self.perform(action);
         }
+        let term = self.agent.health.term();
+        let held = self.agent.running.values().filter(|running| running.term == term).count();
+        let most = self.agent.health.most_jobs();
+        assert!(held + self.agent.pending.len() <= most, "{held} jobs where {most} are allowed");
     }
 
     fn perform(&mut self, action: Action) {
@@ -662,6 +774,18 @@ impl World {
             Happening::Reported(which) => {
                 if let Some(token) = self.pick_running(which) {
                     self.tell(Event::Reported(report(token)));
+                }
+            }
+            Happening::Printed(which) => {
+                if let Some(token) = self.pick_running(which) {
+                    self.tell(Event::Printed { token, text: "words".to_owned() });
+                }
+            }
+            Happening::Vacated(which) => {
+                if let Some(token) = self.pick_running(which) {
+                    // The process is gone, the job is not: its slots are anybody's.
+                    self.running.insert(token, Vec::new());
+                    self.tell(Event::Vacated { token });
                 }
             }
             Happening::Ended { which, how } => {

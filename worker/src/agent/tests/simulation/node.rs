@@ -309,6 +309,7 @@ impl Node {
             Action::Write(Write::Outcomes(request)) => {
                 self.send(Call::Finish(request), scene);
             }
+            Action::Write(Write::Logs(request)) => panic!("simulated trials print nothing: {request:?}"),
             Action::Beat(leases) => {
                 self.send(Call::Beat(HeartbeatRequest { worker, leases, node: None, problem }), scene);
             }
