@@ -113,6 +113,7 @@ impl Agent {
             started_ticks: u64::try_from(number).unwrap(),
             slots: 2,
             version: "load".to_owned(),
+            slurm: None,
         };
         let registered = client.register(&request).await.unwrap();
         let heartbeat = Duration::from_millis(registered.heartbeat_millis);

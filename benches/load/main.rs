@@ -82,6 +82,7 @@ async fn submit(client: &Client, jobs: usize) -> SweepId {
         is_rehearsal: false,
         only: None,
         selected: Default::default(),
+        code: None,
     };
     client.submit(&request).await.unwrap().sweep
 }

@@ -130,6 +130,7 @@ async fn a_name_can_not_forge_an_event() {
         started_ticks: 1,
         slots: 1,
         version: "0".to_owned(),
+        slurm: None,
     };
     Client::new(&server.url, "secret").unwrap().register(&request).await.unwrap();
     let mut text = String::new();

@@ -77,7 +77,9 @@ exec sleep 600
             remote: None,
             trainer,
             grace: Duration::ZERO,
+            ends_with_its_trials: false,
             memory: Default::default(),
+            inheritance: Inheritance::new().unwrap(),
         })
     }
 
