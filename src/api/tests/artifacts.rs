@@ -205,12 +205,14 @@ async fn a_download_is_given_up_when_nothing_comes_as_often_as_the_back_off_says
     let busy =
         || "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned();
     let first = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0".to_owned();
-    // Each byte is a sign of life; of two attempts in a row that bring nothing the second is the last.
+    // Each byte is a sign of life; of three attempts in a row that bring no more the third is the last.
+    let backoff = Backoff { attempts: 3, ..QUICK };
     let (client, asked) = answers(vec![first, busy(), some(1), some(2), busy(), nothing()]).await;
     let here = tempfile::tempdir().unwrap();
-    let given_up = client.download_artifact(&hash(b"0123456789"), &here.path().join("in"), &QUICK).await;
+    let given_up = client.download_artifact(&hash(b"0123456789"), &here.path().join("in"), &backoff).await;
     assert!(given_up.is_err_and(|error| error.is_transient()));
-    assert_eq!(asked.await.unwrap().len(), 6);
+    let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
+    assert_eq!(asked.expect("it is asked no less often").unwrap().len(), 6);
     assert_eq!(names_in(here.path()), Vec::<String>::new());
 }
 

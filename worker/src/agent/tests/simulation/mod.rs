@@ -1,7 +1,8 @@
 //! Whole lives of a coordinator and its agents under one seed: messages that are lost, doubled, late and overtaken; nodes
 //! that die, freeze and are cut off; a coordinator that crashes about any write; clocks that are set; files that vanish;
 //! users who change their minds. Real are the coordinator, the table in SQLite and every agent's mind; processes, the
-//! network and time are simulated, and nothing else decides what happens than the seed.
+//! network and time are simulated, and nothing else decides what happens than the seed. One of the nodes shares no files with the
+//! coordinator: what its trials leave is sent, late or never.
 //!
 //! In the end every trial has one result, which is that of a life without faults, bit for bit. `make sim SEEDS=10000`.
 

@@ -1,12 +1,12 @@
 //! A node: the real agent's mind, and a shell whose processes and requests are simulated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sweep::protocol::http::{
-    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterRequest, Report,
+    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterRequest, Report, Work,
 };
-use sweep::protocol::trial::TrialRecord;
+use sweep::protocol::trial::{Checkpoint, TrialRecord};
 use sweep::vocabulary::{FailureReason, Metrics, WorkerId};
 
 use super::super::super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
@@ -19,6 +19,8 @@ use super::training::{Files, Keeps, Training};
 
 /// How long trials have to end by themselves.
 const GRACE: Duration = Duration::from_secs(10);
+/// The node that shares no files with the coordinator.
+const APART: usize = 2;
 /// The client's first pause after a failed call, and its longest.
 const FIRST_PAUSE_MILLIS: u64 = 250;
 const LONGEST_PAUSE_MILLIS: u64 = 15_000;
@@ -60,6 +62,16 @@ pub(super) enum News {
         run: u64,
         how: Stop,
     },
+    /// A checkpoint has arrived at the coordinator, or never will.
+    Sent {
+        token: LeaseToken,
+        run: u64,
+    },
+    /// There is no more time for what is on its way.
+    GivenUp {
+        token: LeaseToken,
+        run: u64,
+    },
     /// A trial process is killed by somebody else.
     TrialKilled,
     Examined,
@@ -81,6 +93,16 @@ struct Process {
     is_stopping: bool,
 }
 
+/// A trial's checkpoints on their way to a coordinator that doesn't see the node's files, the first of them at this moment.
+#[derive(Debug)]
+struct Sending {
+    run: u64,
+    queue: VecDeque<Checkpoint>,
+    is_last_lost: bool,
+    /// How the trial has ended, once it has.
+    end: Option<TrialEnd>,
+}
+
 /// A node and what runs on it. Everything but its name goes when it dies.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -89,6 +111,10 @@ pub(super) struct Node {
     pub(super) life: u64,
     /// Its disk is full: no trial can go on there.
     pub(super) is_sick: bool,
+    /// It shares no files with the coordinator.
+    is_apart: bool,
+    copies: Files,
+    sending: BTreeMap<LeaseToken, Sending>,
     problem: Option<String>,
     agent: Option<Agent>,
     worker: Option<WorkerId>,
@@ -104,6 +130,9 @@ impl Node {
             name,
             life: 0,
             is_sick: false,
+            is_apart: name == APART,
+            copies: Files::new(),
+            sending: BTreeMap::new(),
             problem: None,
             agent: None,
             worker: None,
@@ -139,6 +168,12 @@ impl Node {
             }
             News::Trained { token, run } => self.take_epoch(token, run, scene),
             News::Stopped { token, run, how } => self.take_stop(token, run, how, scene),
+            News::Sent { token, run } => self.take_arrival(token, run, scene),
+            News::GivenUp { token, run } => {
+                if self.sending.get(&token).is_some_and(|sending| sending.run == run) {
+                    self.conclude(token, TrialEnd::Stopped(None), scene);
+                }
+            }
             News::TrialKilled => {
                 let running: Vec<_> = self.processes.keys().copied().collect();
                 if let Some(token) = scene.chance.one_of(&running) {
@@ -228,9 +263,15 @@ impl Node {
             Keeps::LastEpoch => training.is_done(),
             Keeps::Nothing => false,
         };
-        let checkpoint = (saves && result.is_some()).then(|| training.save(scene.files));
+        let files = if self.is_apart { &mut self.copies } else { &mut *scene.files };
+        let mut checkpoint = (saves && result.is_some()).then(|| training.save(files));
         let is_done = training.is_done();
         let is_trainer = training.keeps == Keeps::EveryEpoch;
+        if self.is_apart
+            && let Some(checkpoint) = checkpoint.take()
+        {
+            self.ship(token, checkpoint, scene);
+        }
         if let Some((epoch, value)) = result {
             let metrics = Metrics::from([("top1".to_owned(), value)]);
             self.step(Event::Reported(Report { token, epoch, metrics, checkpoint }), scene);
@@ -256,7 +297,8 @@ impl Node {
         let end = match how {
             Stop::Kill => failed(FailureReason::Signal(9)),
             Stop::Terminate if process.training.stops_with_state() => {
-                TrialEnd::Stopped(Some(process.training.save(scene.files)))
+                let files = if self.is_apart { &mut self.copies } else { &mut *scene.files };
+                TrialEnd::Stopped(Some(process.training.save(files)))
             }
             Stop::Terminate if process.training.keeps == Keeps::EveryEpoch => TrialEnd::Stopped(None),
             Stop::Terminate => failed(FailureReason::Signal(15)),
@@ -266,7 +308,79 @@ impl Node {
 
     fn end(&mut self, token: LeaseToken, end: TrialEnd, scene: &mut Scene<'_>) {
         self.processes.remove(&token);
+        let end = match end {
+            TrialEnd::Stopped(Some(checkpoint)) if self.is_apart => {
+                self.ship(token, checkpoint, scene);
+                TrialEnd::Stopped(None)
+            }
+            end => end,
+        };
+        match self.sending.get_mut(&token).filter(|sending| !sending.queue.is_empty()) {
+            Some(sending) => {
+                sending.end = Some(end);
+                self.step(Event::Vacated { token }, scene);
+            }
+            None => self.conclude(token, end, scene),
+        }
+    }
+
+    /// The job's end, once nothing of it is on its way.
+    fn conclude(&mut self, token: LeaseToken, end: TrialEnd, scene: &mut Scene<'_>) {
+        let is_lost = self.sending.remove(&token).is_some_and(|sending| sending.is_last_lost);
+        let end = match end {
+            TrialEnd::Trained(_) | TrialEnd::ExitedCleanly if is_lost => failed(FailureReason::NodeFault),
+            end => end,
+        };
         self.step(Event::Ended { token, end, wall: Duration::from_secs(1) }, scene);
+    }
+
+    /// Sends a checkpoint after those that are on their way; of those that wait only the newest counts.
+    fn ship(&mut self, token: LeaseToken, checkpoint: Checkpoint, scene: &mut Scene<'_>) {
+        let Some(sending) = self.sending.get_mut(&token) else { return };
+        sending.queue.truncate(1);
+        sending.queue.push_back(checkpoint);
+        if sending.queue.len() == 1 {
+            Node::send_next(token, sending.run, scene);
+        }
+    }
+
+    fn send_next(token: LeaseToken, run: u64, scene: &mut Scene<'_>) {
+        let millis = scene.chance.between(50, 20_000);
+        scene.orders.push(Order::Later { millis, what: News::Sent { token, run } });
+    }
+
+    fn take_arrival(&mut self, token: LeaseToken, run: u64, scene: &mut Scene<'_>) {
+        let Some(sending) = self.sending.get_mut(&token).filter(|sending| sending.run == run) else { return };
+        let Some(checkpoint) = sending.queue.pop_front() else { return };
+        sending.is_last_lost = scene.chance.happens(20);
+        let is_over = sending.queue.is_empty();
+        if !is_over {
+            Node::send_next(token, run, scene);
+        }
+        let end = sending.end.take_if(|_| is_over);
+        if !sending.is_last_lost {
+            let state = *self.copies.get(&checkpoint.hash).expect("it was written here");
+            scene.files.insert(checkpoint.hash.clone(), state);
+            let (epoch, metrics) = (checkpoint.epoch, Metrics::new());
+            let report = Report { token, epoch, metrics, checkpoint: Some(checkpoint) };
+            self.step(Event::Reported(report), scene);
+        }
+        if let Some(end) = end {
+            self.conclude(token, end, scene);
+        }
+    }
+
+    /// Copies what a job reads, as far as it is there.
+    fn fetch(&mut self, lease: &Lease, scene: &Scene<'_>) {
+        let inputs = match &lease.work {
+            Work::Resnet(request) => request.checkpoints(),
+            Work::Command(work) => work.checkpoints(),
+        };
+        for hash in inputs {
+            if let Some(state) = scene.files.get(&hash.to_string()) {
+                self.copies.insert(hash.to_string(), *state);
+            }
+        }
     }
 
     fn step(&mut self, event: Event, scene: &mut Scene<'_>) {
@@ -301,6 +415,9 @@ impl Node {
                     process.is_stopping = true;
                     let what = News::Stopped { token, run: process.run, how };
                     scene.orders.push(Order::Later { millis: scene.chance.between(1, 3_000), what });
+                } else if let (Some(sending), Stop::Kill) = (self.sending.get(&token), how) {
+                    let what = News::GivenUp { token, run: sending.run };
+                    scene.orders.push(Order::Later { millis: 1, what });
                 }
             }
             Action::Write(Write::Reports(request)) => {
@@ -335,7 +452,14 @@ impl Node {
     fn start(&mut self, lease: Lease, scene: &mut Scene<'_>) {
         self.next += 1;
         let (token, run) = (lease.token, self.next);
-        let training = Training::begin(&lease.work, scene.files);
+        let training = if self.is_apart {
+            self.fetch(&lease, scene);
+            let sending = Sending { run, queue: VecDeque::new(), is_last_lost: false, end: None };
+            self.sending.insert(token, sending);
+            Training::begin(&lease.work, &self.copies)
+        } else {
+            Training::begin(&lease.work, scene.files)
+        };
         let before = self.processes.insert(token, Process { run, training, is_stopping: false });
         assert!(before.is_none(), "{token:?} was started twice on node {}", self.name);
         self.train_on(token, run, scene);
