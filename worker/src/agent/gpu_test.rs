@@ -48,6 +48,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::spawn::Inheritance;
 
     /// Answers as its GPU is called.
     const TRAINER: &str = r#"#!/bin/sh
