@@ -151,7 +151,7 @@ fn workers_on_hosts_that_share_nothing_train_a_tree_with_the_bits_of_one() {
 /// Names of the checkpoints that are there and complete.
 fn files(project: &Project) -> Vec<String> {
     let files = std::fs::read_dir(project.path(".sweep/artifacts")).into_iter().flatten().flatten();
-    let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| name.len() > 64);
     names.sort();
     names
