@@ -46,3 +46,16 @@ async fn what_was_submitted_shows_in_the_status() {
     assert!(matches!(error, CoordinatorError::NoSuchSweep(SweepId(9))), "{error}");
     assert_eq!(fixture.coordinator.status().await.unwrap().slurm, request.jobs);
 }
+
+#[tokio::test]
+async fn many_can_ask_for_the_status_at_a_time() {
+    let fixture = Fixture::new().await;
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let coordinator = fixture.coordinator.clone();
+        asked.spawn(async move { coordinator.status().await.map(|status| status.workers.len()) });
+    }
+    while let Some(answer) = asked.join_next().await {
+        assert_eq!(answer.unwrap().unwrap(), 1);
+    }
+}
