@@ -109,7 +109,8 @@ pub(super) async fn bury_earlier(
     .fetch_all(unit.connection())
     .await?;
     for worker in earlier {
-        end_leases(unit, WorkerId(worker), |attempt, begun| Event::WorkerDied { attempt, begun }, now).await?;
+        end_leases(unit, WorkerId(worker), |attempt, begun| Event::WorkerDied { attempt, begun }, now)
+            .await?;
         super::workers::mark_left(unit, WorkerId(worker), now).await?;
     }
     Ok(())

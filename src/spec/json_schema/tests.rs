@@ -1,9 +1,10 @@
+use std::path::{Path, PathBuf};
+
 use super::*;
 use crate::spec::error::Findings;
-use crate::spec::parse;
 use crate::spec::source::Source;
 use crate::spec::tree::{Node, Shape};
-use crate::spec::yaml;
+use crate::spec::{Weights, parse, parse_finding, yaml};
 
 /// The file that editors read, which the specs in `sweeps/` name.
 const COPY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/spec.schema.json");
@@ -39,18 +40,40 @@ fn every_key_says_what_it_is_for() {
     }
 }
 
-#[test]
-fn specs_that_come_with_the_program_fit_and_name_the_schema() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sweeps");
+/// Specs in a folder of `sweeps/`.
+fn specs_in(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps").join(folder);
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let specs: Vec<_> = files.filter(|path| path.extension().is_some_and(|found| found == "yaml")).collect();
     assert!(!specs.is_empty());
-    for path in specs {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(fits(&text), "{}", path.display());
-        parse(&path.display().to_string(), &text, &[]).unwrap();
-        let first = text.lines().next().unwrap();
-        assert_eq!(first, "# yaml-language-server: $schema=../docs/spec.schema.json", "{}", path.display());
+    specs
+}
+
+#[test]
+fn specs_that_come_with_the_program_fit_and_name_the_schema() {
+    for (folder, up) in [("", "../"), ("as-run", "../../"), ("base", "../../"), ("beyond", "../../")] {
+        for path in specs_in(folder) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(fits(&text), "{}", path.display());
+            let first = text.lines().next().unwrap();
+            let named = format!("# yaml-language-server: $schema={up}docs/spec.schema.json");
+            assert_eq!(first, named, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn specs_that_come_with_the_program_are_right() {
+    let unfound = |named: Weights<'_>| Ok(vec![named.unfound()]);
+    let find_base = |name: &str| std::fs::read_to_string(name).ok();
+    for path in ["", "as-run", "beyond"].into_iter().flat_map(specs_in) {
+        let (name, text) = (path.display().to_string(), std::fs::read_to_string(&path).unwrap());
+        let spec = parse_finding(&name, &text, &[], &unfound, &find_base);
+        let trials = spec.unwrap_or_else(|error| panic!("{name}: {error:?}")).trials().count();
+        // What its head says of it.
+        let size = text.lines().find_map(|line| line.strip_prefix("# Size: "));
+        let said = size.map(|size| size.split(' ').next().unwrap().replace(',', ""));
+        assert_eq!(said.unwrap_or_else(|| trials.to_string()), trials.to_string(), "{name}");
     }
 }
 
