@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["lease", "vocabulary"]),
     ("coordinator", &["store", "plan", "spec", "protocol", "dataset", "vocabulary"]),
     ("api", &["coordinator", "protocol", "vocabulary"]),
-    ("report", &["plan", "protocol", "spec", "vocabulary"]),
+    ("report", &["plan", "protocol", "recipe", "spec", "vocabulary"]),
     (
         "cli",
         &[

@@ -10,6 +10,7 @@ mod adopt;
 mod backup;
 mod cancel;
 mod candidates;
+mod chains;
 mod checkpoints;
 mod doctor;
 mod file_system;
@@ -40,6 +41,7 @@ mod writes;
 pub use backup::{Contents, read_copy};
 pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use candidates::{Candidate, list_candidates};
+pub use chains::At;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
@@ -55,7 +57,7 @@ pub use read::{
 pub use size::StoreSize;
 pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
-pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
+pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials, list_trials_at};
 pub use workers::{LiveWorker, NewWorker};
 
 use std::path::{Path, PathBuf};
