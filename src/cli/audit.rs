@@ -150,7 +150,8 @@ async fn train_again(
     let artifacts = beside.map(|folder| folder.artifacts()).unwrap_or_default();
     lend_teachers(teachers, &artifacts, &own.artifacts())?;
     let mut alone = context.clone();
-    alone.coordinator = None;
+    // Neither the coordinator nor the table of those that are audited.
+    (alone.coordinator, alone.database) = (None, None);
     alone.environment.working_directory = place.path().to_owned();
     let mut spec = CheckedSpec { request: request.clone(), prepared: None };
     let mut again = Vec::new();

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::protocol::http::{ResultsResponse, TrialResult, TrialState};
 use crate::vocabulary::{Parameters, StateHash, TrialNumber};
@@ -6,7 +7,8 @@ use crate::vocabulary::{Parameters, StateHash, TrialNumber};
 /// Digits of a configuration's hash: two of a sweep's configurations never have the same.
 const HASH_DIGITS: usize = 16;
 
-/// All trials that differ only in their seed.
+/// All trials that differ only in their seed, each seed once: a random search may draw a configuration again, and what is the
+/// same computation says nothing about the spread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration<'a> {
     pub parameters: &'a Parameters,
@@ -32,6 +34,7 @@ pub struct Spread {
 pub fn by_configuration(results: &ResultsResponse) -> Vec<Configuration<'_>> {
     let mut groups: Vec<(String, Vec<&TrialResult>)> = Vec::new();
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<(usize, u64), usize> = BTreeMap::new();
     for trial in &results.trials {
         let key = serde_json::to_string(&trial.parameters).unwrap_or_default();
         let at = *index.entry(key).or_insert_with_key(|key| {
@@ -40,7 +43,17 @@ pub fn by_configuration(results: &ResultsResponse) -> Vec<Configuration<'_>> {
             groups.push((hash, Vec::new()));
             groups.len() - 1
         });
-        groups[at].1.push(trial);
+        let trials = &mut groups[at].1;
+        match places.entry((at, trial.seed)) {
+            Entry::Vacant(place) => {
+                place.insert(trials.len());
+                trials.push(trial);
+            }
+            Entry::Occupied(place) if trials[*place.get()].state != TrialState::Succeeded => {
+                trials[*place.get()] = trial;
+            }
+            Entry::Occupied(_) => {}
+        }
     }
     groups.into_iter().map(|(hash, trials)| configuration(hash, trials)).collect()
 }
@@ -131,6 +144,18 @@ mod tests {
         assert_eq!((spread.n, spread.mean), (2, 42.0));
         assert!((spread.std.unwrap() - 8f64.sqrt()).abs() < 1e-12);
         assert_eq!(configurations[0].counted_trials(), "1-2");
+    }
+
+    #[test]
+    fn a_configuration_that_was_drawn_twice_has_each_seed_once() {
+        let drawn = |number, seed, top1| trial(number, seed, &[("lr", 0.1)], &[("top1", top1)]);
+        let results =
+            results(vec![drawn(1, 0, 40.0), drawn(2, 1, 44.0), drawn(3, 0, 40.0), drawn(4, 1, 44.0)]);
+        let configurations = by_configuration(&results);
+        assert_eq!((configurations.len(), configurations[0].trials.len()), (1, 2));
+        let spread = configurations[0].metrics["top1"];
+        assert_eq!((spread.n, spread.mean), (2, 42.0));
+        assert!((spread.std.unwrap() - 8f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]
