@@ -1,3 +1,4 @@
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -100,10 +101,9 @@ async fn check(claims: Vec<Claim>, access: &Access) -> Result<Vec<Checked>, CliE
     let mut results: BTreeMap<String, Result<ResultsResponse, SelectError>> = BTreeMap::new();
     for claim in claims.iter().filter(|claim| known.contains(&claim.source.sweep)) {
         let key = key(&claim.source);
-        if !results.contains_key(&key) {
-            let query = query(claim)?;
-            let all = access.results_at(claim.source.sweep, &query).await?;
-            results.insert(key, selected(all, claim));
+        if let Entry::Vacant(place) = results.entry(key) {
+            let all = access.results_at(claim.source.sweep, &query(claim)?).await?;
+            place.insert(selected(all, claim));
         }
     }
     let configurations: BTreeMap<&String, _> =

@@ -32,13 +32,11 @@ pub(crate) fn results(trials: Vec<TrialResult>) -> ResultsResponse {
     }
 }
 
-/// A grid over `a` and `b` with these seeds; metrics are functions of (a, b, seed).
-pub(crate) fn grid(
-    a: &[f64],
-    b: &[f64],
-    seeds: u64,
-    metrics: &[(&str, &dyn Fn(f64, f64, f64) -> f64)],
-) -> ResultsResponse {
+/// A metric as a function of a, b and the seed.
+pub(crate) type Of<'f> = &'f dyn Fn(f64, f64, f64) -> f64;
+
+/// A grid over `a` and `b` with these seeds.
+pub(crate) fn grid(a: &[f64], b: &[f64], seeds: u64, metrics: &[(&str, Of<'_>)]) -> ResultsResponse {
     let mut trials = Vec::new();
     for &a in a {
         for &b in b {

@@ -176,7 +176,7 @@ fn sliced(view: &View<'_>, spec: &PivotSpec) -> Vec<String> {
         .collect();
     let mut sliced = Vec::new();
     for axis in axes(&view.results.swept, &view.configurations) {
-        if axis.names.iter().any(|name| is_placed(&name)) {
+        if axis.names.iter().any(is_placed) {
             continue;
         }
         let mut level_at: Vec<Option<Option<usize>>> = vec![None; places.len()];
