@@ -84,7 +84,7 @@ lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
 
-bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `bench-train` and `bench-store` time the rest
+bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `bench-train`, `bench-store` and `bench-load` time the rest
 	@benches/tasks.sh
 
 bench-train: build ## Time the trainer beside plain PyTorch, alternating (about ten minutes; ARGS=--quick: one)
@@ -100,6 +100,9 @@ bench-results: build target/optuna-venv/.done ## Time results, pivots and analys
 	@test -e target/synthetic/.sweep/done || { rm -rf target/synthetic/.sweep; \
 		cargo bench --locked --package sweep --bench results -- "$(CURDIR)/target/synthetic"; touch target/synthetic/.sweep/done; }
 	@python3 benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
+
+bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
+	@cargo bench --locked --package sweep --bench load -- $(ARGS)
 
 target/optuna-venv/.done:
 	@echo "== target/optuna-venv"
@@ -117,4 +120,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-train bench-store bench-results sqlx clean
+.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-train bench-store bench-load bench-results sqlx clean

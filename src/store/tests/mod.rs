@@ -7,6 +7,7 @@ mod crash;
 mod epochs;
 mod forks;
 mod histories;
+mod ill_hosts;
 mod interruptions;
 mod invariants;
 mod kept;
