@@ -115,6 +115,13 @@ bench-train: build ## Time the trainer beside plain PyTorch, alternating (about 
 bench-store: target/optuna-venv/.done ## Time the job table at a million trials (three minutes; SCALE=100000: one)
 	@cargo bench --locked --package sweep --bench store -- $(SCALE)
 
+# The sweep is made once; `rm -r target/synthetic` makes it anew.
+bench-results: build target/optuna-venv/.done ## Time results, pivots and analysis of 10,000 trials x 50 epochs x 8 metrics (minutes the first time)
+	@mkdir -p target/synthetic
+	@test -e target/synthetic/.sweep/done || { rm -rf target/synthetic/.sweep; \
+		cargo bench --locked --package sweep --bench results -- "$(CURDIR)/target/synthetic"; touch target/synthetic/.sweep/done; }
+	@python3 benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
+
 bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
 	@cargo bench --locked --package sweep --bench load -- $(ARGS)
 
@@ -134,4 +141,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store sqlx clean bench-tasks bench-load test-slurm
+.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store sqlx clean bench-tasks bench-load test-slurm bench-results

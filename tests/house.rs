@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("coordinator", &["store", "plan", "spec", "protocol", "dataset", "vocabulary"]),
     ("api", &["coordinator", "protocol", "vocabulary"]),
     ("slurm", &["coordinator", "protocol", "vocabulary"]),
-    ("report", &["slurm", "plan", "protocol", "spec", "vocabulary"]),
+    ("report", &["slurm", "plan", "protocol", "recipe", "spec", "vocabulary"]),
     (
         "cli",
         &[

@@ -155,6 +155,7 @@ fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
         }
         CoordinatorError::NoSuchLog { .. } => (StatusCode::NOT_FOUND, "no_such_log"),
         CoordinatorError::HasEnded { .. } => (StatusCode::CONFLICT, "has_ended"),
+        CoordinatorError::NoMetric(_) => (StatusCode::CONFLICT, "no_metric"),
         CoordinatorError::NoSuchWorker(_) => (StatusCode::NOT_FOUND, "no_such_worker"),
         CoordinatorError::Prepare(PrepareError::Spec(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_spec"),
         CoordinatorError::Prepare(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_runnable"),

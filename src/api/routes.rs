@@ -8,15 +8,16 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 
-use super::extract::{Body, Path, parse_id};
+use super::extract::{Body, Path, Query, parse_id};
 use super::problem::ApiError;
 use crate::coordinator::Coordinator;
 use crate::protocol::http::{
     DoctorResponse, Health, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
     OutcomesRequest, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse, ReportsRequest,
-    ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
+    ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
+    WriteResponse,
 };
-use crate::vocabulary::{SweepId, TrialNumber};
+use crate::vocabulary::{EpochChoice, Goal, SweepId, TrialNumber};
 
 pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 
@@ -111,15 +112,22 @@ pub(super) async fn submit(
 }
 
 /// Everything that is known of a sweep's trials.
-#[utoipa::path(get, path = "/v1/sweeps/{sweep}/results", tag = "sweeps", params(("sweep" = SweepId, Path, description = "The sweep's id.")), responses(
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/results", tag = "sweeps", params(
+    ("sweep" = SweepId, Path, description = "The sweep's id."),
+    ("epoch" = inline(Option<EpochChoice>), Query, description = "Of which epoch the metrics shall be; of the last if not said."),
+    ("metric" = Option<String>, Query, description = "By which metric the best epoch is chosen; by the sweep's if not said."),
+    ("goal" = Option<Goal>, Query, description = "Which way that metric is better."),
+), responses(
     (status = 200, description = "the trials by number", body = ResultsResponse),
     (status = 404, description = "there is no such sweep"),
+    (status = 409, description = "the sweep has no metric by which an epoch could be best"),
 ))]
 pub(super) async fn results(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
+    Query(query): Query<ResultsQuery>,
 ) -> Answer<ResultsResponse> {
-    Ok(Json(coordinator.results(parse_id(sweep)?).await?))
+    Ok(Json(coordinator.results_at(parse_id(sweep)?, &query).await?))
 }
 
 /// What was submitted as a sweep, as far as its trials depend on it.

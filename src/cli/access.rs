@@ -14,8 +14,8 @@ use crate::coordinator::{
     Settings, StateFolder, own_host, partial_in,
 };
 use crate::protocol::http::{
-    DoctorResponse, ReleaseRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
-    SweepStatus, TrialHistory,
+    DoctorResponse, ReleaseRequest, ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest,
+    SubmitResponse, SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
@@ -147,6 +147,18 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.results(sweep).await?),
             Access::Remote(remote) => Ok(remote.patiently(|| remote.client.results(sweep)).await?),
+        }
+    }
+
+    /// With the metrics of a certain epoch.
+    pub(super) async fn results_at(
+        &self,
+        sweep: SweepId,
+        query: &ResultsQuery,
+    ) -> Result<ResultsResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.results_at(sweep, query).await?),
+            Access::Remote(remote) => Ok(remote.patiently(|| remote.client.results_at(sweep, query)).await?),
         }
     }
 

@@ -79,6 +79,7 @@ impl From<CoordinatorError> for CliError {
             | CoordinatorError::UnknownTrial { .. }
             | CoordinatorError::NoSuchLog { .. }
             | CoordinatorError::HasEnded { .. }
+            | CoordinatorError::NoMetric(_)
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::File { .. } | CoordinatorError::Store(_) => {
                 CliError::Failed(error.into())

@@ -4,10 +4,12 @@
 //! or opens the local table; `host.rs` is a coordinator inside this process, `worker_process.rs` its worker.
 
 mod access;
+mod analyze;
 mod audit;
 mod backup;
 mod bump;
 mod cancel;
+mod check;
 mod choice;
 mod data;
 mod doctor;
@@ -16,6 +18,7 @@ mod expand;
 mod follow;
 mod host;
 mod logs;
+mod looking;
 mod metrics;
 mod output;
 mod params;
@@ -99,6 +102,8 @@ enum Command {
     Submit(submit::Args),
     Status(status::Args),
     Results(results::Args),
+    Analyze(analyze::Args),
+    Check(check::Args),
     Logs(logs::Args),
     Cancel(cancel::Args),
     Retry(retry::Args),
@@ -170,6 +175,8 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Analyze(args) => analyze::run(&args, &context).await,
+        Command::Check(args) => check::run(&args, &context).await,
         Command::Logs(args) => logs::run(&args, &context).await,
         Command::Cancel(args) => cancel::run(&args, &context).await,
         Command::Retry(args) => retry::run(&args, &context).await,

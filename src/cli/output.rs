@@ -29,12 +29,7 @@ impl Output {
     /// What was asked for. A reader that has gone away (`| head`) is no error; a full disk is.
     pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(CliError::failed(anyhow::Error::new(error).context("the output can't be written")))
-            }
-            _ => Ok(()),
-        }
+        written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
     }
 
     /// One JSON document.
@@ -53,6 +48,24 @@ impl Output {
         let mut line = String::new();
         stdin.lock().read_line(&mut line).ok()?;
         Some(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Something that may well be a mistake, though nothing has failed.
+    pub(crate) fn warn(&self, line: &str) {
+        let label = match self.colour {
+            Colour::Ansi => "\x1b[1;33mwarning:\x1b[0m",
+            Colour::None => "warning:",
+        };
+        self.note(&format!("{label} {line}"));
+    }
+
+    /// One document that is no text.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), CliError> {
+        let mut stdout = std::io::stdout().lock();
+        if stdout.is_terminal() {
+            return Err(CliError::usage("this is nothing for a terminal; write it to a file with `-o FILE`"));
+        }
+        written(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 
     /// A line that accompanies the work.
@@ -81,6 +94,15 @@ impl Output {
                 self.note(&format!("{label} {}", chain(error)));
             }
         }
+    }
+}
+
+fn written(outcome: std::io::Result<()>) -> Result<(), CliError> {
+    match outcome {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::failed(anyhow::Error::new(error).context("the output can't be written")))
+        }
+        _ => Ok(()),
     }
 }
 

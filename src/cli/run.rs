@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
+use super::looking::warn;
 use super::spec_file::SpecArgs;
 use super::stint::Stint;
 use super::submit::{describe, note_selected};
@@ -8,7 +9,8 @@ use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
 use crate::protocol::http::{ResultsResponse, TrialState};
-use crate::report;
+use crate::report::json::ResultsDocument;
+use crate::report::{self, TableOrigin, View};
 
 /// Submit a sweep, work on it on this machine, and print its results.
 ///
@@ -58,11 +60,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 }
 
 fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), CliError> {
+    let view = View::usual(results);
     if json {
-        context.output.json(&report::json::ResultsDocument::from(results))?;
+        let origin = TableOrigin::of_last_epoch(results);
+        context.output.json(&ResultsDocument::new(&view, &origin, None))?;
     } else {
         context.output.data(&report::results_table(results))?;
     }
+    warn(&view, context);
     if results.trials.iter().all(|trial| trial.state == TrialState::Succeeded) {
         return Ok(());
     }

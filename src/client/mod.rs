@@ -8,6 +8,7 @@ mod artifacts;
 mod backup;
 mod error;
 mod logs;
+mod results;
 mod retry;
 mod slurm;
 mod steering;
@@ -27,8 +28,7 @@ use serde::de::DeserializeOwned;
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
     OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse,
-    ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory,
-    WriteResponse,
+    ReportsRequest, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
 use address::Address;
@@ -140,11 +140,6 @@ impl Client {
     /// `GET /v1/status`
     pub async fn status(&self) -> Result<StatusResponse, ClientError> {
         self.get("v1/status").await
-    }
-
-    /// `GET /v1/sweeps/{sweep}/results`
-    pub async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, ClientError> {
-        self.get(&format!("v1/sweeps/{sweep}/results")).await
     }
 
     /// `GET /v1/sweeps/{sweep}/trials/{trial}`

@@ -60,8 +60,8 @@ use tokio::sync::Notify;
 
 use crate::protocol::http::{
     HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest, Refused,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
+    RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse, StatusResponse,
+    SubmitRequest, SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
 };
 use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
 use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
@@ -139,6 +139,8 @@ pub enum CoordinatorError {
     File { what: String, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
+    #[error("sweep {0} has no metric by which an epoch could be best; name one")]
+    NoMetric(SweepId),
 }
 
 impl From<StoreError> for CoordinatorError {
@@ -483,8 +485,21 @@ impl Coordinator {
     /// # Errors
     /// When there is no such sweep, or the table can't be read.
     pub async fn results(&self, sweep: SweepId) -> Result<ResultsResponse, CoordinatorError> {
+        self.results_at(sweep, &ResultsQuery::default()).await
+    }
+
+    /// Everything that is known of a sweep's trials, with their metrics at some epoch.
+    ///
+    /// # Errors
+    /// When there is no such sweep, it has no metric by which an epoch could be best, or the table can't be read.
+    pub async fn results_at(
+        &self,
+        sweep: SweepId,
+        query: &ResultsQuery,
+    ) -> Result<ResultsResponse, CoordinatorError> {
         let row = self.find(sweep).await?;
-        let trials = store::list_trials(&mut self.store.reader().await?, sweep).await?;
+        let at = wire::at(query, row.metric.as_ref()).ok_or(CoordinatorError::NoMetric(sweep))?;
+        let trials = store::list_trials_at(&mut self.store.reader().await?, sweep, &at).await?;
         Ok(ResultsResponse {
             sweep,
             name: row.name,

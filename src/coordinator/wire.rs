@@ -7,17 +7,19 @@ use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
     AttemptEnd, EpochMetrics, Failure, KeptCheckpoint, Lease, LeaseToken, Outcome, Refused, RegisterRequest,
-    Report, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus, TrialCounts,
-    TrialHistory, TrialResult, TrialState, WorkerStatus,
+    Report, ResultsQuery, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus,
+    TrialCounts, TrialHistory, TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
 use crate::store::{
-    self, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, KeptRow, LeaseFor, LeasedJob, NewOutcome,
-    NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError, Submitted,
-    SweepCounts, SweepRow, TrialRow, WorkerRow,
+    self, At, Bumped, Cancelled, Cause, Ended, FailureRow, HistoryRow, KeptRow, LeaseFor, LeasedJob,
+    NewOutcome, NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError,
+    Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
+use crate::vocabulary::{
+    EpochChoice, Goal, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
+};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -123,6 +125,23 @@ pub(super) fn trial_state(trial: TrialNumber, job_state: &str) -> Result<TrialSt
     }
 }
 
+/// Nothing where the best epoch is asked for and there is no metric.
+pub(super) fn at(query: &ResultsQuery, of_sweep: Option<&Metric>) -> Option<At> {
+    let best_by = || match &query.metric {
+        None => of_sweep.cloned(),
+        Some(name) => {
+            let goal = of_sweep.filter(|metric| metric.name == *name).map(|metric| metric.goal);
+            let goal = query.goal.or(goal).unwrap_or(Goal::Maximize);
+            Some(Metric { name: name.clone(), goal })
+        }
+    };
+    match query.epoch {
+        EpochChoice::Last => Some(At::Last),
+        EpochChoice::At(epoch) => Some(At::Epoch(epoch)),
+        EpochChoice::Best => best_by().map(At::Best),
+    }
+}
+
 pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("trial {} {what}", row.number));
     let state = trial_state(row.number, &row.job_state)?;
@@ -133,6 +152,7 @@ pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
         parameters: serde_json::from_str(&row.parameters)
             .map_err(|_| damaged("has unreadable parameters"))?,
         metrics: row.metrics,
+        epoch: row.epoch,
         checkpoints: row.checkpoints.into_iter().map(Into::into).collect(),
         failure: row.failure.map(Into::into),
     })

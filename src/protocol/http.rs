@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
-    Attempt, CheckpointHash, FailureReason, JobId, Metric, Metrics, Parameters, SweepId, TrialNumber,
-    WorkerId,
+    Attempt, CheckpointHash, EpochChoice, FailureReason, Goal, JobId, Metric, Metrics, Parameters, SweepId,
+    TrialNumber, WorkerId,
 };
 
 pub use crate::vocabulary::{SweepState, TrialState};
@@ -572,6 +572,21 @@ pub struct RunningJob {
     pub metric: Option<f64>,
 }
 
+/// Query of `GET /v1/sweeps/{sweep}/results`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct ResultsQuery {
+    /// Of which epoch the metrics shall be.
+    #[serde(default)]
+    pub epoch: EpochChoice,
+    /// By which metric the best epoch is chosen; by the sweep's where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// Which way that metric is better, if not upward.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
+}
+
 /// Answer to `GET /v1/sweeps/{sweep}/results`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -633,8 +648,11 @@ pub struct TrialResult {
     /// Its parameters as run, defaults filled in.
     #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
-    /// The last value of each metric.
+    /// The last value of each metric, or those of the epoch that was asked for.
     pub metrics: Metrics,
+    /// The epoch of which the metrics are, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
     /// The states that stay, by epoch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checkpoints: Vec<KeptCheckpoint>,

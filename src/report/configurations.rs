@@ -1,15 +1,20 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use super::rank::compare;
 use crate::protocol::http::{ResultsResponse, TrialResult, TrialState};
-use crate::vocabulary::Parameters;
+use crate::vocabulary::{Parameters, StateHash, TrialNumber};
+
+/// Digits of a configuration's hash: two of a sweep's configurations never have the same.
+const HASH_DIGITS: usize = 16;
 
 /// All trials that differ only in their seed, each seed once: a random search may draw a configuration again, and what is the
 /// same computation says nothing about the spread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration<'a> {
     pub parameters: &'a Parameters,
+    /// Names it in exported tables: the first digits of the BLAKE3 hash of its parameters as canonical JSON.
+    pub hash: String,
+    /// By number.
     pub trials: Vec<&'a TrialResult>,
     /// Mean and spread of each metric over the trials that succeeded.
     pub metrics: BTreeMap<&'a str, Spread>,
@@ -24,16 +29,18 @@ pub struct Spread {
     pub std: Option<f64>,
 }
 
-/// A sweep's configurations, best mean first; equals in the order of their first trial.
+/// A sweep's configurations in the order of their first trials.
 #[must_use]
 pub fn by_configuration(results: &ResultsResponse) -> Vec<Configuration<'_>> {
-    let mut groups: Vec<(&Parameters, Vec<&TrialResult>)> = Vec::new();
+    let mut groups: Vec<(String, Vec<&TrialResult>)> = Vec::new();
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
     let mut places: BTreeMap<(usize, u64), usize> = BTreeMap::new();
     for trial in &results.trials {
         let key = serde_json::to_string(&trial.parameters).unwrap_or_default();
-        let at = *index.entry(key).or_insert_with(|| {
-            groups.push((&trial.parameters, Vec::new()));
+        let at = *index.entry(key).or_insert_with_key(|key| {
+            let mut hash = StateHash::of(key.as_bytes()).to_string();
+            hash.truncate(HASH_DIGITS);
+            groups.push((hash, Vec::new()));
             groups.len() - 1
         });
         let trials = &mut groups[at].1;
@@ -48,16 +55,53 @@ pub fn by_configuration(results: &ResultsResponse) -> Vec<Configuration<'_>> {
             Entry::Occupied(_) => {}
         }
     }
-    let mut configurations: Vec<_> = groups
-        .into_iter()
-        .map(|(parameters, trials)| Configuration { parameters, metrics: spreads(&trials), trials })
-        .collect();
-    let metric = results.metric.as_ref();
-    let mean = |configuration: &Configuration<'_>| {
-        metric.and_then(|metric| configuration.metrics.get(metric.name.as_str())).map(|spread| spread.mean)
+    groups.into_iter().map(|(hash, trials)| configuration(hash, trials)).collect()
+}
+
+/// Of at least one trial.
+fn configuration(hash: String, trials: Vec<&TrialResult>) -> Configuration<'_> {
+    Configuration { parameters: &trials[0].parameters, hash, metrics: spreads(&trials), trials }
+}
+
+impl<'a> Configuration<'a> {
+    /// The trials that count.
+    pub fn succeeded(&self) -> impl Iterator<Item = &'a TrialResult> {
+        self.trials.iter().copied().filter(|trial| trial.state == TrialState::Succeeded)
+    }
+
+    /// How many trials count.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.succeeded().count()
+    }
+
+    #[must_use]
+    pub fn mean(&self, metric: &str) -> Option<f64> {
+        self.metrics.get(metric).map(|spread| spread.mean)
+    }
+
+    /// The trials that count, as a selector names them: `1-3,7`.
+    #[must_use]
+    pub fn counted_trials(&self) -> String {
+        numbers(self.succeeded().map(|trial| trial.trial))
+    }
+}
+
+/// Numbers in ascending order as ranges: `1-3,7`.
+#[must_use]
+pub(super) fn numbers(trials: impl IntoIterator<Item = TrialNumber>) -> String {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for TrialNumber(number) in trials {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let range = |(first, last): (i64, i64)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
     };
-    configurations.sort_by(|a, b| compare(metric, mean(a), mean(b)));
-    configurations
+    ranges.into_iter().map(range).collect::<Vec<_>>().join(",")
 }
 
 fn spreads<'a>(trials: &[&'a TrialResult]) -> BTreeMap<&'a str, Spread> {
@@ -85,7 +129,7 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::table::tests::{results, trial};
+    use crate::report::fixtures::{results, trial};
 
     #[test]
     fn seeds_of_one_configuration_are_averaged() {
@@ -95,10 +139,11 @@ mod tests {
             trial(3, 0, &[("lr", 0.2)], &[("top1", 50.0)]),
         ]);
         let configurations = by_configuration(&results);
-        assert_eq!(configurations[0].metrics["top1"], Spread { n: 1, mean: 50.0, std: None });
-        let spread = configurations[1].metrics["top1"];
+        assert_eq!(configurations[1].metrics["top1"], Spread { n: 1, mean: 50.0, std: None });
+        let spread = configurations[0].metrics["top1"];
         assert_eq!((spread.n, spread.mean), (2, 42.0));
         assert!((spread.std.unwrap() - 8f64.sqrt()).abs() < 1e-12);
+        assert_eq!(configurations[0].counted_trials(), "1-2");
     }
 
     #[test]
@@ -118,6 +163,25 @@ mod tests {
         let mut running = trial(1, 0, &[("lr", 0.1)], &[("top1", 10.0)]);
         running.state = TrialState::Running;
         let results = results(vec![running, trial(2, 1, &[("lr", 0.1)], &[("top1", 44.0)])]);
-        assert_eq!(by_configuration(&results)[0].metrics["top1"], Spread { n: 1, mean: 44.0, std: None });
+        let configurations = by_configuration(&results);
+        assert_eq!(configurations[0].metrics["top1"], Spread { n: 1, mean: 44.0, std: None });
+        assert_eq!((configurations[0].n(), configurations[0].counted_trials().as_str()), (1, "2"));
+    }
+
+    #[test]
+    fn a_configuration_has_the_same_hash_whatever_else_there_is() {
+        let one = results(vec![trial(7, 0, &[("lr", 0.1)], &[])]);
+        let other = results(vec![trial(1, 3, &[("lr", 0.2)], &[]), trial(2, 3, &[("lr", 0.1)], &[])]);
+        let hash = &by_configuration(&one)[0].hash;
+        assert_eq!(*hash, by_configuration(&other)[1].hash);
+        assert_ne!(*hash, by_configuration(&other)[0].hash);
+        // `{"lr":0.1}` | b3sum | head -c 16
+        assert_eq!(hash.len(), 16);
+    }
+
+    #[test]
+    fn numbers_are_shown_as_ranges() {
+        let shown = |list: &[i64]| numbers(list.iter().copied().map(TrialNumber));
+        assert_eq!([shown(&[]), shown(&[4]), shown(&[1, 2, 3, 7, 9, 10])], ["", "4", "1-3,7,9-10"]);
     }
 }

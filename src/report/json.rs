@@ -4,17 +4,24 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+mod analysis;
+mod check;
+mod results;
+
+pub use analysis::AnalysisDocument;
+pub use check::CheckDocument;
+pub use results::ResultsDocument;
+
 use super::audit::Audited;
-use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{
-    DoctorResponse, Failure, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, SweepStatus,
+    DoctorResponse, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, SweepStatus,
     TrialResult, WorkerStatus,
 };
 use crate::protocol::steering::{BumpResponse, CancelResponse};
 use crate::slurm::SlurmView;
 use crate::spec::Spec;
-use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
+use crate::vocabulary::{Parameters, SweepId, TrialNumber};
 
 const SCHEMA_VERSION: u32 = 1;
 
@@ -477,86 +484,5 @@ impl From<Vec<WorkerStatus>> for WorkersDocument {
     fn from(workers: Vec<WorkerStatus>) -> Self {
         let workers = workers.into_iter().map(Into::into).collect();
         WorkersDocument { schema_version: SCHEMA_VERSION, workers }
-    }
-}
-
-/// `sweep results SWEEP --json`
-#[derive(Debug, Serialize)]
-pub struct ResultsDocument<'a> {
-    schema_version: u32,
-    sweep: SweepId,
-    name: &'a str,
-    metric: Option<&'a Metric>,
-    /// Best first.
-    results: Vec<ResultEntry<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct ResultEntry<'a> {
-    trial: i64,
-    state: crate::protocol::http::TrialState,
-    seed: u64,
-    parameters: &'a Parameters,
-    metrics: &'a Metrics,
-    /// States that stay, by epoch.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    checkpoints: Vec<CheckpointEntry<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<FailureEntry<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct CheckpointEntry<'a> {
-    epoch: u32,
-    /// Names the file: `.sweep/artifacts/HASH.safetensors`.
-    hash: &'a str,
-    /// What the sweep's metric was then; null where it was not reported.
-    value: Option<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct FailureEntry<'a> {
-    reason: String,
-    message: &'a str,
-    log_tail: &'a str,
-}
-
-impl<'a> From<&'a Failure> for FailureEntry<'a> {
-    fn from(failure: &'a Failure) -> Self {
-        FailureEntry {
-            reason: failure.reason.to_string(),
-            message: &failure.message,
-            log_tail: &failure.log_tail,
-        }
-    }
-}
-
-impl<'a> From<&'a TrialResult> for ResultEntry<'a> {
-    fn from(trial: &'a TrialResult) -> Self {
-        ResultEntry {
-            trial: trial.trial.0,
-            state: trial.state,
-            seed: trial.seed,
-            parameters: &trial.parameters,
-            metrics: &trial.metrics,
-            checkpoints: trial
-                .checkpoints
-                .iter()
-                .map(|kept| CheckpointEntry { epoch: kept.epoch, hash: &kept.hash, value: kept.value })
-                .collect(),
-            failure: trial.failure.as_ref().map(Into::into),
-        }
-    }
-}
-
-impl<'a> From<&'a ResultsResponse> for ResultsDocument<'a> {
-    fn from(response: &'a ResultsResponse) -> Self {
-        ResultsDocument {
-            schema_version: SCHEMA_VERSION,
-            sweep: response.sweep,
-            name: &response.name,
-            metric: response.metric.as_ref(),
-            results: rank(response).into_iter().map(Into::into).collect(),
-        }
     }
 }

@@ -1,27 +1,46 @@
 use std::cmp::Ordering;
 
 use crate::protocol::http::{ResultsResponse, TrialResult};
-use crate::vocabulary::{Goal, Metric};
+use crate::vocabulary::Goal;
 
-/// A sweep's trials, best first by its metric; those without a value after all others, and equals by number.
+/// Which of two numbers goes before the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Better {
+    More,
+    Less,
+}
+
+impl Better {
+    /// More, where nobody knows.
+    pub(super) fn of(goal: Option<Goal>) -> Better {
+        match goal {
+            Some(Goal::Minimize) => Better::Less,
+            Some(Goal::Maximize) | None => Better::More,
+        }
+    }
+}
+
+/// A sweep's trials, best first by this metric, and else by its own; those without a value after all others, and equals by
+/// number.
 #[must_use]
-pub fn rank(results: &ResultsResponse) -> Vec<&TrialResult> {
+pub fn rank<'a>(results: &'a ResultsResponse, metric: Option<(&str, Option<Goal>)>) -> Vec<&'a TrialResult> {
     let mut trials: Vec<&TrialResult> = results.trials.iter().collect();
-    let value = |trial: &TrialResult| {
-        results.metric.as_ref().and_then(|metric| trial.metrics.get(&metric.name)).copied()
+    let own = results.metric.as_ref().map(|metric| (metric.name.as_str(), Some(metric.goal)));
+    let Some((name, goal)) = metric.or(own) else {
+        trials.sort_by_key(|trial| trial.trial);
+        return trials;
     };
-    trials.sort_by(|a, b| {
-        compare(results.metric.as_ref(), value(a), value(b)).then_with(|| a.trial.cmp(&b.trial))
-    });
+    let value = |trial: &TrialResult| trial.metrics.get(name).copied();
+    trials.sort_by(|a, b| by_goal(Better::of(goal), value(a), value(b)).then_with(|| a.trial.cmp(&b.trial)));
     trials
 }
 
 /// Orders two values of a metric, the better one first and a missing one last.
-pub(super) fn compare(metric: Option<&Metric>, a: Option<f64>, b: Option<f64>) -> Ordering {
+pub(super) fn by_goal(better: Better, a: Option<f64>, b: Option<f64>) -> Ordering {
     match (a, b) {
-        (Some(a), Some(b)) => match metric.map(|metric| metric.goal) {
-            Some(Goal::Minimize) => a.total_cmp(&b),
-            Some(Goal::Maximize) | None => b.total_cmp(&a),
+        (Some(a), Some(b)) => match better {
+            Better::Less => a.total_cmp(&b),
+            Better::More => b.total_cmp(&a),
         },
         (Some(_), None) => Ordering::Less,
         (None, Some(_)) => Ordering::Greater,
@@ -32,7 +51,8 @@ pub(super) fn compare(metric: Option<&Metric>, a: Option<f64>, b: Option<f64>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::table::tests::{results, trial};
+    use crate::report::fixtures::{results, trial};
+    use crate::vocabulary::Metric;
 
     #[test]
     fn the_best_trial_comes_first_and_one_without_a_value_last() {
@@ -41,7 +61,8 @@ mod tests {
             trial(2, 0, &[("lr", 0.2)], &[]),
             trial(3, 0, &[("lr", 0.3)], &[("top1", 50.0)]),
         ]);
-        let numbers = |results: &ResultsResponse| rank(results).iter().map(|t| t.trial.0).collect::<Vec<_>>();
+        let numbers =
+            |results: &ResultsResponse| rank(results, None).iter().map(|t| t.trial.0).collect::<Vec<_>>();
         assert_eq!(numbers(&results), [3, 1, 2]);
         results.metric = Some(Metric { name: "top1".to_owned(), goal: Goal::Minimize });
         assert_eq!(numbers(&results), [1, 3, 2]);
@@ -51,6 +72,6 @@ mod tests {
     fn without_a_metric_trials_stay_in_the_order_of_their_numbers() {
         let mut results = results(vec![trial(2, 0, &[], &[("top1", 1.0)]), trial(1, 0, &[], &[])]);
         results.metric = None;
-        assert_eq!(rank(&results).iter().map(|t| t.trial.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(rank(&results, None).iter().map(|t| t.trial.0).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -1,97 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
-use super::configurations::{Configuration, Spread, by_configuration};
-use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus, TrialState};
+use super::notes::notes;
+use super::plain::plain;
+use super::sheet::results_sheet;
+use super::value::parameter;
+use super::view::View;
+use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus};
 use crate::spec::Trial;
-use crate::vocabulary::{Parameters, is_volatile};
 
-/// Metrics that say how a trial went and not how good it is; they stay in `--json`.
-const UNRANKED_METRICS: &[&str] = &["lr", "rankme_batch", "top5", "aux_loss", "ce_loss"];
-
-/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first.
+/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first; then what is missing.
 #[must_use]
 pub fn results_table(results: &ResultsResponse) -> String {
-    let configurations = by_configuration(results);
-    let metrics = shown_metrics(results, &configurations);
-    let decimals: Vec<usize> = metrics.iter().map(|name| decimals_of(name, &configurations)).collect();
-    let mut table = new_table();
-    let mut header: Vec<Cell> = results.swept.iter().map(Cell::new).collect();
-    header.push(Cell::new("seeds"));
-    header.extend(metrics.iter().map(Cell::new));
-    table.set_header(header);
-    for configuration in &configurations {
-        let mut row: Vec<Cell> =
-            results.swept.iter().map(|name| Cell::new(parameter(configuration.parameters, name))).collect();
-        row.push(Cell::new(seeds(configuration)));
-        row.extend(
-            metrics
-                .iter()
-                .zip(&decimals)
-                .map(|(&name, &decimals)| number(spread(configuration.metrics.get(name), decimals))),
-        );
-        table.add_row(row);
-    }
-    align_numbers(&mut table, results.swept.len() + 1);
-    lines_of(&table) + &failures(results)
-}
-
-/// The metric that ranks first, then accuracies, then the rest by name.
-fn shown_metrics<'a>(results: &'a ResultsResponse, configurations: &[Configuration<'a>]) -> Vec<&'a str> {
-    let ranking = results.metric.as_ref().map(|metric| metric.name.as_str());
-    let all: BTreeSet<&str> =
-        configurations.iter().flat_map(|configuration| configuration.metrics.keys().copied()).collect();
-    let mut shown: Vec<&str> = all
-        .into_iter()
-        .filter(|name| Some(*name) == ranking || !is_volatile(name) && !UNRANKED_METRICS.contains(name))
-        .collect();
-    shown.sort_by_key(|name| (Some(*name) != ranking, !name.ends_with("top1"), *name));
-    shown
-}
-
-/// `3`, or `2 of 3` where not all have a result yet.
-fn seeds(configuration: &Configuration<'_>) -> String {
-    let all = configuration.trials.len();
-    let done = configuration.trials.iter().filter(|trial| trial.state == TrialState::Succeeded).count();
-    if done == all { all.to_string() } else { format!("{done} of {all}") }
-}
-
-fn spread(spread: Option<&Spread>, decimals: usize) -> String {
-    match spread {
-        None => "–".to_owned(),
-        Some(Spread { mean, std: None, .. }) => format!("{mean:.decimals$}"),
-        Some(Spread { mean, std: Some(std), .. }) => format!("{mean:.decimals$} ± {std:.decimals$}"),
-    }
-}
-
-/// Decimals of a whole column, so that its numbers can be compared at a glance: two, as for percent, and as many more as
-/// the column's largest value needs for three digits.
-fn decimals_of(metric: &str, configurations: &[Configuration<'_>]) -> usize {
-    let means = configurations.iter().filter_map(|configuration| configuration.metrics.get(metric));
-    let largest = means.map(|spread| spread.mean.abs()).fold(0.0, f64::max);
-    let mut decimals = 2;
-    while largest > 0.0 && decimals < 12 && largest * 10f64.powi(decimals) < 100.0 {
-        decimals += 1;
-    }
-    usize::try_from(decimals).unwrap_or(2)
-}
-
-/// A line for every trial that failed, so that a hole in the table explains itself.
-fn failures(results: &ResultsResponse) -> String {
-    let failed =
-        results.trials.iter().filter_map(|trial| trial.failure.as_ref().map(|failure| (trial, failure)));
-    // Many trials usually fail for one reason: each is said once.
-    let mut by_cause: BTreeMap<(String, &str), Vec<i64>> = BTreeMap::new();
-    for (trial, failure) in failed {
-        by_cause.entry((failure.reason.to_string(), &failure.message)).or_default().push(trial.trial.0);
-    }
-    let line = |((reason, message), trials): ((String, &str), Vec<i64>)| {
-        let first: Vec<_> = trials.iter().take(5).map(ToString::to_string).collect();
-        let more = if trials.len() > first.len() { ", …" } else { "" };
-        format!("{} failed ({reason}): {message} (trial {}{more})\n", trials.len(), first.join(", "))
-    };
-    by_cause.into_iter().map(line).collect()
+    let view = View::usual(results);
+    plain(&results_sheet(&view, None)) + &notes(&view)
 }
 
 /// One row a trial: its number, its seed, and the swept parameters.
@@ -207,56 +128,12 @@ fn number(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-fn align_numbers(table: &mut Table, from: usize) {
-    for column in table.column_iter_mut().skip(from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-}
-
-/// A parameter as it was written in the spec; nothing where it does not apply.
-fn parameter(parameters: &Parameters, name: &str) -> String {
-    match parameters.get(name) {
-        None => String::new(),
-        Some(serde_json::Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::protocol::http::{Failure, SweepState, TrialCounts, TrialResult, WorkerStatus};
-    use crate::vocabulary::{FailureReason, Goal, Metric, SweepId, TrialNumber, WorkerId};
-
-    pub(crate) fn trial(
-        number: i64,
-        seed: u64,
-        parameters: &[(&str, f64)],
-        metrics: &[(&str, f64)],
-    ) -> TrialResult {
-        TrialResult {
-            trial: TrialNumber(number),
-            state: TrialState::Succeeded,
-            seed,
-            parameters: parameters
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).into()))
-                .collect(),
-            metrics: metrics.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
-            checkpoints: vec![],
-            failure: None,
-        }
-    }
-
-    pub(crate) fn results(trials: Vec<TrialResult>) -> ResultsResponse {
-        ResultsResponse {
-            sweep: SweepId(1),
-            name: "demo".to_owned(),
-            metric: Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }),
-            swept: vec!["lr".to_owned()],
-            trials,
-        }
-    }
+    use crate::protocol::http::{Failure, SweepState, TrialCounts, TrialState, WorkerStatus};
+    use crate::report::fixtures::{results, trial};
+    use crate::vocabulary::{FailureReason, SweepId, WorkerId};
 
     #[test]
     fn results_have_a_row_for_each_configuration_and_say_what_failed() {

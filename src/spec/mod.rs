@@ -59,7 +59,7 @@ pub use document::{parse, parse_finding};
 pub use error::{Colour, SpecError, SpecProblem};
 pub use expansion::{MOST_TRIALS, Spec, Trainer, Trial};
 pub use json_schema::json_schema;
-pub use select::{SelectError, SweepFacts, SweepSelector, TrialFacts, TrialSelector};
+pub use select::{SelectError, SweepFacts, SweepSelector, TrialFacts, TrialSelector, WrittenValue};
 pub use selector::{Selector, SweepName};
 pub use settings::{Keep, Order, Resources, SeedOrder};
 pub use space::{Axis, Choices, Condition, Search, Space};

@@ -79,7 +79,7 @@ pub async fn find_history(
         )
         SELECT reports.epoch AS \"epoch!: i64\", reports.metric AS \"metric!: String\", reports.value AS \"value!: f64\"
         FROM line
-        JOIN reports ON reports.job_id = line.job_id AND reports.epoch <= line.until",
+        CROSS JOIN reports ON reports.job_id = line.job_id AND reports.epoch <= line.until",
         last.id
     )
     .fetch_all(reader.connection())

@@ -1,15 +1,12 @@
 //! What is known of a sweep's trials: parameters, metrics, failures.
 //!
-//! A trial's epochs are those of the job in which it ends and of all jobs before it. What an earlier job reported counts
-//! up to where the later one begins.
+//! A trial's epochs are those of the job in which it ends and of all jobs before it: see `chains`.
 
 use std::collections::BTreeMap;
 
+use super::chains::{At, Chains, Stretch};
 use super::{Reader, StoreError};
 use crate::vocabulary::{CheckpointHash, FailureReason, JobId, Metrics, SweepId, TrialNumber};
-
-/// Whatever a trial's last job reports is the trial's: a program counts its epochs as it likes.
-const TO_THE_END: i64 = i64::MAX;
 
 /// A trial with what is known of its jobs.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +17,10 @@ pub struct TrialRow {
     pub parameters: String,
     /// Name of its last job's state.
     pub job_state: String,
-    /// The last value of each metric.
+    /// The last value of each metric, or those of one epoch.
     pub metrics: Metrics,
+    /// Of which epoch the metrics are, where they are of one.
+    pub epoch: Option<u32>,
     /// States that are there as files, by epoch: those that its sweep keeps, and the last one of a trial that succeeded.
     pub checkpoints: Vec<KeptRow>,
     pub failure: Option<FailureRow>,
@@ -60,7 +59,19 @@ pub struct Cause {
 /// # Errors
 /// When the file can't be read.
 pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TrialRow>, StoreError> {
-    let chains = Chains::read(reader, sweep).await?;
+    list_trials_at(reader, sweep, &At::Last).await
+}
+
+/// All trials of a sweep by number, each with its metrics at some epoch.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn list_trials_at(
+    reader: &mut Reader,
+    sweep: SweepId,
+    at: &At,
+) -> Result<Vec<TrialRow>, StoreError> {
+    let chains = Chains::read(reader, sweep, at).await?;
     let kept = list_kept(reader, sweep).await?;
     let mut causes = read_causes(reader, sweep).await?;
     let rows = sqlx::query!(
@@ -84,7 +95,8 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             message: row.message.unwrap_or_default(),
             log_tail: row.log_tail.unwrap_or_default(),
         };
-        let last = Stretch { job: JobId(row.job_id), until: TO_THE_END };
+        let last = Stretch::last(row.job_id);
+        let (epoch, metrics) = chains.metrics(last);
         let failure = reason.map(|reason| match reason {
             // Two trials may end in one job, so what is taken for one must stay for the other.
             FailureReason::Upstream => causes.entry(row.job_id).or_insert_with(|| own(reason)).clone(),
@@ -95,7 +107,8 @@ pub async fn list_trials(reader: &mut Reader, sweep: SweepId) -> Result<Vec<Tria
             seed: row.seed.cast_unsigned(),
             parameters: row.parameters,
             job_state: row.state,
-            metrics: chains.metrics(last),
+            metrics,
+            epoch,
             checkpoints: chains.kept(last, &kept),
             failure,
         })
@@ -150,88 +163,6 @@ async fn list_kept(
         kept.insert(row.epoch, KeptRow { epoch, hash, value: row.value });
     }
     Ok(kept)
-}
-
-/// A job's epochs up to one of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Stretch {
-    job: JobId,
-    until: i64,
-}
-
-/// The stretches of which a sweep's trials consist.
-#[derive(Default)]
-struct Chains {
-    before: BTreeMap<Stretch, Stretch>,
-    /// The last value of each metric within a stretch.
-    metrics: BTreeMap<Stretch, Metrics>,
-}
-
-impl Chains {
-    async fn read(reader: &mut Reader, sweep: SweepId) -> Result<Chains, StoreError> {
-        let mut chains = Chains::default();
-        let rows = sqlx::query!(
-            "-- last_metrics
-            WITH RECURSIVE chain (id, until, parent_id, before) AS (
-                SELECT jobs.id, ?2, jobs.parent_id, jobs.first_epoch - 1
-                FROM trials
-                CROSS JOIN jobs ON jobs.id = trials.job_id
-                WHERE trials.sweep_id = ?1
-                UNION
-                SELECT jobs.id, chain.before, jobs.parent_id, jobs.first_epoch - 1
-                FROM chain
-                CROSS JOIN jobs ON jobs.id = chain.parent_id
-            )
-            SELECT chain.id AS \"id!: i64\", chain.until AS \"until!: i64\", chain.parent_id AS \"parent_id: i64\",
-                   chain.before AS \"before!: i64\", reports.metric AS \"metric?\", reports.value AS \"value?\",
-                   MAX(reports.epoch) AS \"epoch: i64\"
-            FROM chain
-            LEFT JOIN reports ON reports.job_id = chain.id AND reports.epoch <= chain.until
-            GROUP BY chain.id, chain.until, reports.metric",
-            sweep.0,
-            TO_THE_END
-        )
-        .fetch_all(reader.connection())
-        .await?;
-        for row in rows {
-            let stretch = Stretch { job: JobId(row.id), until: row.until };
-            if let Some(parent) = row.parent_id {
-                chains.before.insert(stretch, Stretch { job: JobId(parent), until: row.before });
-            }
-            if let (Some(metric), Some(value)) = (row.metric, row.value) {
-                chains.metrics.entry(stretch).or_default().insert(metric, value);
-            }
-        }
-        Ok(chains)
-    }
-
-    /// What is kept of a stretch and all before it, by epoch.
-    fn kept(&self, last: Stretch, kept: &BTreeMap<JobId, BTreeMap<i64, KeptRow>>) -> Vec<KeptRow> {
-        let mut rows = Vec::new();
-        let mut stretch = Some(last);
-        while let Some(here) = stretch {
-            let own = kept.get(&here.job).into_iter().flat_map(|own| own.range(..=here.until));
-            rows.extend(own.map(|(_, row)| row.clone()));
-            stretch = self.before.get(&here).copied();
-        }
-        rows.sort_by_key(|row| row.epoch);
-        rows
-    }
-
-    /// The last value of each metric over a stretch and all before it.
-    fn metrics(&self, last: Stretch) -> Metrics {
-        let mut metrics = Metrics::new();
-        let mut stretch = Some(last);
-        while let Some(here) = stretch {
-            for (metric, value) in self.metrics.get(&here).into_iter().flatten() {
-                if !metrics.contains_key(metric) {
-                    metrics.insert(metric.clone(), *value);
-                }
-            }
-            stretch = self.before.get(&here).copied();
-        }
-        metrics
-    }
 }
 
 /// For jobs in which a sweep's trials end and that failed with what they need: the failure behind it.

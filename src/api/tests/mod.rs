@@ -8,15 +8,15 @@ use axum::response::IntoResponse;
 use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
-use crate::protocol::http::SubmitRequest;
 use crate::protocol::http::{
     AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, Problem, RegisterRequest,
     ReleaseRequest, SweepState, SweepStatus,
 };
+use crate::protocol::http::{ResultsQuery, SubmitRequest};
 use crate::protocol::logs::LogQuery;
 use crate::protocol::steering::{BumpRequest, BumpResponse, ChosenTrials};
 use crate::store::Store;
-use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
+use crate::vocabulary::{EpochChoice, FailureReason, SweepId, TrialNumber, WorkerId};
 
 mod artifacts;
 mod events;
@@ -128,6 +128,10 @@ async fn a_submitted_sweep_is_there() {
     assert_eq!((submitted.trials, submitted.jobs), (2, 2));
     assert_eq!(client.status().await.unwrap().sweeps[0].id, submitted.sweep);
     assert_eq!(client.results(submitted.sweep).await.unwrap().trials.len(), 2);
+    let mut query = ResultsQuery { epoch: EpochChoice::Best, ..ResultsQuery::default() };
+    assert_eq!(refusal(client.results_at(submitted.sweep, &query).await), (409, "no_metric".to_owned()));
+    query.metric = Some("loss".to_owned());
+    assert_eq!(client.results_at(submitted.sweep, &query).await.unwrap().trials[1].epoch, None);
     assert_eq!(client.retry(submitted.sweep, &ChosenTrials::default()).await.unwrap().jobs, 0);
 }
 
@@ -151,6 +155,8 @@ async fn what_is_no_request_gets_a_problem_document() {
         (http.get(url("/v1/leases")), 405, "no_such_method"),
         (http.get(url("/v1/sweeps/abc/results")), 400, "bad_id"),
         (http.get(url("/v1/sweeps/0/results")), 400, "bad_id"),
+        (http.get(url("/v1/sweeps/1/results?epoch=first")), 400, "bad_query"),
+        (http.get(url("/v1/sweeps/1/results?epoch=best&goal=up")), 400, "bad_query"),
         (http.get(url("/v1/sweeps/%FF/results")), 400, "bad_path"),
         (http.post(url("/v1/leases")).header("content-type", "application/json").body("{"), 400, "bad_body"),
         (http.post(url("/v1/leases")).header("content-type", "application/json").body("{}"), 422, "bad_body"),

@@ -6,13 +6,14 @@
 mod grammar;
 mod sweeps;
 mod trials;
+mod written;
 
 pub use sweeps::{SweepFacts, SweepSelector};
 pub use trials::{TrialFacts, TrialSelector};
+pub use written::WrittenValue;
 
 use serde_json::Value;
 
-use super::scalar::resolve;
 use crate::recipe::schema::nearest;
 
 /// What is wrong with a selector, and how to mend it.
@@ -61,19 +62,6 @@ fn one_of<T: std::str::FromStr>(
         let all = format!("it can be {}", listed(known.clone().into_iter().map(str::to_owned)));
         SelectError::new(format!("`{word}` is no {what}")).help(did_you_mean(word, known, &all))
     })
-}
-
-/// A value as it would stand in a spec: a number, a word, `true`, `null`, or a list in brackets.
-fn read_value(word: &grammar::Word) -> Result<Value, SelectError> {
-    let text = word.text.as_str();
-    if word.is_quoted {
-        return Ok(text.into());
-    }
-    if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let items = grammar::items(inside)?;
-        return items.iter().map(read_value).collect::<Result<Vec<_>, _>>().map(Value::from);
-    }
-    resolve(text).map_err(|why| SelectError::new(format!("`{text}` {why}")))
 }
 
 /// A value as a person would write it: texts bare, all else as JSON.

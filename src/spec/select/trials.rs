@@ -5,8 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::grammar::{self, Parts, Relation, Test, Word};
-use super::{MOST_NAMED, SelectError, did_you_mean, listed, one_of, read_value, show};
-use crate::recipe::schema;
+use super::{MOST_NAMED, SelectError, WrittenValue, did_you_mean, listed, one_of, show};
 use crate::spec::space::is_same;
 use crate::vocabulary::{FailureReason, Metrics, Parameters, TrialNumber, TrialState};
 
@@ -297,14 +296,7 @@ impl Condition {
 struct Quantity<'c> {
     name: &'c str,
     is_metric: bool,
-    wanted: Vec<Wanted<'c>>,
-}
-
-/// A value as it was written, and as the built-in trainer would have it.
-struct Wanted<'c> {
-    text: &'c str,
-    value: Value,
-    canonical: Option<Value>,
+    wanted: Vec<WrittenValue>,
 }
 
 impl<'c> Quantity<'c> {
@@ -323,13 +315,7 @@ impl<'c> Quantity<'c> {
             Kind::Metric | Kind::Either if is_reported() => true,
             _ => return Err(unknown(name, kind, trials)),
         };
-        let parameter = schema::find(name).filter(|_| !is_metric);
-        let wanted = |word: &'c Word| {
-            let value = read_value(word)?;
-            let canonical = parameter.and_then(|parameter| schema::check_value(parameter, &value).ok());
-            Ok(Wanted { text: &word.text, value, canonical })
-        };
-        let wanted: Vec<Wanted<'c>> = words.iter().map(wanted).collect::<Result<_, SelectError>>()?;
+        let wanted = words.iter().map(|word| WrittenValue::of(name, word)).collect::<Result<_, _>>()?;
         let quantity = Quantity { name, is_metric, wanted };
         quantity.check(condition.relation, trials)?;
         Ok(quantity)
@@ -338,7 +324,7 @@ impl<'c> Quantity<'c> {
     /// A value that no trial has was hardly meant.
     fn check(&self, relation: Relation, trials: &[TrialFacts<'_>]) -> Result<(), SelectError> {
         if relation.is_order() || self.is_metric {
-            let is_number = |wanted: &Wanted<'_>| wanted.value.is_number();
+            let is_number = |wanted: &WrittenValue| wanted.value.is_number();
             return match self.wanted.as_slice() {
                 [_, _, ..] if relation.is_order() => Err(one_number(self.name, relation)),
                 all if all.iter().all(is_number) => Ok(()),
@@ -358,7 +344,7 @@ impl<'c> Quantity<'c> {
                 }
             }
             let there = listed(there.into_iter().map(show));
-            let message = format!("`{}` is never `{}` in this sweep", self.name, never.text);
+            let message = format!("`{}` is never `{}` in this sweep", self.name, never.text());
             Err(SelectError::new(message).help(format!("its values are {there}")))
         })
     }
@@ -380,15 +366,6 @@ impl<'c> Quantity<'c> {
                 limit.is_some_and(|limit| order.holds(&value, &limit))
             }),
         }
-    }
-}
-
-impl Wanted<'_> {
-    fn is(&self, value: &Value) -> bool {
-        is_same(&self.value, value)
-            || self.canonical.as_ref().is_some_and(|canonical| is_same(canonical, value))
-            // A program's parameter may be a text that looks like a number.
-            || value.as_str() == Some(self.text)
     }
 }
 

@@ -4,6 +4,7 @@ mod backup;
 mod cancelling;
 mod checkpoints;
 mod crash;
+mod epochs;
 mod forks;
 mod histories;
 mod ill_hosts;

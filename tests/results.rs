@@ -1,0 +1,151 @@
+//! Tables, analysis and checks with the real programs, on the local table and through a coordinator.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod harness;
+
+use harness::{Project, wait_until};
+
+/// Twelve configurations, two seeds each; `b` does nothing to the loss, and the last one of all fails for seed 1.
+const GRID: &str = r#"
+name: grid
+command: [python3, grid.py]
+metric: {name: top1, goal: maximize}
+retries: 0
+seeds: 2
+parameters:
+  a: [1, 2, 3]
+  b: [x, y]
+  c: [0.5, 0.25]
+"#;
+
+const PROGRAM: &str = r#"
+import json, os, sys
+p, seed = json.loads(os.environ["SWEEP_PARAMS"]), int(os.environ["SWEEP_SEED"])
+if p == {"a": 3, "b": "y", "c": 0.25} and seed == 1:
+    sys.exit(3)
+with open(os.environ["SWEEP_REPORT"], "a") as report:
+    for epoch in range(1, 5):
+        top1 = 80 + 3 * p["a"] + (p["b"] == "y") + 4 * p["c"] - (epoch - 3) ** 2 + seed / 4
+        values = {"epoch": epoch, "top1": top1, "rankme": 40 - p["a"] * epoch, "train_loss": 1 / (p["a"] + p["c"] + epoch + seed)}
+        print(json.dumps(values), file=report)
+"#;
+
+const PUBLISHED: &str = "a,c,metric,value,source,variant\n1,0.5,top1,84.2,table 1,\n3,0.5,top1,60,table 1,their own\n9,0.5,top1,60,t,\n";
+
+/// A project in which the grid has been run.
+fn project() -> Project {
+    let project = Project::new();
+    project.write("grid.yaml", GRID);
+    project.write("grid.py", PROGRAM);
+    project.write("their.csv", PUBLISHED);
+    let run = project.sweep(&["run", "grid.yaml"]).exits_with(1);
+    assert!(run.stderr().contains("warning: `b` changes nothing in training"), "{}", run.stderr());
+    project
+}
+
+/// What a command says on both channels.
+fn said(project: &Project, arguments: &str, code: i32) -> String {
+    let finished = project.sweep(&arguments.split(' ').collect::<Vec<_>>()).exits_with(code);
+    format!("$ sweep {arguments}\n{}{}\n", finished.stdout(), finished.stderr())
+}
+
+const COMMANDS: [(&str, i32); 17] = [
+    ("results grid", 0),
+    ("results 1 --metric rankme --top 2 --where b=x", 0),
+    ("results last --columns c,a,n,trials,train_loss --sort a:desc --where seed=0,c=0.5", 0),
+    ("results grid --metric top1 --epoch best --top 1", 0),
+    ("results grid --metric top1 --epoch 1 --top 1", 0),
+    ("results grid --pivot a,b+c --metric top1", 0),
+    ("results grid --pivot a,b --metric rankme --where c=0.5 --format markdown", 0),
+    ("results grid --pivot a,c --metric top1 --where b=x --reference their.csv", 0),
+    ("results grid --metric top1 --where b=x,a=1,3 --reference their.csv --format latex", 0),
+    ("results grid --metric top1 --where a=1,b=x --format csv", 0),
+    ("analyze grid --metric top1 --correlate rankme,top1 --given a", 0),
+    ("results grid --metric top_1", 2),
+    ("results grid --columns aa", 2),
+    ("results grid --epoch 9", 2),
+    ("results grid --epoch first", 2),
+    ("results grid --pivot a", 2),
+    ("analyze grid --given d", 2),
+];
+
+#[test]
+fn results_are_shown_alike_on_the_local_table_and_through_a_coordinator() {
+    let project = project();
+    let all = |project: &Project| -> String {
+        COMMANDS.iter().map(|(arguments, code)| said(project, arguments, *code)).collect()
+    };
+    let locally = all(&project);
+    insta::assert_snapshot!("results_commands", locally);
+    let service = project.start(&["serve"]);
+    wait_until("the service's address", || service.log().contains("coordinating"));
+    assert_eq!(all(&project), locally);
+}
+
+#[test]
+fn documents_of_results_and_analysis_keep_their_form() {
+    let project = project();
+    let mut document = project
+        .sweep(&["results", "grid", "--json", "--where", "a=3,b=y", "--metric", "top1", "--pivot", "a,c"])
+        .json();
+    // Paths of this host stand in the log.
+    document["results"].as_array_mut().unwrap().retain(|result| result["state"] == "succeeded");
+    insta::assert_json_snapshot!("results_document", document);
+    let analysis = ["analyze", "grid", "--metric", "top1", "--json", "--where", "b=x"];
+    insta::assert_json_snapshot!("analysis_document", project.sweep(&analysis).json());
+}
+
+#[test]
+fn an_exported_table_is_checked_against_the_table_of_jobs() {
+    let project = project();
+    std::fs::create_dir(project.path("tables")).unwrap();
+    for (file, more) in [
+        ("tables/all.tex", ""),
+        ("tables/pivot.tex", "--pivot a,b+c"),
+        ("all.md", "--where seed=0"),
+        ("pivot.md", "--pivot a,b --reference their.csv --epoch best"),
+        ("all.csv", ""),
+        ("pivot.csv", "--pivot a,c"),
+        ("all.parquet", "--epoch 2"),
+        ("all.json", ""),
+    ] {
+        let arguments = format!("results grid -o {file} {more}");
+        project.sweep(&arguments.split_whitespace().collect::<Vec<_>>()).exits_with(0);
+        let checked = project.sweep(&["check", file]).exits_with(0);
+        assert!(checked.stderr().ends_with("numbers: all agree\n"), "{file}: {}", checked.stderr());
+    }
+    project.write(
+        "paper.tex",
+        "\\input{tables/all} % \\input{gone}\n\\include{tables/pivot.tex}\n\\input{elsewhere}\n",
+    );
+    let document = project.sweep(&["check", "paper.tex", "--json"]).json();
+    assert_eq!((&document["agree"], &document["numbers"]), (&document["numbers"], &72.into()));
+
+    // Somebody mistypes a number.
+    let table = project.read("tables/all.tex");
+    let best = table.lines().find(|line| line.contains("% sweep:row")).unwrap().to_owned();
+    project.write("tables/all.tex", &table.replacen("90.", "95.", 1));
+    let checked = project.sweep(&["check", "paper.tex"]).exits_with(1);
+    assert!(checked.stdout().contains("tables/all.tex:"), "{}\n{best}", checked.stdout());
+    assert!(checked.stdout().contains("stands there; it is 90."), "{}", checked.stdout());
+    assert!(checked.stderr().ends_with("1 of 72 numbers don't agree\n"), "{}", checked.stderr());
+
+    // The trial that failed is run again and succeeds: what was exported is of fewer seeds.
+    project.write("grid.py", &PROGRAM.replace("sys.exit(3)", "pass"));
+    project.sweep(&["retry", "grid", "--failed"]).exits_with(0);
+    project.sweep(&["worker", "--until-drained"]).exits_with(0);
+    let checked = project.sweep(&["check", "all.csv"]).exits_with(1);
+    assert!(
+        checked.stdout().contains("it is of trials 23, and now trials 23-24 have a result"),
+        "{}",
+        checked.stdout()
+    );
+
+    project.write("no.tex", "no table\n");
+    let none = project.sweep(&["check", "no.tex"]).exits_with(2);
+    assert!(none.stderr().contains("`no.tex` has no table that `sweep results` wrote"), "{}", none.stderr());
+    project.sweep(&["check", "gone.csv"]).exits_with(2);
+    let unclear = project.sweep(&["results", "grid", "-o", "table.xyz"]).exits_with(2);
+    assert!(unclear.stderr().contains("says no format"), "{}", unclear.stderr());
+}
