@@ -51,6 +51,7 @@ async fn main() {
         is_rehearsal: false,
         only: None,
         selected: Default::default(),
+        code: None,
     };
     let submitted = coordinator.submit(&request).await.unwrap();
     let values = run(&coordinator, wanted.epochs).await;
@@ -114,6 +115,7 @@ async fn run(coordinator: &Coordinator, epochs: u32) -> usize {
         started_ticks: 1,
         slots: 64,
         version: "0".to_owned(),
+        slurm: None,
     };
     let worker = coordinator.register(register).await.unwrap().worker;
     let request = LeaseRequest { worker, sweep: None, most: 64, wait_millis: 0 };
