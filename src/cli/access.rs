@@ -7,11 +7,11 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
-use super::{CliError, Context};
+use super::{CliError, Context, code};
 use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
     Clock, Coordinator, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError, Settings, StateFolder,
-    own_host, partial_in,
+    lend_code, own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ReleaseRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
@@ -20,7 +20,7 @@ use crate::protocol::http::{
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
-use crate::vocabulary::{SweepId, TrialNumber};
+use crate::vocabulary::{CheckpointHash, KEPT_CODE, SweepId, TrialNumber, code_file_name};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,7 +85,10 @@ impl Access {
                 Some(prepared) => Ok(local.coordinator.submit_prepared(prepared).await?),
                 None => Ok(local.coordinator.submit(&spec.request).await?),
             },
-            Access::Remote(remote) => Ok(remote.client.submit(&spec.request).await?),
+            Access::Remote(remote) => {
+                let request = code::send(spec, &remote.client).await?;
+                Ok(remote.client.submit(&request).await?)
+            }
         }
     }
 
@@ -99,8 +102,9 @@ impl Access {
                 let request = SubmitRequest { is_rehearsal: true, ..spec.request };
                 Ok(local.coordinator.submit(&request).await?)
             }
-            (Access::Remote(remote), _) => {
-                let request = SubmitRequest { is_rehearsal: true, ..spec.request };
+            (Access::Remote(remote), prepared) => {
+                let request = code::tell(&CheckedSpec { prepared, request: spec.request })?;
+                let request = SubmitRequest { is_rehearsal: true, ..request };
                 Ok(remote.client.submit(&request).await?)
             }
         }
@@ -168,6 +172,28 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.request(sweep).await?),
             Access::Remote(remote) => Ok(remote.client.request(sweep).await?),
+        }
+    }
+
+    /// Copies code that is kept to another folder of artifacts.
+    pub(super) async fn lend_code(&self, hash: &CheckpointHash, to: &Path) -> Result<(), CliError> {
+        match self {
+            Access::Local(local) => {
+                let from = local.folder.artifacts();
+                if lend_code(hash, &from, to).map_err(CliError::failed)? {
+                    return Ok(());
+                }
+                Err(CliError::failed(anyhow::anyhow!(
+                    "the code {hash}, which the trials ran, is gone from {} or damaged there; `sweep doctor` says more",
+                    from.display()
+                )))
+            }
+            Access::Remote(remote) => {
+                let folder = to.join(KEPT_CODE);
+                std::fs::create_dir_all(&folder).map_err(CliError::failed)?;
+                let path = folder.join(code_file_name(&hash.to_string()));
+                Ok(remote.client.download_artifact(hash, &path).await?)
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use super::access::Access;
 use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{LEASE, StateFolder, lend_weights};
+use crate::coordinator::{LEASE, StateFolder, lend_code, lend_weights};
 use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
@@ -40,7 +42,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
     let drawn = draw(&access, &args).await;
-    let Drawn { request, stored, teachers } = match drawn {
+    let drawn = match drawn {
         Ok(drawn) => drawn,
         Err(error) => {
             access.close().await;
@@ -49,7 +51,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     };
     // The table is let go of before the work begins, so that others can use it meanwhile.
     access.close().await;
-    let again = train_again(&request, &teachers, &args, context).await?;
+    let again = train_again(&drawn, &args, context).await?;
+    let stored = drawn.stored;
     let audited: Vec<_> = stored
         .iter()
         .zip(&again)
@@ -69,6 +72,8 @@ struct Drawn {
     stored: Vec<TrialHistory>,
     /// Files from which the networks were read that taught them.
     teachers: BTreeSet<CheckpointHash>,
+    /// The code that programs ran, where it was kept, in a folder of artifacts of its own.
+    code: Option<(CheckpointHash, TempDir)>,
 }
 
 async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
@@ -99,7 +104,20 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
         only: Some(numbers),
         ..request
     };
-    Ok(Drawn { request, stored, teachers: files.into_values().collect() })
+    let code = borrow_code(access, &request).await?;
+    Ok(Drawn { request, stored, teachers: files.into_values().collect(), code })
+}
+
+async fn borrow_code(
+    access: &Access,
+    request: &SubmitRequest,
+) -> Result<Option<(CheckpointHash, TempDir)>, CliError> {
+    let kept = request.code.as_ref().and_then(|code| code.kept.as_ref());
+    let Some(kept) = kept else { return Ok(None) };
+    let hash = kept.hash.parse().map_err(CliError::failed)?;
+    let folder = tempfile::tempdir().map_err(CliError::failed)?;
+    access.lend_code(&hash, folder.path()).await?;
+    Ok(Some((hash, folder)))
 }
 
 /// The files from which trials have read the networks that taught them, by the names of these in their parameters.
@@ -130,12 +148,8 @@ fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) ->
 }
 
 /// Trains the trials in a state folder of their own, which goes when they are done.
-async fn train_again(
-    request: &SubmitRequest,
-    teachers: &BTreeSet<CheckpointHash>,
-    args: &Args,
-    context: &Context,
-) -> Result<Vec<TrialHistory>, CliError> {
+async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Vec<TrialHistory>, CliError> {
+    let Drawn { request, teachers, code, .. } = drawn;
     let beside = StateFolder::find(&context.environment.working_directory);
     let place = match &beside {
         Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder.path()),
@@ -145,6 +159,9 @@ async fn train_again(
     let own = StateFolder::create(place.path()).map_err(CliError::failed)?;
     let artifacts = beside.map(|folder| folder.artifacts()).unwrap_or_default();
     lend_teachers(teachers, &artifacts, &own.artifacts())?;
+    if let Some((hash, from)) = code {
+        lend_code(hash, from.path(), &own.artifacts()).map_err(CliError::failed)?;
+    }
     let mut alone = context.clone();
     alone.coordinator = None;
     alone.environment.working_directory = place.path().to_owned();

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod bump;
 mod cancel;
+mod code;
 mod data;
 mod doctor;
 mod exit;

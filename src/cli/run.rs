@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::SpecArgs;
-use super::submit::{describe, note_selected};
+use super::submit::{describe, note_earlier, note_selected};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
@@ -36,6 +36,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         let submitted = session.access().submit(&mut spec).await?;
         if !quiet {
             context.output.note(&describe(&submitted));
+            note_earlier(&submitted, context);
             note_selected(&submitted.selected, context);
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };

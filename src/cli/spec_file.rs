@@ -85,6 +85,7 @@ impl SpecArgs {
             is_rehearsal: false,
             only: None,
             selected: Default::default(),
+            code: None,
         })
     }
 }

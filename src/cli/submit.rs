@@ -1,4 +1,5 @@
 use super::access::Access;
+use super::code::describe_earlier;
 use super::spec_file::SpecArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
@@ -27,8 +28,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
     context.output.data(&format!("{}\n", submitted.sweep))?;
     context.output.note(&describe(&submitted));
+    note_earlier(&submitted, context);
     note_selected(&submitted.selected, context);
     Ok(())
+}
+
+/// Says it where the same spec was submitted before and is not done.
+pub(super) fn note_earlier(submitted: &SubmitResponse, context: &Context) {
+    if let Some(earlier) = &submitted.earlier {
+        context.output.note(&describe_earlier(earlier));
+    }
 }
 
 /// Trials of a selector that are named.

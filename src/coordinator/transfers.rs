@@ -56,12 +56,17 @@ impl Coordinator {
     /// # Errors
     /// When it can't be opened.
     pub async fn open_artifact(&self, hash: &CheckpointHash) -> Result<Option<Artifact>, ArtifactError> {
-        let path = self.artifacts.path(hash);
-        match File::open(&path).await {
-            Ok(file) => Artifact::of(file, self.clock.now()).await.map_err(|source| trouble(&path, source)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(trouble(&path, source)),
+        for path in [self.artifacts.path(hash), self.artifacts.code_path(hash)] {
+            match File::open(&path).await {
+                Ok(file) => {
+                    let artifact = Artifact::of(file, self.clock.now()).await;
+                    return artifact.map_err(|source| trouble(&path, source));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(trouble(&path, source)),
+            }
         }
+        Ok(None)
     }
 
     /// Begins to receive the file of this hash.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::recipe::Recipe;
 use crate::spec::{Order, RenderError, Spec, Trainer, Trial};
-use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
+use crate::vocabulary::{KeptCode, Metric, Parameters, StateHash, TrialNumber};
 use stages::Planner;
 use tree::{GrowingTree, Tree};
 
@@ -72,6 +72,8 @@ pub enum Context {
         /// Arguments are templates over the parameters.
         command: Vec<String>,
         working_directory: String,
+        /// What of its code was kept.
+        code: Option<KeptCode>,
         /// Whether the program is told which epochs to run, and where to load and to save.
         is_staged: bool,
     },
@@ -127,6 +129,8 @@ pub struct Surroundings {
     pub working_directory: String,
     /// Checksums of the files that commands name, by path (see [`files_named`]).
     pub code: BTreeMap<String, String>,
+    /// Code that was kept.
+    pub kept_code: Option<KeptCode>,
 }
 
 /// Why a spec that is valid can't be planned.

@@ -6,8 +6,8 @@ use super::audit::Audited;
 use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{
-    DoctorResponse, Failure, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, TrialResult,
-    WorkerStatus,
+    CodeSummary, DoctorResponse, EarlierSweep, Failure, Finding, ResultsResponse, Selected, StatusResponse,
+    SubmitResponse, TrialResult, WorkerStatus,
 };
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
@@ -31,6 +31,23 @@ pub struct SubmitDocument {
     /// Trials of other sweeps that teach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     selected: Vec<SelectedEntry>,
+    /// The same spec with other code, not all of whose trials have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier: Option<EarlierEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct EarlierEntry {
+    sweep: SweepId,
+    unfinished: u64,
+    /// Files that have changed since.
+    changed: Vec<String>,
+}
+
+impl From<EarlierSweep> for EarlierEntry {
+    fn from(EarlierSweep { sweep, unfinished, changed }: EarlierSweep) -> EarlierEntry {
+        EarlierEntry { sweep, unfinished, changed }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -67,6 +84,7 @@ impl From<SubmitResponse> for SubmitDocument {
             epochs_run_again: response.epochs_run_again,
             existing: response.is_existing,
             selected: response.selected.into_iter().map(Into::into).collect(),
+            earlier: response.earlier.map(Into::into),
         }
     }
 }
@@ -309,8 +327,34 @@ pub struct ResultsDocument<'a> {
     sweep: SweepId,
     name: &'a str,
     metric: Option<&'a Metric>,
+    /// What its programs are run from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<CodeEntry<'a>>,
     /// Best first.
     results: Vec<ResultEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CodeEntry<'a> {
+    /// Names the archive: `.sweep/artifacts/code/HASH.tar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<&'a str>,
+    /// As git names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    /// Whether files were not as they are in the commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<bool>,
+}
+
+impl<'a> From<&'a CodeSummary> for CodeEntry<'a> {
+    fn from(CodeSummary { hash, commit }: &'a CodeSummary) -> Self {
+        CodeEntry {
+            hash: hash.as_deref(),
+            commit: commit.as_ref().map(|commit| commit.hash.as_str()),
+            modified: commit.as_ref().map(|commit| commit.is_modified),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -378,6 +422,7 @@ impl<'a> From<&'a ResultsResponse> for ResultsDocument<'a> {
             sweep: response.sweep,
             name: &response.name,
             metric: response.metric.as_ref(),
+            code: response.code.as_ref().map(Into::into),
             results: rank(response).into_iter().map(Into::into).collect(),
         }
     }

@@ -235,6 +235,7 @@ pub(super) mod tests {
             name: "demo".to_owned(),
             metric: Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }),
             swept: vec!["lr".to_owned()],
+            code: None,
             trials,
         }
     }

@@ -44,7 +44,7 @@ pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
 pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
-pub use history::{HistoryRow, RequestRow, find_history, find_request};
+pub use history::{HistoryRow, RequestRow, find_history, find_request, list_code};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use log::{AttemptRow, StageRow, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
@@ -53,7 +53,7 @@ pub use read::{
     list_running, list_sweeps, list_workers,
 };
 pub use size::StoreSize;
-pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
+pub use submit::{Earlier, Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
 pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials};
 pub use workers::{LiveWorker, NewWorker};

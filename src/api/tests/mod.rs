@@ -91,6 +91,7 @@ fn submit_request(spec: &str) -> SubmitRequest {
         is_rehearsal: false,
         only: None,
         selected: Default::default(),
+        code: None,
     }
 }
 

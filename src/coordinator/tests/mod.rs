@@ -51,6 +51,7 @@ impl Fixture {
             is_rehearsal: false,
             only: None,
             selected: Default::default(),
+            code: None,
         }
     }
 

@@ -9,6 +9,7 @@
 //! This is a crate of its own and no part of the library beside it: so nothing of libtorch is ever linked into it.
 //! Start reading at `state`; then `shell` and `slot`, and below those `command` and `trainer_process`.
 
+mod code;
 mod command;
 mod event;
 mod gauge;

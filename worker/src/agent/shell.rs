@@ -25,7 +25,7 @@ use super::outbox::Write;
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpus, identity, self_test};
+use super::{AgentError, Inbox, code, gpus, identity, self_test};
 
 /// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
@@ -95,6 +95,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     };
     shell.open_slots(slots);
     shell.tasks.spawn(signals.forward(inbox.clone()));
+    shell.tasks.spawn(code::clear_abandoned(shell.place.clone()));
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
     }
@@ -130,7 +131,8 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
     let state = &options.state_dir;
     let fail = |source| AgentError::StateFolder { path: state.clone(), source };
     let state = std::path::absolute(state).map_err(fail)?;
-    let [logs, spools, artifacts] = ["logs", "spool", "artifacts"].map(|name| state.join(name));
+    let [logs, spools, artifacts, attempts] =
+        ["logs", "spool", "artifacts", "attempts"].map(|name| state.join(name));
     for folder in [&logs, &spools, &artifacts] {
         std::fs::create_dir_all(folder).map_err(fail)?;
     }
@@ -140,6 +142,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         spool: spool.path().to_owned(),
         datasets: options.datasets.clone(),
         artifacts,
+        attempts,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         memory: Mutex::default(),

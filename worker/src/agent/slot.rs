@@ -27,6 +27,8 @@ pub(crate) struct Place {
     pub(crate) datasets: PathBuf,
     /// Where trainers keep their checkpoints.
     pub(crate) artifacts: PathBuf,
+    /// Where programs have copies of their code, and what they leave in these.
+    pub(crate) attempts: PathBuf,
     pub(crate) trainer: PathBuf,
     /// How long a trial has between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,

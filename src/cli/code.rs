@@ -1,0 +1,79 @@
+//! The code of a command spec on its way to a coordinator in another process: the files are those of the host where the
+//! command is typed, wherever the job table is.
+
+use std::io::Write;
+
+use super::CliError;
+use super::spec_file::CheckedSpec;
+use crate::client::Client;
+use crate::coordinator::{Code, Prepared};
+use crate::protocol::http::{EarlierSweep, SubmitRequest};
+use crate::report::grouped;
+
+/// Files that are named.
+const NAMED: usize = 5;
+
+/// The request with the code that it is to run, which is sent before.
+pub(super) async fn send(spec: &CheckedSpec, client: &Client) -> Result<SubmitRequest, CliError> {
+    let code = code_of(spec)?;
+    if let Some((hash, archive)) = code.as_ref().and_then(Code::archive) {
+        let mut file = tempfile::NamedTempFile::new().map_err(CliError::failed)?;
+        file.write_all(archive).map_err(CliError::failed)?;
+        client.upload_artifact(file.path(), &hash).await?;
+    }
+    Ok(with(code, &spec.request))
+}
+
+/// The same where nothing is to be stored, and so nothing is sent.
+pub(super) fn tell(spec: &CheckedSpec) -> Result<SubmitRequest, CliError> {
+    Ok(with(code_of(spec)?, &spec.request))
+}
+
+fn code_of(spec: &CheckedSpec) -> Result<Option<Code>, CliError> {
+    match spec.prepared.as_ref().map(Prepared::code) {
+        Some(code) => Ok(Some(code.clone())),
+        None => Ok(Code::to_send(&spec.request)?),
+    }
+}
+
+fn with(code: Option<Code>, request: &SubmitRequest) -> SubmitRequest {
+    SubmitRequest { code: code.map(|code| code.told().clone()), ..request.clone() }
+}
+
+/// Says what becomes of trials that were submitted before what they run was changed.
+pub(super) fn describe_earlier(earlier: &EarlierSweep) -> String {
+    let EarlierSweep { sweep, unfinished, changed } = earlier;
+    let mut names: Vec<String> = changed.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    if changed.len() > NAMED {
+        names.push(format!("{} more", grouped((changed.len() - NAMED) as u64)));
+    }
+    let changed = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    let trials = if *unfinished == 1 { "trial has" } else { "trials have" };
+    format!(
+        "the code has changed{changed} since sweep {sweep}, of which {} {trials} not ended: what is left of it runs the code as \
+         it was, this sweep the code as it is; `sweep cancel {sweep}` gives it up",
+        grouped(*unfinished)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::SweepId;
+
+    #[test]
+    fn what_has_changed_is_named_and_not_all_of_much() {
+        let earlier = |changed: usize| EarlierSweep {
+            sweep: SweepId(3),
+            unfinished: 1,
+            changed: (0..changed).map(|n| format!("{n}.py")).collect(),
+        };
+        let words = describe_earlier(&earlier(1));
+        assert!(
+            words.starts_with("the code has changed (`0.py`) since sweep 3, of which 1 trial has"),
+            "{words}"
+        );
+        assert!(describe_earlier(&earlier(7)).contains("`4.py`, 2 more)"));
+        assert!(describe_earlier(&earlier(0)).starts_with("the code has changed since"));
+    }
+}
