@@ -186,6 +186,21 @@ fn a_worker_with_no_shared_folder_works_for_a_service() {
 }
 
 #[test]
+fn a_wrong_spec_is_described_alike_by_this_host_and_by_a_coordinator_elsewhere() {
+    let project = Project::new();
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    for host in [&project, &elsewhere] {
+        host.write("wrong.yaml", "command: [x]\nparameters: {x: []}\nseedss: 1\n");
+    }
+    for command in ["submit", "run", "expand"] {
+        let here = project.sweep(&[command, "wrong.yaml"]).exits_with(2).stderr();
+        assert_eq!(here.matches("error: ").count(), 2, "{here}");
+        assert_eq!(elsewhere.sweep(&[command, "wrong.yaml"]).exits_with(2).stderr(), here, "{command}");
+    }
+}
+
+#[test]
 fn what_others_are_told_need_not_hold_on_this_host() {
     let project = Project::new();
     let (_service, url) = serve(&project, &["--listen", "0.0.0.0:0", "--url", "http://far.invalid:7077"]);

@@ -22,28 +22,28 @@ use crate::vocabulary::CheckpointHash;
 /// More files than this at a time only wait for the same disk.
 const MOST_UPLOADS: usize = 32;
 
-/// Somebody who sends nothing for this long is gone.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
-
 /// What is read at once: a page cache's worth, and not more for many clients at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// Places for files that are being received.
+/// Places for files that are being received, and how long one that receives nothing is kept.
 #[derive(Clone)]
-pub(super) struct Uploads(Arc<Semaphore>);
+pub(super) struct Uploads {
+    places: Arc<Semaphore>,
+    longest_silence: Duration,
+}
 
 impl Uploads {
-    pub(super) fn new() -> Uploads {
-        Uploads(Arc::new(Semaphore::new(MOST_UPLOADS)))
+    pub(super) fn new(longest_silence: Duration) -> Uploads {
+        Uploads { places: Arc::new(Semaphore::new(MOST_UPLOADS)), longest_silence }
     }
 }
 
 /// The bytes of a file.
 #[derive(ToSchema)]
 #[schema(value_type = String, format = Binary)]
-struct Contents(#[expect(dead_code, reason = "it only describes")] Vec<u8>);
+pub(super) struct Contents(#[expect(dead_code, reason = "it only describes")] Vec<u8>);
 
-/// Store a file under the BLAKE3 hash of its contents. What is there already is not written again.
+/// Store a file under the BLAKE3 hash of its contents. What is there already and whole is not written again.
 #[utoipa::path(put, path = "/v1/artifacts/{hash}", tag = "artifacts", params(
     ("hash" = String, Path, description = "64 hexadecimal digits in lower case.", pattern = "^[0-9a-f]{64}$"),
 ), request_body(content = Contents, content_type = "application/octet-stream"), responses(
@@ -63,15 +63,13 @@ pub(super) async fn store(
     if announced.is_some_and(|size| size > LARGEST_ARTIFACT_BYTES) {
         return Err(ArtifactError::TooLarge.into());
     }
-    // One of another size is damaged, and is replaced.
-    let is_whole = |found: &Artifact| announced.is_none_or(|size| size == found.size_bytes);
-    if coordinator.open_artifact(&hash).await?.as_ref().is_some_and(is_whole) {
+    let _place = uploads.places.try_acquire().map_err(|_| ApiError::Busy)?;
+    if coordinator.has_whole_artifact(&hash, announced).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let _place = uploads.0.try_acquire().map_err(|_| ApiError::Busy)?;
     let mut upload = coordinator.begin_upload(hash).await?;
     let mut pieces = body.into_data_stream();
-    while let Some(piece) = next_piece(pieces.next()).await? {
+    while let Some(piece) = next_piece(pieces.next(), uploads.longest_silence).await? {
         upload.write(&piece).await?;
     }
     upload.finish().await?;
@@ -80,8 +78,9 @@ pub(super) async fn store(
 
 async fn next_piece(
     piece: impl Future<Output = Option<Result<Bytes, axum::Error>>>,
+    longest_silence: Duration,
 ) -> Result<Option<Bytes>, ApiError> {
-    match tokio::time::timeout(LONGEST_SILENCE, piece).await {
+    match tokio::time::timeout(longest_silence, piece).await {
         Ok(piece) => piece.transpose().map_err(|_| ApiError::BrokenBody),
         Err(_) => Err(ApiError::SlowBody),
     }

@@ -1,7 +1,7 @@
 //! Server-sent events for live clients.
 //!
-//! A stream costs a connection and a place in the feed; it has no queue of its own. It ends when the coordinator stops,
-//! and the client comes back with the last id that it has seen.
+//! A stream costs a connection and a place in the feed; it has no queue of its own. It ends when the coordinator stops or
+//! when it has lasted for long, and the client comes back with the last id that it has seen.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use axum::response::sse::{Event, KeepAlive};
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::extract::Query;
 use super::problem::ApiError;
@@ -23,9 +24,14 @@ use crate::vocabulary::SweepId;
 /// Proxies close what is silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Ends the streams: nobody waits for what never ends.
+/// When streams end: nobody waits for what never ends.
 #[derive(Clone)]
-pub(super) struct Stopped(pub(super) watch::Receiver<bool>);
+pub(super) struct Ends {
+    /// The coordinator stops.
+    pub(super) stopped: watch::Receiver<bool>,
+    /// It has lasted for so long.
+    pub(super) after: Duration,
+}
 
 #[derive(Deserialize)]
 pub(super) struct Filter {
@@ -35,7 +41,7 @@ pub(super) struct Filter {
 /// Server-sent events: what happens, as it happens.
 ///
 /// Each has an `id`; who comes back with the last one in `Last-Event-ID` hears what was missed. The event `reset` says that the
-/// state has to be loaded anew: at the begin, after a restart, and for whoever is too slow.
+/// state has to be loaded anew: at the begin, after a restart, and for whoever is too slow. A stream ends after an hour.
 #[utoipa::path(get, path = "/v1/events", tag = "sweeps", params(
     ("sweep" = Option<SweepId>, Query, description = "Only what concerns this sweep, and the agents."),
     ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen; what is none counts as none."),
@@ -44,23 +50,25 @@ pub(super) struct Filter {
 ))]
 pub(super) async fn follow(
     State(coordinator): State<Coordinator>,
-    State(stopped): State<Stopped>,
+    State(ends): State<Ends>,
     Query(filter): Query<Filter>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let after = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let follower = coordinator.follow(after, filter.sweep).ok_or(ApiError::Busy)?;
-    Ok(Sse::new(events(follower, stopped)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Ok(Sse::new(events(follower, ends)).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
 }
 
-fn events(follower: Follower, stopped: Stopped) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((follower, stopped), async |(mut follower, mut stopped)| {
+fn events(follower: Follower, ends: Ends) -> impl Stream<Item = Result<Event, Infallible>> {
+    let ends_at = Instant::now() + ends.after;
+    stream::unfold((follower, ends.stopped, ends_at), async |(mut follower, mut stopped, ends_at)| {
         let (id, event) = tokio::select! {
             next = follower.next() => next,
-            _ = stopped.0.wait_for(|is_stopped| *is_stopped) => return None,
+            _ = stopped.wait_for(|is_stopped| *is_stopped) => return None,
+            () = tokio::time::sleep_until(ends_at) => return None,
         };
         let data = serde_json::to_string(&event).ok()?;
         let event = Event::default().id(id.to_string()).event(event.name()).data(data);
-        Some((Ok(event), (follower, stopped)))
+        Some((Ok(event), (follower, stopped, ends_at)))
     })
 }

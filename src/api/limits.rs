@@ -1,6 +1,6 @@
 //! What a request may cost: bytes, time, and a place among the others.
 //!
-//! A connection's own limits (headers, how many there are) are in `server.rs`, artifacts have their own in `artifacts.rs`.
+//! A connection's own limits (headers, how many there are) are in `server.rs`; how many files may be sent at a time is in `artifacts.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,14 @@ pub(super) struct Limits {
     pub(super) head: Duration,
     /// From a request's head to the end of its body.
     pub(super) body: Duration,
+    /// Without a byte of a file that is sent to us.
+    pub(super) silence: Duration,
     /// From a request's head to that of its answer.
     pub(super) answer: Duration,
+    /// Without a byte of an answer being taken by whom it is for.
+    pub(super) unread: Duration,
+    /// From a stream of events' begin to its end.
+    pub(super) stream: Duration,
 }
 
 impl Limits {
@@ -41,8 +47,15 @@ impl Limits {
         head: Duration::from_secs(30),
         // The largest body comes through at 3 Mbit/s.
         body: Duration::from_secs(45),
+        // Somebody who sends nothing for this long is gone.
+        silence: Duration::from_secs(30),
         // Submitting the largest sweep takes a third of it on a slow disk; a long poll ends after half a minute by itself.
         answer: Duration::from_secs(600),
+        // A network that is cut for less than a lease's length breaks no connection.
+        unread: Duration::from_secs(60),
+        // Whoever reads comes back at once and misses nothing; whoever doesn't gives its place to others, though what it is
+        // sent in quiet times fits into buffers for days.
+        stream: Duration::from_secs(3600),
     };
 }
 

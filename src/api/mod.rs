@@ -3,7 +3,8 @@
 //! Every request needs the token, from this host too: login nodes are shared, and submitting is running code. Bodies
 //! are bounded. Whatever is not a success is a problem document (RFC 9457).
 //!
-//! A new route is a function in `routes.rs` with its description above it, and a line in [`routes`].
+//! A new route is a function in the file of its subject, with its description above it, and a line in [`routes`], or in
+//! [`streams`] where its body is no JSON.
 
 mod artifacts;
 mod auth;
@@ -17,6 +18,7 @@ mod openapi;
 mod problem;
 mod routes;
 mod server;
+mod stall;
 mod steering;
 
 use std::future::Future;
@@ -34,23 +36,20 @@ use utoipa_axum::routes;
 use crate::coordinator::Coordinator;
 use artifacts::Uploads;
 use auth::Token;
-use events::Stopped;
+use backup::Copies;
+use events::Ends;
 use limits::{Gate, LARGEST_BODY_BYTES, Limits};
 use metrics::Metrics;
 use routes::Document;
 
-/// Answers requests until `shutdown` completes and those under way are answered.
-///
-/// # Errors
-/// None so far: what can't be accepted is tried again.
+/// Answers requests until `shutdown` completes and those under way are answered. What can't be accepted is tried again.
 pub async fn serve(
     listener: TcpListener,
     coordinator: Coordinator,
     token: &str,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     serve_within(Limits::DEFAULT, listener, coordinator, token, shutdown).await;
-    Ok(())
 }
 
 async fn serve_within(
@@ -61,7 +60,7 @@ async fn serve_within(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stop, stopped) = watch::channel(false);
-    let router = router(limits, coordinator.clone(), token, Stopped(stopped));
+    let router = router(limits, coordinator.clone(), token, stopped);
     let mut publishing = pin!(coordinator.publish_changes());
     let mut accepting = pin!(server::accept(listener, router, limits, async {
         shutdown.await;
@@ -75,7 +74,7 @@ async fn serve_within(
 }
 
 /// The routes, behind the token and within the limits.
-fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stopped) -> Router {
+fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: watch::Receiver<bool>) -> Router {
     let (gate, metrics) = (Gate::new(limits), Metrics::new());
     let (routes, described) = routes()
         .layer(middleware::from_fn_with_state(gate.clone(), limits::receive))
@@ -91,7 +90,14 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: Stoppe
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
         .layer(middleware::map_response(auth::forbid_guessing))
-        .with_state(Served { coordinator, document, metrics, stopped, uploads: Uploads::new() })
+        .with_state(Served {
+            coordinator,
+            document,
+            metrics,
+            ends: Ends { stopped, after: limits.stream },
+            uploads: Uploads::new(limits.silence),
+            copies: Copies::new(),
+        })
 }
 
 /// Every route; its path, and what the OpenAPI document says of it, stand above the function.
@@ -135,8 +141,9 @@ struct Served {
     coordinator: Coordinator,
     document: Document,
     metrics: Metrics,
-    stopped: Stopped,
+    ends: Ends,
     uploads: Uploads,
+    copies: Copies,
 }
 
 impl FromRef<Served> for Coordinator {
@@ -151,9 +158,15 @@ impl FromRef<Served> for Metrics {
     }
 }
 
-impl FromRef<Served> for Stopped {
-    fn from_ref(served: &Served) -> Stopped {
-        served.stopped.clone()
+impl FromRef<Served> for Ends {
+    fn from_ref(served: &Served) -> Ends {
+        served.ends.clone()
+    }
+}
+
+impl FromRef<Served> for Copies {
+    fn from_ref(served: &Served) -> Copies {
+        served.copies.clone()
     }
 }
 

@@ -20,7 +20,10 @@ use crate::protocol::http::Problem;
         title = "sweep",
         description = "What a coordinator answers. Every request shows the token of the state folder (`.sweep/token`); whatever is \
                        not a success is a problem document (RFC 9457) with a stable `code`. Durations cross the wire, never \
-                       absolute times. Repeating a write changes nothing.",
+                       absolute times. A request whose answer was lost may be sent again. A repeated report, outcome, \
+                       heartbeat, submission, file, pause, resume, cancellation or farewell changes nothing more. Four do: \
+                       an agent that registers twice is two, of which one falls silent; leases of which nobody heard run out; \
+                       a retry reopens what has failed again since; and a bump of the type `raise` raises again.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem)),

@@ -3,7 +3,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::coordinator::{ArtifactError, CoordinatorError, PrepareError};
+use crate::coordinator::{ArtifactError, CodeError, CoordinatorError, PrepareError};
 use crate::protocol::http::Problem;
 use crate::vocabulary::{CheckpointHash, ParseCheckpointHashError};
 
@@ -29,6 +29,10 @@ pub(super) enum ApiError {
     SlowBody,
     #[error("the coordinator is busy with other requests")]
     Busy,
+    #[error("another copy of the job table is being made or sent")]
+    OtherCopy,
+    #[error("the body can't be read: `{place}` is a list and should be an object")]
+    ListForObject { place: String },
     #[error("the request took too long; what it had begun may still be done")]
     TooLong,
     #[error("the address can't be read: {}", .0.body_text())]
@@ -65,7 +69,8 @@ impl ApiError {
             ApiError::Received(rejection) => (rejection.status(), "bad_body"),
             ApiError::BrokenBody => (StatusCode::BAD_REQUEST, "bad_body"),
             ApiError::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow_body"),
-            ApiError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            ApiError::Busy | ApiError::OtherCopy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            ApiError::ListForObject { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "bad_body"),
             ApiError::TooLong => (StatusCode::SERVICE_UNAVAILABLE, "too_long"),
             ApiError::Path(_) => (StatusCode::BAD_REQUEST, "bad_path"),
             ApiError::Query(_) => (StatusCode::BAD_REQUEST, "bad_query"),
@@ -116,10 +121,12 @@ impl ApiError {
             }
             ApiError::Hash(_) => Some("an artifact is named by the BLAKE3 hash of its contents"),
             ApiError::Received(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Some("send it in parts")
+                Some("a body has 16 MiB at most; reports and outcomes may come in several")
             }
             ApiError::Busy | ApiError::TooLong => Some("send it again in a moment"),
+            ApiError::OtherCopy => Some("ask again when that is done"),
             ApiError::Body(_)
+            | ApiError::ListForObject { .. }
             | ApiError::Received(_)
             | ApiError::BrokenBody
             | ApiError::SlowBody
@@ -150,6 +157,9 @@ fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
         CoordinatorError::HasEnded { .. } => (StatusCode::CONFLICT, "has_ended"),
         CoordinatorError::NoSuchWorker(_) => (StatusCode::NOT_FOUND, "no_such_worker"),
         CoordinatorError::Prepare(PrepareError::Spec(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_spec"),
+        CoordinatorError::Prepare(PrepareError::Code(CodeError::NotSent { .. })) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "code_not_sent")
+        }
         CoordinatorError::Prepare(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_runnable"),
         CoordinatorError::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_report"),
         CoordinatorError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),

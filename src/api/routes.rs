@@ -26,9 +26,9 @@ pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 ))]
 pub(super) async fn register(
     State(coordinator): State<Coordinator>,
-    body: Body<RegisterRequest>,
+    Body(request): Body<RegisterRequest>,
 ) -> Answer<RegisterResponse> {
-    Ok(Json(coordinator.register(body?.0).await?))
+    Ok(Json(coordinator.register(request).await?))
 }
 
 /// An agent says goodbye; what it still holds is taken back.
@@ -37,9 +37,9 @@ pub(super) async fn register(
 ))]
 pub(super) async fn leave(
     State(coordinator): State<Coordinator>,
-    body: Body<LeaveRequest>,
+    Body(request): Body<LeaveRequest>,
 ) -> Result<StatusCode, ApiError> {
-    coordinator.leave(body?.0.worker).await?;
+    coordinator.leave(request.worker).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -49,9 +49,9 @@ pub(super) async fn leave(
 ))]
 pub(super) async fn release(
     State(coordinator): State<Coordinator>,
-    body: Body<ReleaseRequest>,
+    Body(request): Body<ReleaseRequest>,
 ) -> Answer<ReleaseResponse> {
-    Ok(Json(ReleaseResponse { was_quarantined: coordinator.release_node(&body?.0.host) }))
+    Ok(Json(ReleaseResponse { was_quarantined: coordinator.release_node(&request.host) }))
 }
 
 /// An agent asks for jobs and waits for them, for 30 seconds at most.
@@ -61,9 +61,9 @@ pub(super) async fn release(
 ))]
 pub(super) async fn lease(
     State(coordinator): State<Coordinator>,
-    body: Body<LeaseRequest>,
+    Body(request): Body<LeaseRequest>,
 ) -> Answer<LeaseResponse> {
-    Ok(Json(coordinator.lease(&body?.0).await?))
+    Ok(Json(coordinator.lease(&request).await?))
 }
 
 /// An agent is alive and holds these leases.
@@ -72,9 +72,9 @@ pub(super) async fn lease(
 ))]
 pub(super) async fn heartbeat(
     State(coordinator): State<Coordinator>,
-    body: Body<HeartbeatRequest>,
+    Body(request): Body<HeartbeatRequest>,
 ) -> Answer<HeartbeatResponse> {
-    Ok(Json(coordinator.heartbeat(&body?.0).await?))
+    Ok(Json(coordinator.heartbeat(&request).await?))
 }
 
 /// Metrics and checkpoints of running jobs.
@@ -83,9 +83,9 @@ pub(super) async fn heartbeat(
 ))]
 pub(super) async fn report(
     State(coordinator): State<Coordinator>,
-    body: Body<ReportsRequest>,
+    Body(request): Body<ReportsRequest>,
 ) -> Answer<WriteResponse> {
-    Ok(Json(coordinator.report(body?.0).await?))
+    Ok(Json(coordinator.report(request).await?))
 }
 
 /// Attempts that ended.
@@ -94,9 +94,9 @@ pub(super) async fn report(
 ))]
 pub(super) async fn finish(
     State(coordinator): State<Coordinator>,
-    body: Body<OutcomesRequest>,
+    Body(request): Body<OutcomesRequest>,
 ) -> Answer<WriteResponse> {
-    Ok(Json(coordinator.finish(body?.0).await?))
+    Ok(Json(coordinator.finish(request).await?))
 }
 
 /// Store a sweep, or find the one with the same expansion.
@@ -105,9 +105,9 @@ pub(super) async fn finish(
 ))]
 pub(super) async fn submit(
     State(coordinator): State<Coordinator>,
-    body: Body<SubmitRequest>,
+    Body(request): Body<SubmitRequest>,
 ) -> Answer<SubmitResponse> {
-    Ok(Json(coordinator.submit(&body?.0).await?))
+    Ok(Json(coordinator.submit(&request).await?))
 }
 
 /// Everything that is known of a sweep's trials.

@@ -1,4 +1,4 @@
-//! Connections: how many there may be, how long a request's head may take, and how they end.
+//! Connections: how many there may be, how long a request's head may take or its answer be left unread, and how they end.
 //!
 //! `axum::serve` has no such limits. Whoever holds connections open without asking anything costs us a descriptor each, for
 //! at most the time that a head may take.
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::limits::Limits;
 use super::problem::{ApiError, RETRY_AFTER_SECONDS};
+use super::stall::Impatient;
 
 /// Method, address and headers: our own client's take less than a tenth, a browser's with cookies half.
 const LARGEST_HEAD_BYTES: usize = 16 * 1024;
@@ -83,6 +84,7 @@ fn affordable() -> usize {
 async fn serve(stream: TcpStream, router: Router, limits: Limits, mut stopped: watch::Receiver<()>) {
     // An answer is written at once; waiting for more of it would only delay it.
     let _slower_otherwise = stream.set_nodelay(true);
+    let stream = Impatient::new(stream, limits.unread);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)

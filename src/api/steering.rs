@@ -17,9 +17,9 @@ use crate::vocabulary::SweepId;
 pub(super) async fn cancel(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
-    body: Body<ChosenTrials>,
+    Body(request): Body<ChosenTrials>,
 ) -> Answer<CancelResponse> {
-    Ok(Json(coordinator.cancel(parse_id(sweep)?, body?.0).await?))
+    Ok(Json(coordinator.cancel(parse_id(sweep)?, request).await?))
 }
 
 /// Reopen a sweep's failed and cancelled jobs.
@@ -30,9 +30,9 @@ pub(super) async fn cancel(
 pub(super) async fn retry(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
-    body: Body<ChosenTrials>,
+    Body(request): Body<ChosenTrials>,
 ) -> Answer<RetryResponse> {
-    Ok(Json(RetryResponse { jobs: coordinator.retry(parse_id(sweep)?, body?.0).await? }))
+    Ok(Json(RetryResponse { jobs: coordinator.retry(parse_id(sweep)?, request).await? }))
 }
 
 /// Lease no more jobs of a sweep; what runs goes on.
@@ -70,8 +70,7 @@ pub(super) async fn resume(
 pub(super) async fn bump(
     State(coordinator): State<Coordinator>,
     Path(sweep): Path<String>,
-    body: Body<BumpRequest>,
+    Body(request): Body<BumpRequest>,
 ) -> Answer<BumpResponse> {
-    let request = body?.0;
     Ok(Json(coordinator.bump(parse_id(sweep)?, request).await?))
 }

@@ -85,10 +85,7 @@ impl Access {
                 Some(prepared) => Ok(local.coordinator.submit_prepared(prepared).await?),
                 None => Ok(local.coordinator.submit(&spec.request).await?),
             },
-            Access::Remote(remote) => {
-                let request = code::send(spec, &remote.client).await?;
-                Ok(remote.client.submit(&request).await?)
-            }
+            Access::Remote(remote) => code::submit(spec, &remote.client).await,
         }
     }
 

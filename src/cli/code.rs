@@ -5,28 +5,38 @@ use std::io::Write;
 
 use super::CliError;
 use super::spec_file::CheckedSpec;
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::coordinator::{Code, Prepared};
-use crate::protocol::http::{EarlierSweep, SubmitRequest};
+use crate::protocol::http::{EarlierSweep, SubmitRequest, SubmitResponse};
 use crate::report::grouped;
+
+/// The code of the problem that the coordinator does not have an archive.
+const CODE_NOT_SENT: &str = "code_not_sent";
 
 /// Files that are named.
 const NAMED: usize = 5;
 
-/// The request with the code that it is to run, which is sent before.
-pub(super) async fn send(spec: &CheckedSpec, client: &Client) -> Result<SubmitRequest, CliError> {
+/// Submits a spec with the code that it is to run, which is sent where the coordinator does not have it.
+pub(super) async fn submit(spec: &CheckedSpec, client: &Client) -> Result<SubmitResponse, CliError> {
     let code = code_of(spec)?;
-    if let Some((hash, archive)) = code.as_ref().and_then(Code::archive) {
-        let mut file = tempfile::NamedTempFile::new().map_err(CliError::failed)?;
-        file.write_all(archive).map_err(CliError::failed)?;
-        client.upload_artifact(file.path(), &hash).await?;
+    let request = with(code.as_ref(), &spec.request);
+    let archive = code.as_ref().and_then(Code::archive);
+    match (client.submit(&request).await, archive) {
+        (Err(ClientError::Refused { problem, .. }), Some((hash, archive)))
+            if problem.code == CODE_NOT_SENT =>
+        {
+            let mut file = tempfile::NamedTempFile::new().map_err(CliError::failed)?;
+            file.write_all(archive).map_err(CliError::failed)?;
+            client.send_artifact(file.path(), &hash).await?;
+            Ok(client.submit(&request).await?)
+        }
+        (answer, _) => Ok(answer?),
     }
-    Ok(with(code, &spec.request))
 }
 
-/// The same where nothing is to be stored, and so nothing is sent.
+/// The request, where nothing is to be stored and so nothing is sent.
 pub(super) fn tell(spec: &CheckedSpec) -> Result<SubmitRequest, CliError> {
-    Ok(with(code_of(spec)?, &spec.request))
+    Ok(with(code_of(spec)?.as_ref(), &spec.request))
 }
 
 fn code_of(spec: &CheckedSpec) -> Result<Option<Code>, CliError> {
@@ -36,7 +46,7 @@ fn code_of(spec: &CheckedSpec) -> Result<Option<Code>, CliError> {
     }
 }
 
-fn with(code: Option<Code>, request: &SubmitRequest) -> SubmitRequest {
+fn with(code: Option<&Code>, request: &SubmitRequest) -> SubmitRequest {
     SubmitRequest { code: code.map(|code| code.told().clone()), ..request.clone() }
 }
 

@@ -2,6 +2,9 @@ use crate::client::ClientError;
 use crate::coordinator::{CodeError, CoordinatorError, PrepareError};
 use crate::spec::SpecError;
 
+/// The code of a problem whose detail is what a wrong spec says of itself.
+const BAD_SPEC: &str = "bad_spec";
+
 /// What the program's exit code says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
@@ -28,6 +31,8 @@ impl From<ExitStatus> for std::process::ExitCode {
 pub enum CliError {
     /// The spec is wrong; says where by itself.
     Spec(Box<SpecError>),
+    /// The same as a coordinator elsewhere says it.
+    SpecElsewhere(String),
     /// What was asked for can't be done as it is written.
     Usage(anyhow::Error),
     /// It could be done, but was not.
@@ -47,7 +52,7 @@ impl CliError {
 
     pub(super) fn exit_status(&self) -> ExitStatus {
         match self {
-            CliError::Spec(_) | CliError::Usage(_) => ExitStatus::Usage,
+            CliError::Spec(_) | CliError::SpecElsewhere(_) | CliError::Usage(_) => ExitStatus::Usage,
             CliError::Failed(_) | CliError::Unsuccessful => ExitStatus::WorkFailed,
         }
     }
@@ -86,7 +91,10 @@ impl From<CoordinatorError> for CliError {
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> CliError {
-        match &error {
+        match error {
+            ClientError::Refused { problem, .. } if problem.code == BAD_SPEC => {
+                CliError::SpecElsewhere(problem.detail)
+            }
             ClientError::Refused { status: 400..=499, .. }
             | ClientError::BadAddress { .. }
             | ClientError::BadToken => CliError::Usage(error.into()),

@@ -42,7 +42,7 @@ pub(super) struct Host {
     url: String,
     folder: StateFolder,
     coordinator: Coordinator,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     watcher: JoinHandle<()>,
     tidier: JoinHandle<()>,
     stop: oneshot::Sender<()>,
@@ -66,7 +66,7 @@ impl Host {
             let shutdown = async {
                 let _stopped_or_dropped = stopped.await;
             };
-            api::serve(listener, coordinator, &token, shutdown).await
+            api::serve(listener, coordinator, &token, shutdown).await;
         });
         let coordinator = local.coordinator.clone();
         let watcher = tokio::spawn(Watch::new(coordinator.clone()).keep_looking());

@@ -60,6 +60,7 @@ impl Output {
         match error {
             CliError::Unsuccessful => {}
             CliError::Spec(error) => self.note(error.render(self.colour).trim_end()),
+            CliError::SpecElsewhere(error) => self.note(error.trim_end()),
             CliError::Usage(error) | CliError::Failed(error) => {
                 let label = match self.colour {
                     Colour::Ansi => "\x1b[1;31merror:\x1b[0m",

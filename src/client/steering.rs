@@ -37,7 +37,7 @@ impl Client {
         self.post(&format!("v1/sweeps/{sweep}/resume"), &(), LONG_ANSWER_LIMIT).await
     }
 
-    /// `POST /v1/sweeps/{sweep}/bump`: the one route that may not be repeated blindly, where it raises.
+    /// `POST /v1/sweeps/{sweep}/bump`: where it raises it may not be repeated blindly.
     ///
     /// # Errors
     /// Like all methods of the client.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::feed::{EventId, Follower};
 use super::{Coordinator, CoordinatorError, Vitals, wire};
 use crate::protocol::http::{EndedTrial, LiveEvent, SweepStatus, WorkerStatus};
-use crate::store::{self, FinishedTrialRow, StoreError};
+use crate::store::{self, FinishedTrialRow, RecentlyFinished, StoreError};
 use crate::vocabulary::{SweepId, WorkerId};
 
 /// Between two looks: people see no difference, and the table is not asked more often.
@@ -21,12 +21,17 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 /// More trials than this in one look, and whoever follows loads everything anew.
 const MOST_TRIALS: u32 = 4096;
 
+/// More jobs than this wait for no look that succeeds; whoever follows loads everything anew then.
+const MOST_OWED: usize = 4096;
+
 /// What was told last.
 #[derive(Debug, Default)]
 struct Told {
     sweeps: BTreeMap<SweepId, SweepStatus>,
     workers: BTreeMap<WorkerId, WorkerStatus>,
     expired_leases: u64,
+    /// Jobs that ended and whose trials were not told of yet.
+    owed: RecentlyFinished,
 }
 
 impl Coordinator {
@@ -54,14 +59,15 @@ impl Coordinator {
 
     async fn look(&self, told: &mut Told) -> Result<(), CoordinatorError> {
         // Before the counts: a trial that ends in between is told of in the next look, never left out.
-        let finished = self.store.take_finished();
+        told.owe(self.store.take_finished());
         let mut ended = Vec::new();
-        if !finished.jobs.is_empty() {
+        if !told.owed.jobs.is_empty() {
             let mut reader = self.store.reader().await?;
-            ended = store::list_finished_trials(&mut reader, &finished.jobs, MOST_TRIALS).await?;
+            ended = store::list_finished_trials(&mut reader, &told.owed.jobs, MOST_TRIALS).await?;
         }
+        // Until here nothing was told: where the table can't be read the next look does it.
         let now = Told::from(self.vitals().await?);
-        if finished.has_more || ended.len() > MOST_TRIALS as usize {
+        if told.owed.has_more || ended.len() > MOST_TRIALS as usize {
             ended.clear();
             self.feed.publish(LiveEvent::Reset);
         }
@@ -71,12 +77,21 @@ impl Coordinator {
     }
 }
 
+impl Told {
+    fn owe(&mut self, finished: RecentlyFinished) {
+        let room = MOST_OWED.saturating_sub(self.owed.jobs.len());
+        self.owed.has_more |= finished.has_more || finished.jobs.len() > room;
+        self.owed.jobs.extend(finished.jobs.into_iter().take(room));
+    }
+}
+
 impl From<Vitals> for Told {
     fn from(vitals: Vitals) -> Told {
         Told {
             sweeps: vitals.sweeps.into_iter().map(|sweep| (sweep.id, sweep)).collect(),
             workers: vitals.workers.into_iter().map(|worker| (worker.id, worker)).collect(),
             expired_leases: vitals.counts.expired_leases,
+            owed: RecentlyFinished::default(),
         }
     }
 }
@@ -110,8 +125,10 @@ fn differences(before: &Told, now: &Told, ended: Vec<FinishedTrialRow>) -> Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordinator::tests::{Fixture, complete};
     use crate::protocol::http::{SweepState, TrialCounts, TrialState};
-    use crate::vocabulary::TrialNumber;
+    use crate::store::tests::rename_table;
+    use crate::vocabulary::{JobId, TrialNumber};
 
     fn sweep(id: i64, queued: u64) -> (SweepId, SweepStatus) {
         let trials = TrialCounts { total: 2, queued, ..TrialCounts::default() };
@@ -139,17 +156,53 @@ mod tests {
         (WorkerId(id), status)
     }
 
+    #[tokio::test]
+    async fn what_ended_is_told_although_the_table_could_not_be_read_at_first() {
+        for unreadable in ["trials", "workers"] {
+            let fixture = Fixture::new().await;
+            let sweep = fixture.submit("command: [/bin/true]\nparameters: {x: [1, 2]}\n").await;
+            let mut told = Told::default();
+            fixture.coordinator.look(&mut told).await.unwrap();
+            let mut follower = fixture.coordinator.follow(None, None).unwrap();
+            assert_eq!(follower.next().await.1, LiveEvent::Reset);
+            let leases = fixture.lease().await;
+            for lease in leases {
+                fixture.finish(lease.token, complete()).await;
+                rename_table(&fixture.database(), unreadable, "hidden").await;
+                assert!(fixture.coordinator.look(&mut told).await.is_err());
+                rename_table(&fixture.database(), "hidden", unreadable).await;
+            }
+            fixture.coordinator.look(&mut told).await.unwrap();
+            let ended = [1, 2].map(|n| EndedTrial { trial: TrialNumber(n), state: TrialState::Succeeded });
+            let expected = LiveEvent::TrialsEnded { sweep, trials: ended.to_vec() };
+            assert_eq!(follower.next().await.1, expected, "{unreadable}");
+            assert_eq!(told.owed, RecentlyFinished::default());
+        }
+    }
+
+    #[test]
+    fn what_is_owed_is_bounded() {
+        let mut told = Told::default();
+        let jobs = |count: usize| RecentlyFinished { jobs: vec![JobId(1); count], has_more: false };
+        told.owe(jobs(MOST_OWED));
+        assert_eq!((told.owed.jobs.len(), told.owed.has_more), (MOST_OWED, false));
+        told.owe(jobs(1));
+        assert_eq!((told.owed.jobs.len(), told.owed.has_more), (MOST_OWED, true));
+    }
+
     #[test]
     fn only_what_changed_is_told() {
         let before = Told {
             sweeps: [sweep(1, 2), sweep(2, 2)].into(),
             workers: [worker(1, 0.0), worker(2, 0.0)].into(),
             expired_leases: 1,
+            ..Told::default()
         };
         let now = Told {
             sweeps: [sweep(1, 1), sweep(2, 2), sweep(3, 2)].into(),
             workers: [worker(2, 5.0), worker(3, 0.0)].into(),
             expired_leases: 3,
+            ..Told::default()
         };
         let row = |sweep, number, state: &str| FinishedTrialRow {
             sweep: SweepId(sweep),

@@ -40,7 +40,7 @@ pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
-use nodes::{Luck, Nodes};
+use nodes::{Luck, Nodes, Permit, Present};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use selection::Selections;
@@ -59,8 +59,8 @@ use tokio::sync::Notify;
 
 use crate::protocol::http::{
     EarlierSweep, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
+    Refused, RegisterRequest, RegisterResponse, ReportsRequest, ResultsResponse, StatusResponse,
+    SubmitRequest, SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
 };
 use crate::store::{self, Beat, Earlier, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
 use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
@@ -276,20 +276,40 @@ impl Coordinator {
             tokio::pin!(changed);
             // Listen before looking: what changes in between must not be missed.
             changed.as_mut().enable();
-            let is_quarantined = self.quarantine_of(request.worker).await?.is_some();
-            let leases = if is_quarantined { Vec::new() } else { self.lease_now(request).await? };
+            let permit = self.permit(request).await?;
+            let leases = self.lease_within(permit, request).await?;
             let is_drained = leases.is_empty() && self.is_drained(request.sweep).await?;
             let is_over = self.is_ending.load(Ordering::SeqCst) || tokio::time::Instant::now() >= give_up_at;
             if !leases.is_empty() || is_drained || is_over {
                 return Ok(LeaseResponse { leases, is_drained });
             }
-            let look_again_at = match self.next_due(request.sweep).await? {
+            let due = match permit {
                 // What is due and may not be had would be looked at again and again.
-                Some(due) if !is_quarantined => give_up_at.min(tokio::time::Instant::now() + due),
-                Some(_) | None => give_up_at,
+                Permit::NoneFor(wait) => Some(wait),
+                Permit::AsManyAsAsked | Permit::Probe => self.next_due(request.sweep).await?,
             };
+            let look_again_at =
+                due.map_or(give_up_at, |due| give_up_at.min(tokio::time::Instant::now() + due));
             // Either way the queue is looked at again.
             let _woken = tokio::time::timeout_at(look_again_at, changed).await;
+        }
+    }
+
+    async fn lease_within(
+        &self,
+        permit: Permit,
+        request: &LeaseRequest,
+    ) -> Result<Vec<Lease>, CoordinatorError> {
+        match permit {
+            Permit::AsManyAsAsked => self.lease_now(request).await,
+            Permit::NoneFor(_) => Ok(Vec::new()),
+            Permit::Probe => {
+                let leased = self.lease_now(&LeaseRequest { most: 1, ..request.clone() }).await;
+                if !leased.as_ref().is_ok_and(|leases| !leases.is_empty()) {
+                    self.nodes.probe_was_in_vain(request.worker, self.clock.now());
+                }
+                leased
+            }
         }
     }
 
@@ -302,13 +322,14 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         // The deadline counts from before the commit: a slow sync must not lengthen a lease.
-        let leased = match self.store.lease(grant, self.clock.now()).await? {
+        let now = self.clock.now();
+        let leased = match self.store.lease(grant, now).await? {
             Leased::Jobs(jobs) => jobs,
             Leased::NoSuchWorker => return Err(CoordinatorError::NoSuchWorker(request.worker)),
         };
         let leases: Vec<Lease> = leased.into_iter().map(wire::lease).collect::<Result<_, _>>()?;
         for lease in &leases {
-            self.nodes.leased(lease.token, request.worker);
+            self.nodes.leased(lease.token, request.worker, now);
         }
         if !leases.is_empty() {
             self.feed.touch();
@@ -316,17 +337,24 @@ impl Coordinator {
         Ok(leases)
     }
 
-    /// Why a worker gets no jobs, where it doesn't.
-    async fn quarantine_of(&self, worker: WorkerId) -> Result<Option<String>, CoordinatorError> {
-        let now = self.clock.now();
+    /// What a worker may have, by its node's luck with jobs.
+    async fn permit(&self, request: &LeaseRequest) -> Result<Permit, CoordinatorError> {
         // After a restart the workers go on under their names.
-        if !self.nodes.knows(worker) {
-            for row in store::list_workers(&mut self.store.reader().await?).await? {
-                self.nodes.worker_is_on(row.id, &row.host, row.last_seen_at);
-            }
+        if !self.nodes.knows(request.worker) {
+            self.note_present(&store::list_workers(&mut self.store.reader().await?).await?);
         }
-        self.nodes.worker_was_seen(worker, now);
-        Ok(self.nodes.quarantine(worker, now, self.settings.lease))
+        Ok(self.nodes.permit(request.worker, request.sweep, self.clock.now(), self.settings.lease))
+    }
+
+    /// Forgets what is only in memory of workers that are not on the table's list any more.
+    fn note_present(&self, workers: &[WorkerRow]) {
+        self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
+        let present = workers.iter();
+        self.nodes.only_these_are_there(present.map(|row| Present {
+            worker: row.id,
+            host: &row.host,
+            seen_at: row.last_seen_at,
+        }));
     }
 
     /// Gives a node another chance on which jobs kept failing; says whether it was in quarantine.
@@ -362,9 +390,11 @@ impl Coordinator {
             lasts: self.settings.lease,
         };
         let refused = self.store.heartbeat(beat, self.clock.now()).await?;
+        let stop: Vec<Refused> = refused.into_iter().map(Into::into).collect();
         self.nodes.worker_was_seen(request.worker, self.clock.now());
+        self.nodes.lost(stop.iter().map(|refused| refused.token));
         self.loads.note(request.worker, request.node.as_ref(), request.problem.as_deref());
-        Ok(HeartbeatResponse { stop: refused.into_iter().map(Into::into).collect() })
+        Ok(HeartbeatResponse { stop })
     }
 
     /// Stores reports of running jobs.
@@ -390,7 +420,7 @@ impl Coordinator {
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
         self.activity.note_reports(&sent, &answer.refused);
-        self.nodes.ended(&ends, &answer.refused);
+        self.nodes.ended(&ends, &answer.refused, self.clock.now());
         self.note_change();
         Ok(answer)
     }
@@ -423,9 +453,9 @@ impl Coordinator {
         })
     }
 
-    /// Agents with what they say of their nodes, and why they get no jobs, where they don't.
+    /// Agents with what they say of their nodes, and why they get hardly any jobs, where they don't.
     fn describe(&self, workers: Vec<WorkerRow>, now: Timestamp) -> Vec<WorkerStatus> {
-        self.loads.keep(&workers.iter().map(|worker| worker.id).collect());
+        self.note_present(&workers);
         let word_of = |worker: &WorkerRow| {
             let mut word = self.loads.of(worker.id);
             let quarantine = self.nodes.quarantine(worker.id, now, self.settings.lease);

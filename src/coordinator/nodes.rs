@@ -1,20 +1,24 @@
-//! Nodes on which different jobs keep failing for one reason while none succeeds get no more of them, so that one bad host can't
-//! burn the whole queue. Pure but for the lock; in memory, so that a restart gives everybody another chance.
+//! Nodes on which different jobs keep failing for one reason get hardly any more of them, so that one bad host can't burn the
+//! whole queue. Pure but for the lock.
 //!
-//! A node is only bad beside a good one: where another node that is at work fails in the same way, or there is none, the jobs are
-//! to blame, and the queue goes its way. That is asked anew at each lease, so a suspicion that others confirm ends by itself.
+//! A node is only bad beside a good one that would do the same jobs: where none does better the jobs are to blame, and the
+//! queue goes its way. That is asked anew at each lease. And a suspicion is never final: a node in quarantine gets a job from
+//! time to time, and one that goes well ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::protocol::http::{AttemptEnd, LeaseToken, Refused};
-use crate::vocabulary::{Attempt, FailureReason, JobId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, FailureReason, JobId, SweepId, Timestamp, WorkerId};
 
 /// So many different jobs are no coincidence.
 const MOST_IN_A_ROW: usize = 5;
 /// No more of a row's jobs are remembered.
 const LONGEST_ROW: usize = 100;
+/// How often a node in quarantine gets a job: a bad one costs a dozen an hour, and one that was mended is back before anybody
+/// has wondered why it isn't.
+const PROBE_PERIOD: Duration = Duration::from_secs(300);
 
 /// What is known of the nodes' luck with jobs.
 #[derive(Debug, Default)]
@@ -23,16 +27,42 @@ pub(super) struct Nodes(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     workers: BTreeMap<WorkerId, Presence>,
-    /// Who works on a job, and under which attempt; also the last one where nobody told of the end.
-    leases: BTreeMap<JobId, (Attempt, WorkerId)>,
-    /// By host.
-    rows: BTreeMap<String, Row>,
+    /// Who works on a job; also the last one where nobody told of the end.
+    leases: BTreeMap<JobId, Held>,
+    hosts: BTreeMap<String, Host>,
 }
 
 #[derive(Debug)]
 struct Presence {
     host: String,
     seen_at: Timestamp,
+    /// The only sweep whose jobs it takes.
+    sweep: Option<SweepId>,
+}
+
+#[derive(Debug)]
+struct Held {
+    attempt: Attempt,
+    worker: WorkerId,
+    since: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    /// A job went well since the host was last ill.
+    has_succeeded: bool,
+    row: Option<Row>,
+}
+
+/// Jobs that failed in a row for the same reason.
+#[derive(Debug)]
+struct Row {
+    reason: FailureReason,
+    jobs: BTreeSet<JobId>,
+    /// The longest time from a lease to its failure.
+    longest: Duration,
+    /// In quarantine it gets a job then.
+    next_probe_at: Timestamp,
 }
 
 /// What the end of an attempt says about its node.
@@ -44,21 +74,42 @@ pub(super) enum Luck {
     Neither,
 }
 
-/// Jobs that failed in a row for the same reason.
-#[derive(Debug)]
-struct Row {
-    reason: FailureReason,
-    jobs: BTreeSet<JobId>,
+/// What a worker that asks for jobs may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permit {
+    AsManyAsAsked,
+    /// One, which shows whether the node is well again. It is taken: others of the node get none for a while.
+    Probe,
+    /// None for so long, unless something changes.
+    NoneFor(Duration),
+}
+
+/// A worker that is there, as the table has it.
+pub(super) struct Present<'a> {
+    pub(super) worker: WorkerId,
+    pub(super) host: &'a str,
+    pub(super) seen_at: Timestamp,
 }
 
 impl Nodes {
     /// A worker is there.
     pub(super) fn worker_is_on(&self, worker: WorkerId, host: &str, now: Timestamp) {
-        self.lock().workers.insert(worker, Presence { host: host.to_owned(), seen_at: now });
+        self.lock().note_presence(&Present { worker, host, seen_at: now });
     }
 
     pub(super) fn knows(&self, worker: WorkerId) -> bool {
         self.lock().workers.contains_key(&worker)
+    }
+
+    /// These workers are there and no others: whoever fell silent is forgotten with what it held.
+    pub(super) fn only_these_are_there<'a>(&self, present: impl Iterator<Item = Present<'a>>) {
+        let mut memory = self.lock();
+        let mut there = BTreeSet::new();
+        for present in present {
+            there.insert(present.worker);
+            memory.note_presence(&present);
+        }
+        memory.forget_workers(|worker| !there.contains(worker));
     }
 
     pub(super) fn worker_was_seen(&self, worker: WorkerId, now: Timestamp) {
@@ -68,43 +119,78 @@ impl Nodes {
     }
 
     pub(super) fn worker_left(&self, worker: WorkerId) {
-        self.lock().workers.remove(&worker);
+        self.lock().forget_workers(|left| *left == worker);
     }
 
-    pub(super) fn leased(&self, token: LeaseToken, worker: WorkerId) {
-        self.lock().leases.insert(token.job, (token.attempt, worker));
+    pub(super) fn leased(&self, token: LeaseToken, worker: WorkerId, now: Timestamp) {
+        self.lock().leases.insert(token.job, Held { attempt: token.attempt, worker, since: now });
     }
 
-    /// Attempts have ended so, but for those that were refused.
-    pub(super) fn ended(&self, ends: &[(LeaseToken, Luck)], refused: &[Refused]) {
-        let refused: BTreeSet<LeaseToken> = refused.iter().map(|refused| refused.token).collect();
+    /// These leases are not their workers' any more, and nothing is said of why.
+    pub(super) fn lost(&self, tokens: impl Iterator<Item = LeaseToken>) {
         let mut memory = self.lock();
-        for (token, luck) in ends.iter().filter(|(token, _)| !refused.contains(token)) {
-            memory.note_end(*token, *luck);
+        for token in tokens {
+            memory.take_lease(token);
         }
     }
 
-    /// Why a worker gets no jobs, where it doesn't. `silence`: who was silent for longer is not at work.
+    /// Attempts have ended so, but for those that were refused.
+    pub(super) fn ended(&self, ends: &[(LeaseToken, Luck)], refused: &[Refused], now: Timestamp) {
+        let refused: BTreeSet<LeaseToken> = refused.iter().map(|refused| refused.token).collect();
+        let mut memory = self.lock();
+        for (token, luck) in ends.iter().filter(|(token, _)| !refused.contains(token)) {
+            memory.note_end(*token, *luck, now);
+        }
+    }
+
+    /// What a worker may have that asks for jobs now, of one sweep where it names one. `silence`: who was silent for longer is
+    /// not at work.
+    pub(super) fn permit(
+        &self,
+        worker: WorkerId,
+        sweep: Option<SweepId>,
+        now: Timestamp,
+        silence: Duration,
+    ) -> Permit {
+        let mut memory = self.lock();
+        let Some(presence) = memory.workers.get_mut(&worker) else { return Permit::AsManyAsAsked };
+        (presence.seen_at, presence.sweep) = (now, sweep);
+        if memory.find_better(worker, now, silence).is_none() {
+            return Permit::AsManyAsAsked;
+        }
+        match memory.row_of(worker) {
+            Some(row) if row.next_probe_at > now => Permit::NoneFor(row.next_probe_at.since(now)),
+            Some(row) => {
+                row.next_probe_at = now.after(PROBE_PERIOD);
+                Permit::Probe
+            }
+            None => Permit::AsManyAsAsked,
+        }
+    }
+
+    /// There was no job for a node that might have had one; it may ask again.
+    pub(super) fn probe_was_in_vain(&self, worker: WorkerId, now: Timestamp) {
+        if let Some(row) = self.lock().row_of(worker) {
+            row.next_probe_at = now;
+        }
+    }
+
+    /// Why a worker gets hardly any jobs, where it doesn't.
     pub(super) fn quarantine(&self, worker: WorkerId, now: Timestamp, silence: Duration) -> Option<String> {
         let memory = self.lock();
-        let host = &memory.workers.get(&worker)?.host;
-        let row = memory.rows.get(host).filter(|row| row.jobs.len() >= MOST_IN_A_ROW)?;
-        let is_at_work = |presence: &Presence| now.since(presence.seen_at) <= silence;
-        let others = memory.workers.values().filter(|other| other.host != *host && is_at_work(other));
-        let does_better = |host: &str| memory.rows.get(host).is_none_or(|other| other.reason != row.reason);
-        others.into_iter().any(|other| does_better(&other.host)).then(|| {
-            format!(
-                "{} different jobs in a row failed on {host} ({}), and do not on other nodes; mend it, then `sweep worker \
-                 release {host}`",
-                row.jobs.len(),
-                row.reason
-            )
-        })
+        let (host, row, better) = memory.find_better(worker, now, silence)?;
+        Some(format!(
+            "{} different jobs in a row failed on {host} ({}), and {better} does better; {host} gets one every {} minutes until \
+             one goes well: mend it, then `sweep worker release {host}`",
+            row.jobs.len(),
+            row.reason,
+            PROBE_PERIOD.as_secs() / 60
+        ))
     }
 
     /// Gives a node another chance; says whether it was under suspicion.
     pub(super) fn release(&self, host: &str) -> bool {
-        self.lock().rows.remove(host).is_some_and(|row| row.jobs.len() >= MOST_IN_A_ROW)
+        self.lock().hosts.remove(host).is_some_and(|host| host.is_ill())
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -114,29 +200,102 @@ impl Nodes {
 }
 
 impl Memory {
-    fn note_end(&mut self, token: LeaseToken, luck: Luck) {
-        let Some(&(attempt, worker)) = self.leases.get(&token.job) else { return };
+    fn note_presence(&mut self, present: &Present<'_>) {
+        let new = || Presence { host: present.host.to_owned(), seen_at: present.seen_at, sweep: None };
+        let presence = self.workers.entry(present.worker).or_insert_with(new);
+        presence.seen_at = presence.seen_at.max(present.seen_at);
+    }
+
+    fn forget_workers(&mut self, is_gone: impl Fn(&WorkerId) -> bool) {
+        self.workers.retain(|worker, _| !is_gone(worker));
+        self.leases.retain(|_, held| !is_gone(&held.worker));
+        let there: BTreeSet<&String> = self.workers.values().map(|presence| &presence.host).collect();
+        // An agent that is started again makes no node well.
+        self.hosts.retain(|name, host| host.is_ill() || there.contains(name));
+    }
+
+    fn take_lease(&mut self, token: LeaseToken) -> Option<Held> {
         // What is told twice counts once.
-        if attempt != token.attempt {
-            return;
-        }
-        self.leases.remove(&token.job);
-        let Some(host) = self.workers.get(&worker).map(|presence| presence.host.clone()) else { return };
+        self.leases.get(&token.job).filter(|held| held.attempt == token.attempt)?;
+        self.leases.remove(&token.job)
+    }
+
+    fn note_end(&mut self, token: LeaseToken, luck: Luck, now: Timestamp) {
+        let Some(held) = self.take_lease(token) else { return };
+        let Some(presence) = self.workers.get(&held.worker) else { return };
+        let host = self.hosts.entry(presence.host.clone()).or_default();
         match luck {
-            Luck::Good => {
-                self.rows.remove(&host);
-            }
+            Luck::Good => *host = Host { has_succeeded: true, row: None },
             Luck::Bad(reason) if is_telling(reason) => {
-                let row = self.rows.entry(host).or_insert_with(|| Row { reason, jobs: BTreeSet::new() });
-                if row.reason != reason {
-                    *row = Row { reason, jobs: BTreeSet::new() };
-                }
-                if row.jobs.len() < LONGEST_ROW {
-                    row.jobs.insert(token.job);
-                }
+                host.note_failure(token.job, reason, now.since(held.since), now);
             }
             Luck::Bad(_) | Luck::Neither => {}
         }
+    }
+
+    fn row_of(&mut self, worker: WorkerId) -> Option<&mut Row> {
+        let host = &self.workers.get(&worker)?.host;
+        self.hosts.get_mut(host)?.row.as_mut()
+    }
+
+    /// Where the worker's node is ill: it, what happened there, and another that does better with jobs that the worker takes.
+    fn find_better(&self, worker: WorkerId, now: Timestamp, silence: Duration) -> Option<(&str, &Row, &str)> {
+        let asking = self.workers.get(&worker)?;
+        let row = self.hosts.get(&asking.host).filter(|host| host.is_ill())?.row.as_ref()?;
+        let is_at_work = |other: &Presence| now.since(other.seen_at) <= silence;
+        let takes_the_same = |other: &Presence| other.sweep.is_none() || other.sweep == asking.sweep;
+        let others = self.workers.values().filter(|other| other.host != asking.host);
+        let mut others = others.filter(|other| is_at_work(other) && takes_the_same(other));
+        let better = others.find(|other| self.does_better(&other.host, row, now))?;
+        Some((&asking.host, row, &better.host))
+    }
+
+    /// Whether jobs go well on a host, or one has at least been running for longer than it took others to fail: where jobs take
+    /// hours, waiting for the first that ends would cost the whole queue.
+    fn does_better(&self, name: &str, than: &Row, now: Timestamp) -> bool {
+        let host = self.hosts.get(name);
+        let row = host.and_then(|host| host.row.as_ref());
+        if row.is_some_and(|row| row.is_illness() || row.reason == than.reason) {
+            return false;
+        }
+        let is_there =
+            |held: &Held| self.workers.get(&held.worker).is_some_and(|presence| presence.host == name);
+        let lasts = |held: &Held| now.since(held.since) > than.longest;
+        host.is_some_and(|host| host.has_succeeded)
+            || self.leases.values().any(|held| is_there(held) && lasts(held))
+    }
+}
+
+impl Host {
+    fn is_ill(&self) -> bool {
+        self.row.as_ref().is_some_and(Row::is_illness)
+    }
+
+    fn note_failure(&mut self, job: JobId, reason: FailureReason, took: Duration, now: Timestamp) {
+        let is_ill = self.is_ill();
+        let new = Row { reason, jobs: BTreeSet::new(), longest: Duration::ZERO, next_probe_at: now };
+        let row = self.row.get_or_insert(new);
+        if row.reason != reason {
+            // Only a success ends an illness.
+            if is_ill {
+                return;
+            }
+            *row = Row { reason, jobs: BTreeSet::new(), longest: Duration::ZERO, next_probe_at: now };
+        }
+        if row.jobs.len() < LONGEST_ROW {
+            row.jobs.insert(job);
+        }
+        row.longest = row.longest.max(took);
+        if row.is_illness() && !is_ill {
+            row.next_probe_at = now.after(PROBE_PERIOD);
+            self.has_succeeded = false;
+        }
+    }
+}
+
+impl Row {
+    fn is_illness(&self) -> bool {
+        self.jobs.len() >= MOST_IN_A_ROW
     }
 }
 
@@ -167,107 +326,4 @@ fn is_telling(reason: FailureReason) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SILENCE: Duration = Duration::from_secs(60);
-    const NOW: Timestamp = Timestamp(1_000_000);
-    const ANNE: WorkerId = WorkerId(1);
-    const BOB: WorkerId = WorkerId(2);
-    const FAILED: Luck = Luck::Bad(FailureReason::Exit(1));
-
-    /// Two nodes with a worker each.
-    fn nodes() -> Nodes {
-        let nodes = Nodes::default();
-        nodes.worker_is_on(ANNE, "anne", NOW);
-        nodes.worker_is_on(BOB, "bob", NOW);
-        nodes
-    }
-
-    fn end(nodes: &Nodes, worker: WorkerId, job: i64, luck: Luck) {
-        let token = LeaseToken { job: JobId(job), attempt: Attempt(1) };
-        nodes.leased(token, worker);
-        nodes.ended(&[(token, luck)], &[]);
-    }
-
-    fn fail(nodes: &Nodes, worker: WorkerId, jobs: std::ops::RangeInclusive<i64>) {
-        jobs.for_each(|job| end(nodes, worker, job, FAILED));
-    }
-
-    fn is_quarantined(nodes: &Nodes, worker: WorkerId) -> bool {
-        nodes.quarantine(worker, NOW, SILENCE).is_some()
-    }
-
-    #[test]
-    fn a_node_where_different_jobs_fail_alike_gets_no_more_until_it_is_released() {
-        let nodes = nodes();
-        fail(&nodes, ANNE, 1..=4);
-        fail(&nodes, ANNE, 1..=4);
-        assert!(!is_quarantined(&nodes, ANNE), "four different ones");
-        fail(&nodes, ANNE, 5..=5);
-        let why = nodes.quarantine(ANNE, NOW, SILENCE).unwrap();
-        let expected = "5 different jobs in a row failed on anne (exit:1), and do not on other nodes; mend it, then `sweep \
-                        worker release anne`";
-        assert_eq!(why, expected);
-        assert!(!is_quarantined(&nodes, BOB));
-        // Another agent on the same node is not better off.
-        nodes.worker_is_on(WorkerId(3), "anne", NOW);
-        assert!(is_quarantined(&nodes, WorkerId(3)));
-        assert!(nodes.release("anne") && !nodes.release("anne") && !nodes.release("nobody"));
-        assert!(!is_quarantined(&nodes, ANNE));
-    }
-
-    #[test]
-    fn a_success_or_another_reason_begins_the_row_anew() {
-        for interruption in [Luck::Good, Luck::Bad(FailureReason::Exit(2))] {
-            let nodes = nodes();
-            fail(&nodes, ANNE, 1..=4);
-            end(&nodes, ANNE, 5, interruption);
-            fail(&nodes, ANNE, 6..=9);
-            assert!(!is_quarantined(&nodes, ANNE), "{interruption:?}");
-            fail(&nodes, ANNE, 10..=10);
-            assert!(is_quarantined(&nodes, ANNE));
-        }
-    }
-
-    #[test]
-    fn where_every_node_fails_alike_or_there_is_no_other_the_jobs_are_to_blame() {
-        let nodes = nodes();
-        fail(&nodes, ANNE, 1..=9);
-        fail(&nodes, BOB, 10..=10);
-        assert!(!is_quarantined(&nodes, ANNE) && !is_quarantined(&nodes, BOB));
-        // Bob does better after all.
-        end(&nodes, BOB, 11, Luck::Good);
-        assert!(is_quarantined(&nodes, ANNE));
-        let later = NOW.after(SILENCE * 2);
-        nodes.worker_was_seen(ANNE, later);
-        assert_eq!(nodes.quarantine(ANNE, later, SILENCE), None, "bob was not heard of for long");
-        nodes.worker_left(BOB);
-        assert!(!is_quarantined(&nodes, ANNE));
-    }
-
-    #[test]
-    fn what_was_refused_told_before_or_leased_by_nobody_known_counts_for_nothing() {
-        let nodes = nodes();
-        fail(&nodes, ANNE, 1..=4);
-        let token = LeaseToken { job: JobId(5), attempt: Attempt(2) };
-        let ends = [(token, FAILED)];
-        nodes.ended(&ends, &[]);
-        nodes.leased(token, ANNE);
-        nodes.ended(&ends, &[Refused { token, message: String::new() }]);
-        let earlier = LeaseToken { attempt: Attempt(1), ..token };
-        nodes.ended(&[(earlier, FAILED)], &[]);
-        end(&nodes, ANNE, 6, Luck::Neither);
-        nodes.leased(token, ANNE);
-        assert!(!is_quarantined(&nodes, ANNE));
-        nodes.ended(&ends, &[]);
-        assert!(is_quarantined(&nodes, ANNE));
-    }
-
-    #[test]
-    fn numbers_that_diverge_are_no_nodes_fault() {
-        let nodes = nodes();
-        (1..=50).for_each(|job| end(&nodes, ANNE, job, Luck::Bad(FailureReason::Nan)));
-        assert!(!is_quarantined(&nodes, ANNE));
-    }
-}
+mod tests;

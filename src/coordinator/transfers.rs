@@ -1,7 +1,7 @@
 //! Files of the artifact store on their way in and out over HTTP.
 //!
 //! A file is written beside, under a hidden name that tidying knows, hashed as it comes, synced, and then takes its name,
-//! which is the hash. What is there under a name is not written again.
+//! which is the hash. What is there under a name is not written again, unless it is damaged.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -67,6 +67,35 @@ impl Coordinator {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the file of this hash is there and is what its name says. `announced`: the size that it should have, where that
+    /// is known.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn has_whole_artifact(
+        &self,
+        hash: &CheckpointHash,
+        announced: Option<u64>,
+    ) -> Result<bool, ArtifactError> {
+        let Some(Artifact { file, size_bytes }) = self.open_artifact(hash).await? else { return Ok(false) };
+        if announced.is_some_and(|size| size != size_bytes) {
+            return Ok(false);
+        }
+        let file = file.into_std().await;
+        let hashed = tokio::task::spawn_blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(file).map(|hasher| hasher.finalize().to_hex())
+        });
+        let hashed = hashed.await.map_err(std::io::Error::other).and_then(|hashed| hashed);
+        let path = self.artifacts.path(hash);
+        let found = hashed.map_err(|source| trouble(&path, source))?;
+        if found.as_str() != hash.to_string() {
+            tracing::warn!("`{}` is damaged: its BLAKE3 hash is {found}", path.display());
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Begins to receive the file of this hash.

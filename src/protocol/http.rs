@@ -174,18 +174,11 @@ pub struct HeartbeatRequest {
     /// All leases that it holds.
     pub leases: Vec<LeaseToken>,
     /// What its node is doing, where that can be read.
-    #[serde(default, deserialize_with = "read_load", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeLoad>,
     /// Why it takes no jobs at the moment, where it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-}
-
-/// An object only: serde would take an array for its fields in order too, of which all may be left out.
-fn read_load<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<NodeLoad>, D::Error> {
-    let fields = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(from)?;
-    let load = fields.map(|fields| NodeLoad::deserialize(serde_json::Value::Object(fields)));
-    load.transpose().map_err(serde::de::Error::custom)
 }
 
 /// What a node is doing. It is for people: nothing is decided by it.

@@ -15,11 +15,19 @@ export XDG_DATA_HOME="$folder/data"
 unset SWEEP_COORDINATOR SWEEP_TOKEN
 coordinator=
 stop() {
+    local status=$?
     if [ -n "$coordinator" ]; then
         kill "$coordinator" 2>/dev/null || true
         wait "$coordinator" 2>/dev/null || true
     fi
-    rm -rf "$folder"
+    if [ "$status" -ne 0 ]; then
+        echo "== what the coordinator logged"
+        cat coordinator.log 2>/dev/null || true
+        echo "== the table, its log and the document stay in $folder"
+    else
+        rm -rf "$folder"
+    fi
+    return "$status"
 }
 trap stop EXIT
 
@@ -30,7 +38,7 @@ SWEEP_LOG=error "$sweep" serve >coordinator.log 2>&1 &
 coordinator=$!
 for _ in $(seq 600); do
     [ -e .sweep/coordinator.json ] && break
-    kill -0 "$coordinator" || { cat coordinator.log; exit 1; }
+    kill -0 "$coordinator" || exit 1
     sleep 0.1
 done
 url=$(sed -n 's/.*"url": *"\([^"]*\)".*/\1/p' .sweep/coordinator.json)
@@ -63,8 +71,8 @@ if [ "$before" != "$after" ]; then
     exit 1
 fi
 
-if grep -E 'ERROR|panicked' coordinator.log; then
+if grep --quiet --extended-regexp 'ERROR|panicked' coordinator.log; then
     echo "the coordinator logged a fault of its own"
     exit 1
 fi
-kill -0 "$coordinator" || { cat coordinator.log; echo "the coordinator did not survive"; exit 1; }
+kill -0 "$coordinator" || { echo "the coordinator did not survive"; exit 1; }

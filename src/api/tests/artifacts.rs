@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::vocabulary::{CheckpointHash, weights_file_name};
 
-fn hash(contents: &[u8]) -> CheckpointHash {
+pub(super) fn hash(contents: &[u8]) -> CheckpointHash {
     blake3::hash(contents).to_hex().parse().unwrap()
 }
 
@@ -20,12 +20,22 @@ fn names_in(folder: &Path) -> Vec<String> {
 }
 
 impl Server {
-    fn artifacts(&self) -> PathBuf {
+    pub(super) fn artifacts(&self) -> PathBuf {
         self.folder.path().join("artifacts")
     }
 
     fn client(&self) -> Client {
         Client::new(&self.url, "secret").unwrap()
+    }
+
+    /// Waits until there are so many files, those that are not complete included.
+    pub(super) async fn wait_for_artifacts(&self, count: usize) {
+        let seen = async {
+            while names_in(&self.artifacts()).len() != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), seen).await.expect("in vain");
     }
 }
 
@@ -80,6 +90,24 @@ async fn what_is_not_what_its_name_says_is_not_kept() {
     assert!(matches!(damaged, Err(ClientError::Damaged { .. })), "{damaged:?}");
     assert_eq!(std::fs::read_to_string(here.path().join("kept")).unwrap(), "before");
     assert_eq!(names_in(here.path()), ["kept"]);
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_replaced_by_the_next_upload() {
+    let server = serve_on_a_free_port().await;
+    let path = server.artifacts().join(weights_file_name(&hash(b"right").to_string()));
+    let put = async || {
+        let request =
+            server.ask(|http, url| http.put(format!("{url}/v1/artifacts/{}", hash(b"right"))).body("right"));
+        request.await.status().as_u16()
+    };
+    assert_eq!((put().await, put().await), (201, 204));
+    for damaged in ["wrong", "", "right and more"] {
+        std::fs::write(&path, damaged).unwrap();
+        assert_eq!((put().await, put().await), (201, 204), "{damaged}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "right");
+    }
+    assert_eq!(names_in(&server.artifacts()).len(), 1);
 }
 
 #[tokio::test]
@@ -175,23 +203,15 @@ async fn an_upload_that_breaks_off_leaves_nothing_and_one_too_large_is_refused_a
     };
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{}begun", head(1000)).as_bytes()).await.unwrap();
-    let wait_for = async |count: usize| {
-        let seen = async {
-            while names_in(&server.artifacts()).len() != count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), seen).await.expect("in vain");
-    };
-    wait_for(1).await;
+    server.wait_for_artifacts(1).await;
     assert!(names_in(&server.artifacts())[0].starts_with(".upload-"));
     drop(stream);
-    wait_for(0).await;
+    server.wait_for_artifacts(0).await;
 
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head(1 << 50).as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 413");
-    wait_for(0).await;
+    server.wait_for_artifacts(0).await;
 }

@@ -120,6 +120,30 @@ async fn a_stream_of_one_sweep_is_silent_about_others() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_after_its_time_and_the_next_one_goes_on_where_it_was() {
+    let server = serve_with(Limits { stream: Duration::from_millis(100), ..Limits::DEFAULT }).await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let mut stream = Stream::open(&server, "", None).await;
+    let (mut seen, reset) = stream.next().await.unwrap();
+    assert_eq!(reset, LiveEvent::Reset);
+    while let Some((id, _)) = stream.next().await {
+        seen = id;
+    }
+    client.submit(&submit_request("command: [/bin/true]\nparameters: {x: [1]}\n")).await.unwrap();
+    // What was missed is told, and nothing is loaded anew.
+    loop {
+        let mut again = Stream::open(&server, "", Some(&seen)).await;
+        while let Some((id, event)) = again.next().await {
+            assert_ne!(event, LiveEvent::Reset);
+            if is_sweep(&event) {
+                return;
+            }
+            seen = id;
+        }
+    }
+}
+
+#[tokio::test]
 async fn streams_end_with_the_coordinator() {
     let server = serve_on_a_free_port().await;
     let mut stream = Stream::open(&server, "", None).await;

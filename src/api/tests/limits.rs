@@ -3,9 +3,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::artifacts::hash;
 use super::*;
 use crate::client::{Backoff, retry};
 use crate::protocol::http::LeaseRequest;
+use crate::vocabulary::weights_file_name;
 
 /// Longer than anything takes; reached only when something hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -136,13 +138,61 @@ async fn a_long_poll_is_not_cut_by_the_limits_of_heads_and_bodies() {
     assert_eq!(client.lease(&long).await.unwrap().leases, []);
 }
 
+/// The head of a request that sends a file of so many bytes.
+fn head_of_upload(contents: &str) -> String {
+    let route = format!("/v1/artifacts/{}", hash(contents.as_bytes()));
+    let length = contents.len();
+    format!(
+        "PUT {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
 #[tokio::test]
 async fn the_end_waits_for_requests_and_not_for_idle_connections() {
     let server = serve_on_a_free_port().await;
-    let client = Client::new(&server.url, "secret").unwrap();
-    client.status().await.unwrap();
+    let mut sending = server.connect().await;
+    send(&mut sending, &head_of_upload("all of it")).await;
+    send(&mut sending, "all ").await;
+    server.wait_for_artifacts(1).await;
     let mut idle = server.connect().await;
     server.stop.send(()).unwrap();
     assert_eq!(read_to_end(&mut idle).await, "");
+    assert!(!server.served.is_finished(), "a request is under way");
+    send(&mut sending, "of it").await;
+    let answer = read_to_end(&mut sending).await;
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     tokio::time::timeout(DEADLINE, server.served).await.expect("it waits for somebody").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_come_is_given_up_and_nothing_is_left_of_it() {
+    let server = serve_with(Limits { silence: SHORT, ..Limits::DEFAULT }).await;
+    let mut stream = server.connect().await;
+    send(&mut stream, &head_of_upload("all of it")).await;
+    send(&mut stream, "all ").await;
+    let answer = read_to_end(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("\"code\":\"slow_body\""), "{answer}");
+    server.wait_for_artifacts(0).await;
+}
+
+#[tokio::test]
+async fn who_stops_reading_loses_its_connection() {
+    let server = serve_with(Limits { connections: 1, unread: SHORT, ..Limits::DEFAULT }).await;
+    // More than fits into all buffers on the way.
+    std::fs::create_dir(server.artifacts()).unwrap();
+    let name = "0".repeat(64);
+    let file = std::fs::File::create(server.artifacts().join(weights_file_name(&name))).unwrap();
+    file.set_len(1 << 30).unwrap();
+    let mut stalled = server.connect().await;
+    let request =
+        format!("GET /v1/artifacts/{name} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer secret\r\n\r\n");
+    send(&mut stalled, &request).await;
+    let mut answer = [0; 12];
+    stalled.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    // The only place becomes free, though it is still connected as far as it knows.
+    let client = Client::new(&server.url, "secret").unwrap();
+    assert!(retry(&PATIENT, "ask", || client.status()).await.is_ok());
+    drop(stalled);
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use axum::extract::State;
+use axum::response::IntoResponse;
+
 use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
@@ -27,6 +30,7 @@ struct Server {
     stop: tokio::sync::oneshot::Sender<()>,
     served: tokio::task::JoinHandle<()>,
     folder: tempfile::TempDir,
+    coordinator: Coordinator,
 }
 
 async fn serve_on_a_free_port() -> Server {
@@ -50,8 +54,8 @@ async fn serve_with(limits: Limits) -> Server {
     let shutdown = async move {
         let _stopped_or_dropped = stopped.await;
     };
-    let served = tokio::spawn(serve_within(limits, listener, coordinator, "secret", shutdown));
-    Server { url, stop, served, folder }
+    let served = tokio::spawn(serve_within(limits, listener, coordinator.clone(), "secret", shutdown));
+    Server { url, stop, served, folder, coordinator }
 }
 
 impl Server {
@@ -346,6 +350,51 @@ async fn a_backup_is_sent_with_its_length_to_whoever_has_the_token() {
 }
 
 #[tokio::test]
+async fn one_copy_at_a_time_is_made_and_sent() {
+    let server = serve_on_a_free_port().await;
+    let copies = Copies::new();
+    let ask = || backup::back_up(State(server.coordinator.clone()), State(copies.clone()));
+    let (_, first) = ask().await.unwrap();
+    let refused = ask().await.unwrap_err().into_response();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    let refused = axum::body::to_bytes(refused.into_body(), 1 << 20).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Problem>(&refused).unwrap().code, "busy");
+    // It was not read to its end.
+    drop(first);
+    let (_, second) = ask().await.unwrap();
+    axum::body::to_bytes(second, usize::MAX).await.unwrap();
+    assert!(ask().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_list_is_no_object_at_any_depth() {
+    let server = serve_on_a_free_port().await;
+    for (route, body, place) in [
+        ("workers/leave", "[1]", "body"),
+        ("heartbeats", r#"{"worker": 1, "leases": [{"job": 1, "attempt": 1}, [1, 1]]}"#, "body.leases[1]"),
+        ("heartbeats", r#"{"worker": 1, "leases": [], "node": []}"#, "body.node"),
+        ("sweeps/1/cancel", "[]", "body"),
+        ("sweeps/1/bump", r#"["set", 5]"#, "body"),
+        (
+            "outcomes",
+            r#"{"outcomes": [{"job": 1, "attempt": 1, "reports": [[1, {}, null]], "end": {"type": "release"}}]}"#,
+            "body.outcomes[0].reports[0]",
+        ),
+    ] {
+        let response = server
+            .ask(|http, url| {
+                let request = http.post(format!("{url}/v1/{route}"));
+                request.header("content-type", "application/json").body(body)
+            })
+            .await;
+        assert_eq!(response.status().as_u16(), 422, "{route} {body}");
+        let problem: Problem = response.json().await.unwrap();
+        assert_eq!(problem.code, "bad_body");
+        assert!(problem.detail.contains(&format!("`{place}` is a list")), "{}", problem.detail);
+    }
+}
+
+#[tokio::test]
 async fn a_node_in_quarantine_is_released_over_http() {
     let server = serve_on_a_free_port().await;
     let client = Client::new(&server.url, "secret").unwrap();
@@ -354,15 +403,12 @@ async fn a_node_in_quarantine_is_released_over_http() {
         .await
         .unwrap();
     let (worker, leases) = lease(&client, 5).await;
-    let another = RegisterRequest {
-        host: "there".to_owned(),
-        boot_id: "boot".to_owned(),
-        pid: 2,
-        started_ticks: 1,
-        slots: 1,
-        version: "0".to_owned(),
-    };
-    client.register(&another).await.unwrap();
+    // A job of another node goes well.
+    let there = server.register().await;
+    let well = client.lease(&there).await.unwrap().leases.remove(0);
+    let end = AttemptEnd::Complete { record: Default::default() };
+    let outcome = Outcome { token: well.token, reports: vec![], end };
+    client.finish(&OutcomesRequest { outcomes: vec![outcome] }).await.unwrap();
     let fail = |lease: &Lease| Outcome {
         token: lease.token,
         reports: vec![],

@@ -54,6 +54,19 @@ async fn every_reference_leads_somewhere_and_the_token_is_asked_for() {
 }
 
 #[tokio::test]
+async fn files_are_described_as_bytes() {
+    let document = document().await;
+    for (route, kind) in
+        [("/v1/backup", "application/vnd.sqlite3"), ("/v1/artifacts/{hash}", "application/octet-stream")]
+    {
+        let schema = &document["paths"][route]["get"]["responses"]["200"]["content"][kind]["schema"];
+        assert_eq!(schema["$ref"], "#/components/schemas/Contents", "{route}");
+    }
+    let contents = &document["components"]["schemas"]["Contents"];
+    assert_eq!((&contents["type"], &contents["format"]), (&"string".into(), &"binary".into()));
+}
+
+#[tokio::test]
 async fn numbers_have_the_ranges_of_their_types() {
     let document = document().await;
     let schemas = &document["components"]["schemas"];

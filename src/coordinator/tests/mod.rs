@@ -16,15 +16,15 @@ const LEASE: Duration = Duration::from_secs(60);
 /// Longer than any test takes: who waits this long waits for ever.
 const LONG: u64 = 30_000;
 
-struct Fixture {
-    coordinator: Coordinator,
+pub(super) struct Fixture {
+    pub(super) coordinator: Coordinator,
     clock: Clock,
     worker: WorkerId,
     folder: tempfile::TempDir,
 }
 
 impl Fixture {
-    async fn new() -> Fixture {
+    pub(super) async fn new() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("sweep.db")).await.unwrap();
         let clock = Clock::manual(Timestamp(1_000_000));
@@ -38,6 +38,10 @@ impl Fixture {
         let coordinator = Coordinator::new(store, clock.clone(), settings);
         let worker = coordinator.register(register_request()).await.unwrap().worker;
         Fixture { coordinator, clock, worker, folder }
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.folder.path().join("sweep.db")
     }
 
     fn spec(&self, spec: &str) -> SubmitRequest {
@@ -55,7 +59,7 @@ impl Fixture {
         }
     }
 
-    async fn submit(&self, spec: &str) -> SweepId {
+    pub(super) async fn submit(&self, spec: &str) -> SweepId {
         self.coordinator.submit(&self.spec(spec)).await.unwrap().sweep
     }
 
@@ -63,11 +67,11 @@ impl Fixture {
         LeaseRequest { worker: self.worker, sweep: None, most: 8, wait_millis }
     }
 
-    async fn lease(&self) -> Vec<Lease> {
+    pub(super) async fn lease(&self) -> Vec<Lease> {
         self.coordinator.lease(&self.ask(0)).await.unwrap().leases
     }
 
-    async fn finish(&self, token: LeaseToken, end: AttemptEnd) {
+    pub(super) async fn finish(&self, token: LeaseToken, end: AttemptEnd) {
         let outcome = Outcome { token, reports: vec![], end };
         let answer = self.coordinator.finish(OutcomesRequest { outcomes: vec![outcome] }).await.unwrap();
         assert_eq!(answer.refused, []);
@@ -85,7 +89,7 @@ fn register_request() -> RegisterRequest {
     }
 }
 
-fn complete() -> AttemptEnd {
+pub(super) fn complete() -> AttemptEnd {
     AttemptEnd::Complete { record: TrialRecord::default() }
 }
 
@@ -218,17 +222,23 @@ async fn what_a_node_is_doing_shows_until_its_worker_leaves() {
     assert_eq!(fixture.coordinator.loads.of(fixture.worker).node, None);
 }
 
+fn fail() -> AttemptEnd {
+    AttemptEnd::Fail {
+        reason: crate::vocabulary::FailureReason::Exit(1),
+        message: "no such module".to_owned(),
+        log_tail: String::new(),
+    }
+}
+
 #[tokio::test]
-async fn a_node_on_which_jobs_keep_failing_gets_none_while_another_one_does_better() {
+async fn a_node_on_which_jobs_keep_failing_gets_hardly_any_while_another_one_does_better() {
     let fixture = Fixture::new().await;
     fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
     let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
     let other = fixture.coordinator.register(other).await.unwrap().worker;
-    let fail = || AttemptEnd::Fail {
-        reason: crate::vocabulary::FailureReason::Exit(1),
-        message: "no such module".to_owned(),
-        log_tail: String::new(),
-    };
+    let ask = LeaseRequest { worker: other, most: 1, ..fixture.ask(0) };
+    let well = fixture.coordinator.lease(&ask).await.unwrap().leases;
+    fixture.finish(well[0].token, complete()).await;
     for lease in fixture.lease().await.into_iter().take(5) {
         fixture.finish(lease.token, fail()).await;
     }
@@ -240,11 +250,58 @@ async fn a_node_on_which_jobs_keep_failing_gets_none_while_another_one_does_bett
     assert!(problem_of(fixture.worker).await.unwrap().contains("`sweep worker release here`"));
     assert_eq!(problem_of(other).await, None);
     // It waits in vain and is not asked for in a busy loop, and the other one works.
-    let ask = LeaseRequest { worker: other, ..fixture.ask(0) };
-    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 8);
-    assert!(fixture.coordinator.release_node("here"));
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 1);
+
+    // After some minutes it gets one job, which goes well.
+    fixture.clock.advance(Duration::from_secs(300));
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 1, "the other one is at work");
+    let probe = fixture.lease().await;
+    assert_eq!((probe.len(), fixture.lease().await.len()), (1, 0));
+    fixture.finish(probe[0].token, complete()).await;
+    assert_eq!(problem_of(fixture.worker).await, None);
     assert_eq!(fixture.lease().await.len(), 8);
+    assert!(!fixture.coordinator.release_node("here"));
     check_invariants(&fixture.coordinator.store).await;
+}
+
+#[tokio::test]
+async fn a_broken_sweep_is_not_held_up_by_a_worker_of_another_sweep() {
+    let fixture = Fixture::new().await;
+    let broken =
+        fixture.submit("command: [/bin/false]\nretries: 0\nparameters: {x: {range: [1, 9]}}\n").await;
+    let sound = fixture.submit("command: [/bin/true]\nparameters: {x: {range: [1, 9]}}\n").await;
+    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = fixture.coordinator.register(other).await.unwrap().worker;
+    let ask = LeaseRequest { worker: other, sweep: Some(sound), ..fixture.ask(0) };
+    for lease in fixture.coordinator.lease(&ask).await.unwrap().leases {
+        fixture.finish(lease.token, complete()).await;
+    }
+    let ask = LeaseRequest { sweep: Some(broken), ..fixture.ask(0) };
+    for expected in [8, 1] {
+        let leases = fixture.coordinator.lease(&ask).await.unwrap().leases;
+        assert_eq!(leases.len(), expected);
+        for lease in leases {
+            fixture.finish(lease.token, fail()).await;
+        }
+    }
+    assert!(fixture.coordinator.lease(&ask).await.unwrap().is_drained);
+}
+
+#[tokio::test]
+async fn a_worker_that_fell_silent_is_forgotten() {
+    let fixture = Fixture::new().await;
+    let worker = fixture.worker;
+    assert!(fixture.coordinator.nodes.knows(worker));
+    fixture.clock.advance(LEASE * SILENT_LEASES);
+    fixture.coordinator.expire_overdue().await.unwrap();
+    assert_eq!(fixture.coordinator.status().await.unwrap().workers, []);
+    assert!(!fixture.coordinator.nodes.knows(worker));
+    // It comes back under its name.
+    let beat = HeartbeatRequest { worker, leases: vec![], node: None, problem: None };
+    fixture.coordinator.heartbeat(&beat).await.unwrap();
+    fixture.submit(COMMAND).await;
+    assert_eq!(fixture.lease().await.len(), 2);
+    assert!(fixture.coordinator.nodes.knows(worker));
 }
 
 #[tokio::test]

@@ -23,7 +23,11 @@ mod sweeps;
 pub(crate) use invariants::check_invariants;
 pub(super) use planned::{sweep, tree};
 
+use std::path::Path;
 use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use super::{
     Bumped, Checkpoint, Chosen, Ended, Grant, LeaseFor, Leased, LeasedJob, NewOutcome, NewPriority,
@@ -103,6 +107,14 @@ impl Fixture {
     pub(super) async fn states(&self, sweep: SweepId) -> Vec<String> {
         self.trials(sweep).await.into_iter().map(|trial| trial.job_state).collect()
     }
+}
+
+/// Takes a table away from those who read it, or gives it back: what then can't be read is an error to them.
+pub(crate) async fn rename_table(database: &Path, from: &str, to: &str) {
+    let mut connection = SqliteConnectOptions::new().filename(database).connect().await.unwrap();
+    let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+    sqlx::query(sqlx::AssertSqlSafe(rename)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 pub(super) fn jobs(leased: Leased) -> Vec<LeasedJob> {
