@@ -197,7 +197,7 @@ fn of_live_code_nothing_is_kept_and_what_is_named_counts() {
     let project = Project::new();
     let code = project.code("[python3, train.py]\ncode: live").unwrap();
     assert_eq!((code.told().files.len(), code.archive(), code.told().kept.is_none()), (1, None, true));
-    assert_eq!(Code::to_send(&project.request("parameters: {}")).unwrap().is_none(), true);
+    assert!(Code::to_send(&project.request("parameters: {}")).unwrap().is_none());
 }
 
 #[test]
