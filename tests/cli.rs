@@ -106,6 +106,32 @@ fn a_table_that_was_put_elsewhere_is_found_by_later_commands() {
 }
 
 #[test]
+fn an_audit_leaves_a_table_that_lies_elsewhere_as_it_is() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["run", "quick.yaml", "--db", "jobs.db"]).exits_with(0);
+    let audit = project.sweep(&["audit", "1", "--trials", "2", "--json", "--db", "jobs.db"]).json();
+    assert_eq!(audit["same"], true, "{audit}");
+    assert_eq!(project.status()["sweeps"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_copy_that_can_not_be_written_is_told_from_a_table_that_can_not() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml"]).exits_with(0);
+    // Enough for what SQLite keeps beside the table, and too little for a copy of it.
+    let limited = "trap '' XFSZ; ulimit -f 96; exec \"$0\" backup copy.db";
+    let mut backup = std::process::Command::new("bash");
+    let backup = backup.args(["-c", limited, env!("CARGO_BIN_EXE_sweep")]).current_dir(project.folder.path());
+    let output = backup.env("XDG_DATA_HOME", project.folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("error: the copy can't be written: "), "{said}");
+    assert!(!project.path("copy.db").exists());
+}
+
+#[test]
 fn a_wrong_spec_stores_nothing_exits_2_and_says_how_to_mend_it() {
     let cases = [
         ("unknown", "parameters: {method: ce, widht: 8}", "did you mean `width`"),

@@ -113,12 +113,90 @@ fn steer(project: &Project) -> String {
         (2, "pause 99"),
         (2, "resume 99"),
         (2, "bump 99"),
+        // By what they are.
+        (0, "retry quick 1-2 --dry-run"),
+        (0, "retry last x=3 --dry-run --json"),
+        (0, "retry last --failed"),
+        (0, "retry last --where x>1 state=cancelled"),
+        (0, "cancel quick state=running"),
+        (0, "pause name=quick --dry-run"),
+        (0, "resume all"),
+        (0, "cancel quick seed=0 x=2,3"),
+        (2, "cancel quick x=4"),
+        (2, "cancel quick y=3"),
+        (2, "cancel quack"),
+        (2, "logs quick"),
     ] {
         let finished = project.sweep(&command.split(' ').collect::<Vec<_>>()).exits_with(code);
-        assert_eq!(finished.stdout(), "");
-        said += &format!("$ sweep {command}\n{}", finished.stderr());
+        let is_rehearsal = command.contains("--dry-run");
+        assert_eq!(finished.stdout().is_empty(), !is_rehearsal, "{command}: {}", finished.stdout());
+        said += &format!("$ sweep {command}\n{}{}", finished.stdout(), finished.stderr());
     }
     said
+}
+
+/// More trials than anybody is taken to have meant without being asked.
+const MANY: &str = "name: many\ncommand: [\"true\"]\nparameters: {x: 0}\n";
+
+#[test]
+fn what_many_trials_are_meant_by_needs_a_yes() {
+    let project = Project::new();
+    project.write("many.yaml", MANY);
+    project.sweep(&["submit", "many.yaml", "x=range(1,31)"]).exits_with(0);
+    let unasked = project.sweep(&["cancel", "many"]).exits_with(2);
+    assert!(unasked.stderr().contains("to cancel 30 trials of sweep 1 needs a yes"), "{}", unasked.stderr());
+    assert_eq!(project.status()["sweeps"][0]["trials"]["queued"], 30);
+    let few = project.sweep(&["cancel", "many", "x<=20"]).exits_with(0);
+    assert_eq!(few.stderr(), "cancelled 20 trials\n");
+    project.sweep(&["retry", "many"]).exits_with(0);
+    let looked = project.sweep(&["cancel", "many", "--dry-run"]).exits_with(0);
+    assert_eq!(looked.stdout().lines().count(), 2 + 30);
+    let cancelled = project.sweep(&["cancel", "many", "-y", "--json"]).json();
+    assert_eq!((&cancelled["trials"], &cancelled["sweep"]), (&30.into(), &1.into()));
+}
+
+/// Runs a command on a terminal, types an answer, and gives what the terminal showed and the exit code.
+const ON_A_TERMINAL: &str = r#"
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+shown = b""
+while b"[y/N]" not in shown:
+    shown += os.read(terminal, 1024)
+os.write(terminal, sys.argv[1].encode() + b"\n")
+try:
+    while part := os.read(terminal, 1024):
+        shown += part
+except OSError:
+    pass
+sys.stdout.write(shown.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+#[test]
+fn on_a_terminal_many_trials_are_asked_about() {
+    let project = Project::new();
+    project.write("many.yaml", MANY);
+    project.sweep(&["submit", "many.yaml", "x=range(1,31)"]).exits_with(0);
+    let answer = |answer: &str| {
+        let command = project.command(&["cancel", "last"]);
+        let mut on_terminal = std::process::Command::new("python3");
+        on_terminal.args(["-c", ON_A_TERMINAL, answer]).arg(command.get_program()).args(command.get_args());
+        on_terminal.current_dir(project.folder.path());
+        let output = on_terminal.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, shown) = answer("no");
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(
+        shown.contains("cancel 30 trials of sweep 1? [y/N]") && shown.contains("nothing was changed"),
+        "{shown}"
+    );
+    assert_eq!(project.status()["sweeps"][0]["trials"]["queued"], 30);
+    let (code, shown) = answer("y");
+    assert_eq!(code, Some(0), "{shown}");
+    assert_eq!(project.status()["sweeps"][0]["trials"]["cancelled"], 30);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use super::spec_file::CheckedSpec;
 use super::{CliError, Context, code};
 use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
-    Clock, Coordinator, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError, Settings, StateFolder,
-    lend_code, own_host, partial_in,
+    Clock, Coordinator, CoordinatorError, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError,
+    Settings, StateFolder, lend_code, own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ReleaseRequest, ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse,
@@ -151,14 +151,18 @@ impl Access {
     /// A copy of the job table, in a file of `folder` that goes when it is dropped. It has reached the disk.
     pub(super) async fn back_up(&self, folder: &Path) -> Result<NamedTempFile, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.back_up(folder).await?),
+            Access::Local(local) => local.coordinator.back_up(folder).await.map_err(|error| match error {
+                // The table is only read: it is the copy that needs room.
+                CoordinatorError::DiskFull => unwritable(anyhow::anyhow!("its disk is full")),
+                error => unwritable(error),
+            }),
             Access::Remote(remote) => {
-                let mut copy = partial_in(folder).map_err(CliError::failed)?;
+                let mut copy = partial_in(folder).map_err(unwritable)?;
                 let mut sent = remote.client.back_up().await?;
                 while let Some(part) = sent.next().await? {
-                    copy.write_all(&part).map_err(CliError::failed)?;
+                    copy.write_all(&part).map_err(unwritable)?;
                 }
-                copy.as_file().sync_all().map_err(CliError::failed)?;
+                copy.as_file().sync_all().map_err(unwritable)?;
                 Ok(copy)
             }
         }
@@ -305,6 +309,10 @@ impl Remote {
     }
 }
 
+fn unwritable(error: impl Into<anyhow::Error>) -> CliError {
+    CliError::failed(error.into().context("the copy can't be written"))
+}
+
 impl Local {
     pub(super) async fn close(self) {
         self.coordinator.close().await;
@@ -333,16 +341,19 @@ async fn named(context: &Context) -> Result<Option<Access>, CliError> {
 /// The coordinator that runs in this folder, or the folder's table.
 async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) -> Result<Access, CliError> {
     let token = folder.ensure_token().map_err(CliError::failed)?;
-    let files = folder.place_database(context.database.as_deref()).map_err(|error| match error {
-        PlacementError::Folder(error) => CliError::failed(error),
-        error => CliError::Usage(error.into()),
-    })?;
+    let mut files = place(&folder, context.database.as_deref())?;
     let give_up_at = tokio::time::Instant::now() + PATIENCE;
     loop {
         // The lock first: while it is free nobody coordinates here, and an announcement is that of a dead process, whose
         // port may be anybody's by now. The token must not go there.
         match DatabaseLock::acquire(&files.lock).await {
             Ok(lock) => {
+                // Another first command may have put the table elsewhere meanwhile.
+                let placed = place(&folder, None)?;
+                if placed != files {
+                    files = placed;
+                    continue;
+                }
                 folder.withdraw();
                 return open_table(folder, &files, lock, context, lease).await;
             }
@@ -358,6 +369,14 @@ async fn open_folder(folder: StateFolder, context: &Context, lease: Duration) ->
             Err(error) => return Err(CliError::failed(error)),
         }
     }
+}
+
+fn place(folder: &StateFolder, wanted: Option<&Path>) -> Result<DatabaseFiles, CliError> {
+    folder.place_database(wanted).map_err(|error| match error {
+        PlacementError::Folder(error) => CliError::failed(error),
+        PlacementError::Lock(error) => CliError::failed(error),
+        error => CliError::Usage(error.into()),
+    })
 }
 
 /// The coordinator that announces itself in the folder, if it is the one that holds the lock and it answers.

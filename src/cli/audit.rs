@@ -4,6 +4,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::access::Access;
+use super::choice::SweepArg;
 use super::follow::{Ended, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::worker_process::WorkerArgs;
@@ -21,8 +22,8 @@ use crate::vocabulary::{CheckpointHash, StateHash, SweepId};
 /// is stored changes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, as `sweep status` shows it.
-    sweep: SweepId,
+    /// The sweep's id or name, or `last`.
+    sweep: SweepArg,
     /// How many trials, drawn at random.
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     trials: u32,
@@ -52,7 +53,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     // The table is let go of before the work begins, so that others can use it meanwhile.
     access.close().await;
     let again = train_again(&drawn, &args, context).await?;
-    let stored = drawn.stored;
+    let Drawn { sweep, stored, .. } = drawn;
     let audited: Vec<_> = stored
         .iter()
         .zip(&again)
@@ -62,11 +63,12 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
             difference: first_difference(stored, again),
         })
         .collect();
-    show(&args, &audited, &stored, context)
+    show(sweep, args.json, &audited, &stored, context)
 }
 
 /// The trials to train again.
 struct Drawn {
+    sweep: SweepId,
     request: SubmitRequest,
     /// What the table holds of them.
     stored: Vec<TrialHistory>,
@@ -77,11 +79,12 @@ struct Drawn {
 }
 
 async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
-    let results = access.results(args.sweep).await?;
+    let sweep = args.sweep.find(access).await?;
+    let results = access.results(sweep).await?;
     let succeeded = results.trials.iter().filter(|trial| trial.state == TrialState::Succeeded);
     let mut numbers: Vec<_> = succeeded.map(|trial| trial.trial).collect();
     if numbers.is_empty() {
-        return Err(CliError::usage(format!("sweep {} has no finished trial to audit", args.sweep)));
+        return Err(CliError::usage(format!("sweep {sweep} has no finished trial to audit")));
     }
     let draw = args.draw.unwrap_or_else(|| u64::from(std::process::id()));
     numbers.sort_by_cached_key(|number| StateHash::of(format!("audit {draw} {number}").as_bytes()));
@@ -89,9 +92,9 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
     numbers.sort_unstable();
     let mut stored = Vec::new();
     for &number in &numbers {
-        stored.push(access.history(args.sweep, number).await?);
+        stored.push(access.history(sweep, number).await?);
     }
-    let request = access.request(args.sweep).await?;
+    let request = access.request(sweep).await?;
     let files = files_of_teachers(&results, &stored);
     // The networks that taught are taken as they are: whether they can be trained again is their own sweep's audit.
     let selected = request.selected.into_iter().map(|(selector, names)| {
@@ -105,7 +108,7 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
         ..request
     };
     let code = borrow_code(access, &request).await?;
-    Ok(Drawn { request, stored, teachers: files.into_values().collect(), code })
+    Ok(Drawn { sweep, request, stored, teachers: files.into_values().collect(), code })
 }
 
 async fn borrow_code(
@@ -149,7 +152,7 @@ fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) ->
 
 /// Trains the trials in a state folder of their own, which goes when they are done.
 async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Vec<TrialHistory>, CliError> {
-    let Drawn { request, teachers, code, .. } = drawn;
+    let Drawn { sweep, request, teachers, code, .. } = drawn;
     let beside = StateFolder::find(&context.environment.working_directory);
     let place = match &beside {
         Some(folder) => tempfile::Builder::new().prefix("audit-").tempdir_in(folder.path()),
@@ -163,7 +166,8 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
         lend_code(hash, from.path(), &own.artifacts()).map_err(CliError::failed)?;
     }
     let mut alone = context.clone();
-    alone.coordinator = None;
+    // Neither the coordinator nor the table of those that are audited.
+    (alone.coordinator, alone.database) = (None, None);
     alone.environment.working_directory = place.path().to_owned();
     let mut spec = CheckedSpec { request: request.clone(), prepared: None };
     let mut again = Vec::new();
@@ -171,7 +175,7 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
         let submitted = session.access().submit(&mut spec).await?;
         if !args.quiet {
             let trials = request.only.as_ref().map_or(0, Vec::len);
-            context.output.note(&format!("training {trials} trials of sweep {} again", args.sweep));
+            context.output.note(&format!("training {trials} trials of sweep {sweep} again"));
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
         match follow(session, &scope, &args.worker, args.quiet, &alone).await? {
@@ -199,14 +203,15 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
 }
 
 fn show(
-    args: &Args,
+    sweep: SweepId,
+    json: bool,
     audited: &[Audited],
     stored: &[TrialHistory],
     context: &Context,
 ) -> Result<(), CliError> {
     let differing = audited.iter().filter(|audited| audited.difference.is_some()).count();
-    if args.json {
-        context.output.json(&AuditDocument::new(args.sweep, audited))?;
+    if json {
+        context.output.json(&AuditDocument::new(sweep, audited))?;
     } else {
         for Audited { trial, inherited_epochs, difference } in audited {
             let shared = match inherited_epochs {

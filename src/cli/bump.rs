@@ -1,7 +1,10 @@
 use super::access::Access;
+use super::choice::{ChangeArgs, SweepsArgs};
 use super::{CliError, Context};
+use crate::protocol::http::SweepStatus;
 use crate::protocol::steering::{BumpRequest, BumpResponse};
-use crate::vocabulary::{HIGHEST_PRIORITY, SweepId};
+use crate::report::json::BumpDocument;
+use crate::vocabulary::HIGHEST_PRIORITY;
 
 /// Run a sweep before others: before all of them, or as its priority says.
 ///
@@ -9,14 +12,16 @@ use crate::vocabulary::{HIGHEST_PRIORITY, SweepId};
 /// 1000, and a spec that says nothing has 0.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, as `sweep status` shows it.
-    sweep: SweepId,
+    #[command(flatten)]
+    sweeps: SweepsArgs,
     /// Give it this priority.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-HIGHEST_PRIORITY..=HIGHEST_PRIORITY))]
     priority: Option<i64>,
     /// Raise its priority by so much; may be negative.
     #[arg(long, value_name = "N", allow_negative_numbers = true, conflicts_with = "priority")]
     by: Option<i64>,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 impl Args {
@@ -31,12 +36,28 @@ impl Args {
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
-    let bumped = access.bump(args.sweep, args.request()).await;
+    let done = bump(args, &access, context).await;
     access.close().await;
-    let BumpResponse { before, after } = bumped?;
-    context.output.note(&match before == after {
-        true => format!("sweep {} has priority {after}, as before", args.sweep),
-        false => format!("sweep {} has priority {after} (it was {before})", args.sweep),
-    });
-    Ok(())
+    done
+}
+
+async fn bump(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+    let is_live = |sweep: &SweepStatus| sweep.state.is_live();
+    let sweeps = args.sweeps.find(access, is_live).await?;
+    if !args.change.goes_on("bump", &sweeps, context)? {
+        return Ok(());
+    }
+    let mut bumped = Vec::new();
+    for sweep in &sweeps {
+        let priority = access.bump(sweep.id, args.request()).await?;
+        if !args.change.json {
+            let BumpResponse { before, after } = priority;
+            context.output.note(&match before == after {
+                true => format!("sweep {} has priority {after}, as before", sweep.id),
+                false => format!("sweep {} has priority {after} (it was {before})", sweep.id),
+            });
+        }
+        bumped.push((sweep.id, priority));
+    }
+    if args.change.json { context.output.json(&BumpDocument::from(bumped)) } else { Ok(()) }
 }

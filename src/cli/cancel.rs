@@ -1,8 +1,10 @@
 use super::access::Access;
+use super::choice::{ChangeArgs, Chosen, SweepArg, TrialArgs, choose, rehearse};
 use super::{CliError, Context};
-use crate::protocol::steering::{CancelResponse, ChosenTrials};
+use crate::protocol::steering::CancelResponse;
+use crate::report::json::CancelDocument;
 use crate::report::{counted, listed};
-use crate::vocabulary::{SweepId, TrialNumber};
+use crate::vocabulary::TrialState;
 
 /// Cancel a sweep, or some of its trials.
 ///
@@ -10,24 +12,44 @@ use crate::vocabulary::{SweepId, TrialNumber};
 /// other sweeps need goes on. `sweep retry` takes it back.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, as `sweep status` shows it.
-    sweep: SweepId,
-    /// Only these trials, by their numbers.
-    #[arg(value_name = "TRIAL")]
-    trials: Vec<TrialNumber>,
+    /// The sweep's id or name, or `last`.
+    sweep: SweepArg,
+    #[command(flatten)]
+    trials: TrialArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
-pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
-    let cancelled = access.cancel(args.sweep, &chosen(args.trials)).await;
+    let done = cancel(args, &access, context).await;
     access.close().await;
-    context.output.note(&describe(&cancelled?));
-    Ok(())
+    done
 }
 
-/// No number means all of them.
-pub(super) fn chosen(trials: Vec<TrialNumber>) -> ChosenTrials {
-    ChosenTrials { trials: Some(trials).filter(|trials| !trials.is_empty()) }
+async fn cancel(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+    const LIVE: [TrialState; 2] = [TrialState::Queued, TrialState::Running];
+    let sweep = args.sweep.find(access).await?;
+    let selector = args.trials.selector()?;
+    let chosen = choose(access, sweep, &selector, &LIVE, args.change.dry_run).await?;
+    if args.change.dry_run {
+        return rehearse("cancel", sweep, &chosen, args.change.json, context);
+    }
+    if chosen.is_empty() {
+        context
+            .output
+            .note(&format!("nothing to cancel: no trial of sweep {sweep} that is meant is left to run"));
+        return Ok(());
+    }
+    let Chosen { request, count, .. } = chosen;
+    let what = format!("cancel {} of sweep {sweep}", counted(count, "trial", "trials"));
+    args.change.confirm(&what, count, context)?;
+    let cancelled = access.cancel(sweep, &request).await?;
+    if args.change.json {
+        return context.output.json(&CancelDocument::new(sweep, &cancelled));
+    }
+    context.output.note(&describe(&cancelled));
+    Ok(())
 }
 
 fn describe(cancelled: &CancelResponse) -> String {
@@ -52,6 +74,7 @@ fn describe(cancelled: &CancelResponse) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::SweepId;
 
     #[test]
     fn what_goes_on_is_said_with_its_reason() {

@@ -1,9 +1,12 @@
 use std::time::Duration;
 
 use super::access::Access;
+use super::choice::SweepArg;
 use super::{CliError, Context};
 use crate::protocol::http::TrialState;
 use crate::protocol::logs::{AttemptName, LogExtent, LogQuery, LoggedAttempt, LoggedStage};
+use crate::report::facts;
+use crate::spec::TrialSelector;
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// How often a log that is followed is looked at.
@@ -15,10 +18,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// printed; of others its end, once the attempt has failed. Which it is, is said on stderr.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, as `sweep status` shows it.
-    sweep: SweepId,
-    /// The trial's number.
-    trial: TrialNumber,
+    /// The sweep's id or name, or `last`.
+    sweep: SweepArg,
+    /// The trial: its number, `last`, or what it alone is, such as `lr=0.1 seed=3` (docs/SELECTORS.md).
+    #[arg(value_name = "TRIAL")]
+    trial: Vec<String>,
     /// Go on until the trial has ended, with the attempts and jobs that follow; or until the attempt that is named has.
     #[arg(long, short)]
     follow: bool,
@@ -32,19 +36,51 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
-    let printed = match args.follow {
-        true => follow(args, &access, context).await,
-        false => print(args, &access, context).await,
-    };
+    let printed = print_or_follow(args, &access, context).await;
     access.close().await;
     printed
 }
 
+async fn print_or_follow(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+    let sweep = args.sweep.find(access).await?;
+    let logged = Logged { sweep, trial: find_trial(&args.trial, sweep, access).await?, args };
+    match args.follow {
+        true => follow(&logged, access, context).await,
+        false => print(&logged, access, context).await,
+    }
+}
+
+/// The trial whose log is printed.
+struct Logged<'a> {
+    sweep: SweepId,
+    trial: TrialNumber,
+    args: &'a Args,
+}
+
+/// The one trial that is meant.
+async fn find_trial(trial: &[String], sweep: SweepId, access: &Access) -> Result<TrialNumber, CliError> {
+    let selector = TrialSelector::parse(trial)?;
+    let numbers = match selector.numbers() {
+        Some(numbers) => numbers,
+        None => selector.select(&facts(&access.results(sweep).await?))?,
+    };
+    match numbers.iter().copied().collect::<Vec<_>>()[..] {
+        [only] => Ok(only),
+        [] => Err(CliError::usage(format!("no trial of sweep {sweep} is so"))),
+        [first, second, ..] => Err(CliError::usage(format!(
+            "a log is one trial's, and {} trials of sweep {sweep} are meant ({first}, {second}, …); name one by its \
+             number, or `last`",
+            numbers.len()
+        ))),
+    }
+}
+
 /// Prints what is there now.
-async fn print(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+async fn print(logged: &Logged<'_>, access: &Access, context: &Context) -> Result<(), CliError> {
+    let Logged { sweep, trial, args } = *logged;
     let mut query = args.query();
     loop {
-        let part = access.log(args.sweep, args.trial, &query).await?;
+        let part = access.log(sweep, trial, &query).await?;
         let Some(logged) = &part.attempt else {
             context.output.note("nothing of it was begun yet; `-f` waits for it");
             return Ok(());
@@ -62,11 +98,12 @@ async fn print(args: &Args, access: &Access, context: &Context) -> Result<(), Cl
 }
 
 /// Prints what is there and what is added, until the trial has ended, or the attempt that was asked for.
-async fn follow(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+async fn follow(logged: &Logged<'_>, access: &Access, context: &Context) -> Result<(), CliError> {
+    let Logged { sweep, trial, args } = *logged;
     let mut query = args.query();
     let mut shown = None;
     loop {
-        let part = access.log(args.sweep, args.trial, &query).await?;
+        let part = access.log(sweep, trial, &query).await?;
         let is_over = match part.state {
             TrialState::Queued | TrialState::Running => false,
             TrialState::Succeeded | TrialState::Failed | TrialState::Cancelled => true,

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod bump;
 mod cancel;
+mod choice;
 mod code;
 mod data;
 mod doctor;
@@ -168,8 +169,8 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Status(args) => status::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
         Command::Logs(args) => logs::run(&args, &context).await,
-        Command::Cancel(args) => cancel::run(args, &context).await,
-        Command::Retry(args) => retry::run(args, &context).await,
+        Command::Cancel(args) => cancel::run(&args, &context).await,
+        Command::Retry(args) => retry::run(&args, &context).await,
         Command::Pause(args) => pause::run(&args, &context).await,
         Command::Resume(args) => resume::run(&args, &context).await,
         Command::Bump(args) => bump::run(&args, &context).await,

@@ -1,6 +1,6 @@
 //! The only place that writes to stdout and stderr.
 
-use std::io::{IsTerminal, Write};
+use std::io::{BufRead, IsTerminal, Write};
 
 use super::CliError;
 use crate::spec::Colour;
@@ -41,6 +41,18 @@ impl Output {
     pub(crate) fn json(&self, document: &impl serde::Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(document).map_err(CliError::failed)?;
         self.data(&format!("{text}\n"))
+    }
+
+    /// Asks the user and waits for the answer; nothing where there is nobody at a terminal.
+    pub(crate) fn ask(&self, question: &str) -> Option<bool> {
+        let stdin = std::io::stdin();
+        if !self.is_live || !stdin.is_terminal() {
+            return None;
+        }
+        let _nobody_reads = write!(std::io::stderr().lock(), "{question} [y/N] ");
+        let mut line = String::new();
+        stdin.lock().read_line(&mut line).ok()?;
+        Some(matches!(line.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     /// A line that accompanies the work.

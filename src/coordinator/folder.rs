@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-const NAME: &str = ".sweep";
+pub(super) const STATE_FOLDER: &str = ".sweep";
 
 /// A project's state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl StateFolder {
     pub fn find(directory: &Path) -> Option<StateFolder> {
         directory
             .ancestors()
-            .map(|ancestor| ancestor.join(NAME))
+            .map(|ancestor| ancestor.join(STATE_FOLDER))
             .find(|candidate| is_ours_alone(candidate))
             .map(|path| StateFolder { path })
     }
@@ -82,7 +82,7 @@ impl StateFolder {
     /// # Errors
     /// When it can't be made.
     pub fn create(directory: &Path) -> Result<StateFolder, FolderError> {
-        let path = directory.join(NAME);
+        let path = directory.join(STATE_FOLDER);
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 // Made by another first command a moment ago, or by somebody else.
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_folder_that_everybody_may_write_to_is_not_taken() {
         let project = tempfile::tempdir().unwrap();
-        let planted = project.path().join(NAME);
+        let planted = project.path().join(STATE_FOLDER);
         fs::create_dir(&planted).unwrap();
         fs::set_permissions(&planted, fs::Permissions::from_mode(0o777)).unwrap();
         assert_eq!(StateFolder::find(project.path()), None);

@@ -109,7 +109,7 @@ async fn acquire_as(me: Holder, path: &Path, pace: Option<Pace>) -> Result<Datab
 }
 
 /// Opens the file under the system's lock.
-fn lock(path: &Path) -> Result<File, LockError> {
+pub(super) fn lock(path: &Path) -> Result<File, LockError> {
     let io = |source| io_error(path, source);
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;

@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{FolderError, StateFolder, own_host, write_private};
+use super::folder::{FolderError, STATE_FOLDER, StateFolder, own_host, write_private};
+use super::lock::{LockError, lock};
+
+/// Name of the job table in a state folder.
+const TABLE: &str = "sweep.db";
 
 /// What `database.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,34 +38,45 @@ pub enum PlacementError {
     OtherHost { path: PathBuf, host: String },
     #[error("there is no folder for the job table `{}`", path.display())]
     NoFolder { path: PathBuf },
+    #[error(
+        "`{}` is the job table of another project, whose checkpoints lie beside it; work in that project's folder, or name \
+         another file", path.display()
+    )]
+    Foreign { path: PathBuf },
     #[error("`{}` can't be understood", path.display())]
     Unreadable { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
     Folder(#[from] FolderError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
 }
 
 impl StateFolder {
     /// The job table's file, and the file that is locked while it is open. `wanted` is where the user wants it.
     ///
     /// # Errors
-    /// When it lies elsewhere already, on another host, or in no folder.
+    /// When it lies elsewhere already, on another host, in no folder, or is another project's.
     pub fn place_database(&self, wanted: Option<&Path>) -> Result<DatabaseFiles, PlacementError> {
-        let inside = self.path().join("sweep.db");
         let is = self.placed()?;
-        match (is, wanted) {
-            (None, None) => Ok(DatabaseFiles { database: inside, lock: self.path().join("lock") }),
-            (Some(placement), None) => placement.files(),
-            (is, Some(wanted)) => {
-                let wanted = absolute(wanted)?;
-                let is = is.map(|placement| placement.path).or_else(|| inside.exists().then_some(inside));
-                match is {
-                    Some(is) if is != wanted => {
-                        Err(PlacementError::Elsewhere { is, wanted, note: self.placement_file() })
-                    }
-                    _ => self.place(wanted)?.files(),
-                }
-            }
+        let Some(wanted) = wanted else {
+            return is.map_or_else(|| Ok(DatabaseFiles::of(self.inside())), Placement::files);
+        };
+        let wanted = absolute(wanted)?;
+        match is {
+            Some(placement) if placement.is_at(&wanted) => placement.files(),
+            Some(Placement { path, .. }) => Err(self.elsewhere(path, wanted)),
+            None if absolute(&self.inside())? == wanted => Ok(DatabaseFiles::of(self.inside())),
+            None => self.place(wanted)?.files(),
         }
+    }
+
+    /// Where the job table lies unless somebody wants it elsewhere.
+    fn inside(&self) -> PathBuf {
+        self.path().join(TABLE)
+    }
+
+    fn elsewhere(&self, is: PathBuf, wanted: PathBuf) -> PlacementError {
+        PlacementError::Elsewhere { is, wanted, note: self.placement_file() }
     }
 
     fn placed(&self) -> Result<Option<Placement>, PlacementError> {
@@ -76,6 +91,21 @@ impl StateFolder {
     }
 
     fn place(&self, path: PathBuf) -> Result<Placement, PlacementError> {
+        if is_of_a_state_folder(&path) {
+            return Err(PlacementError::Foreign { path });
+        }
+        let inside = self.inside();
+        if inside.exists() {
+            return Err(self.elsewhere(inside, path));
+        }
+        // Another first command may be about to make the table inside, or to place it.
+        let _lock = lock(&DatabaseFiles::of(inside.clone()).lock)?;
+        match self.placed()? {
+            _ if inside.exists() => return Err(self.elsewhere(inside, path)),
+            Some(placement) if placement.is_at(&path) => return Ok(placement),
+            Some(placement) => return Err(self.elsewhere(placement.path, path)),
+            None => {}
+        }
         let placement = Placement { path, host: own_host() };
         let text = serde_json::to_vec_pretty(&placement).expect("paths that came as text and a name");
         write_private(&self.placement_file(), &text)?;
@@ -95,6 +125,19 @@ pub struct DatabaseFiles {
 }
 
 impl DatabaseFiles {
+    /// One table has one lock, however it is named.
+    fn of(database: PathBuf) -> DatabaseFiles {
+        let lock = match database.parent() {
+            Some(folder) if is_of_a_state_folder(&database) => folder.join("lock"),
+            _ => {
+                let mut lock = database.clone().into_os_string();
+                lock.push(".lock");
+                lock.into()
+            }
+        };
+        DatabaseFiles { database, lock }
+    }
+
     /// Where the job table lies.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -108,10 +151,18 @@ impl Placement {
         if host != own_host() && !path.exists() {
             return Err(PlacementError::OtherHost { path, host });
         }
-        let mut lock = path.clone().into_os_string();
-        lock.push(".lock");
-        Ok(DatabaseFiles { database: path, lock: lock.into() })
+        Ok(DatabaseFiles::of(path))
     }
+
+    /// A link and what it leads to are the same place.
+    fn is_at(&self, wanted: &Path) -> bool {
+        self.path == wanted || self.path.canonicalize().is_ok_and(|path| path == wanted)
+    }
+}
+
+/// Whether it is the table that a state folder has by itself, this one or another.
+fn is_of_a_state_folder(database: &Path) -> bool {
+    database.ends_with(Path::new(STATE_FOLDER).join(TABLE))
 }
 
 /// The whole path, by which it is found from any folder.
@@ -124,6 +175,7 @@ fn absolute(path: &Path) -> Result<PathBuf, PlacementError> {
     };
     let folder = folder.canonicalize().map_err(|_| missing())?;
     let path = folder.join(name);
+    let path = path.canonicalize().unwrap_or(path);
     if !folder.is_dir() || path.is_dir() || path.to_str().is_none() { Err(missing()) } else { Ok(path) }
 }
 
@@ -160,6 +212,32 @@ mod tests {
         assert!(matches!(folder.place_database(Some(&wanted)), Err(PlacementError::Elsewhere { .. })));
         fs::rename(&inside, &wanted).unwrap();
         folder.place_database(Some(&wanted)).unwrap();
+    }
+
+    #[test]
+    fn one_table_has_one_lock_however_it_is_named() {
+        let (project, folder) = folder();
+        let files = folder.place_database(None).unwrap();
+        fs::write(&files.database, "").unwrap();
+        assert_eq!(folder.place_database(Some(&files.database)).unwrap().lock, files.lock);
+        std::os::unix::fs::symlink(&files.database, project.path().join("link.db")).unwrap();
+        assert_eq!(folder.place_database(Some(&project.path().join("link.db"))).unwrap().lock, files.lock);
+        assert!(!folder.placement_file().exists(), "nothing has to be noted");
+        // Another project's checkpoints are not here.
+        let (_other_project, other) = self::folder();
+        let refused = other.place_database(Some(&files.database));
+        assert!(matches!(refused, Err(PlacementError::Foreign { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_table_that_is_being_made_is_not_left_behind() {
+        let (project, folder) = folder();
+        let making = lock(&folder.place_database(None).unwrap().lock).unwrap();
+        let refused = folder.place_database(Some(&project.path().join("jobs.db")));
+        assert!(matches!(refused, Err(PlacementError::Lock(LockError::Held { .. }))), "{refused:?}");
+        assert!(!folder.placement_file().exists());
+        drop(making);
+        folder.place_database(Some(&project.path().join("jobs.db"))).unwrap();
     }
 
     #[test]

@@ -290,7 +290,7 @@ fn row_of(prepared: Prepared) -> NewSweep {
             spec::Keep::All => Keep::All,
             spec::Keep::None => Keep::None,
         },
-        resources: json(&Resources::from(&spec.resources)),
+        resources: json(&Resources::from(&spec)),
         contexts: plan.contexts.iter().map(|context| json(&Context::from(context))).collect(),
         jobs,
         inner_states,

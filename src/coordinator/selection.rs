@@ -1,6 +1,6 @@
 //! Which trials a spec's selectors select: looked up in the job table when the spec is submitted, and kept with the sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
 use crate::protocol::http::Selected;
@@ -118,8 +118,11 @@ async fn select(
     if fitting.is_empty() {
         return Ok(Err(nothing_fits(selector, sweep, &trials)));
     }
+    // Two trials that end in the same state, as draws that repeat do, are one network.
+    let mut states = BTreeSet::new();
+    fitting.retain(|(candidate, _)| states.insert(candidate.state));
     if let Some(best) = selector.best {
-        let numbers: Vec<TrialNumber> = fitting.iter().map(|(candidate, _)| candidate.number).collect();
+        let numbers = fitting.iter().map(|(candidate, _)| candidate.number).collect();
         match best_of(reader, sweep, &numbers, best).await? {
             Ok(best) => fitting.retain(|(candidate, _)| best.contains(&candidate.number)),
             Err(missing) => return Ok(Err(missing)),
@@ -133,12 +136,9 @@ fn selection(selector: &Selector, sweep: &SweepRow, fitting: &[&(Candidate, Para
     let mut teachers = BTreeMap::new();
     for (candidate, parameters) in fitting {
         let name = weights_in_state(candidate.state);
-        // Two trials that end in the same state are one network.
-        if !weights.contains(&name) {
-            weights.push(name.clone());
-        }
         let dataset = parameters.get("dataset").and_then(|dataset| dataset.as_str()).unwrap_or_default();
-        teachers.entry(name).or_insert((candidate.number, dataset.to_owned()));
+        teachers.insert(name.clone(), (candidate.number, dataset.to_owned()));
+        weights.push(name);
     }
     let unfinished = fitting.iter().filter(|(candidate, _)| !candidate.has_succeeded).count();
     let told = Selected {
@@ -191,9 +191,9 @@ fn few(values: impl Iterator<Item = String>) -> Option<String> {
 async fn best_of(
     reader: &mut Reader,
     sweep: &SweepRow,
-    among: &[TrialNumber],
+    among: &BTreeSet<TrialNumber>,
     best: usize,
-) -> Result<Result<Vec<TrialNumber>, MissingWeights>, StoreError> {
+) -> Result<Result<BTreeSet<TrialNumber>, MissingWeights>, StoreError> {
     let left = sweep.counts.queued + sweep.counts.running;
     if left > 0 {
         let message =

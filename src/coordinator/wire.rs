@@ -42,7 +42,7 @@ pub(super) fn lease(job: LeasedJob) -> Result<Lease, StoreError> {
     })?;
     Ok(Lease {
         token: job.lease.into(),
-        cpus: job.cpus,
+        cpus: resources.cpus.unwrap_or(job.cpus),
         gpus: resources.gpus,
         limits: resources.limits(),
         work: context::work(job)?,

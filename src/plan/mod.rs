@@ -16,6 +16,10 @@ use crate::vocabulary::{KeptCode, Metric, Parameters, StateHash, TrialNumber};
 use stages::Planner;
 use tree::{GrowingTree, Tree};
 
+/// The most different epochs that the trials of one spec may go through: their names take two gigabytes. What has more is a
+/// slip, such as `epochs` with some zeros too many, and would end the process for want of memory.
+const MOST_EPOCHS: usize = 1 << 27;
+
 /// The jobs that a spec's trials need.
 #[derive(Debug)]
 pub struct Plan {
@@ -141,6 +145,11 @@ pub enum PlanError {
     /// Our own mistake: `spec` makes canonical parameters and `uses_of_datasets` names what they use.
     #[error("trial {trial} was not prepared: {what}")]
     Unprepared { trial: TrialNumber, what: String },
+    #[error(
+        "the first {trials} trials alone have more than {most} epochs, shared ones counted once; lower `epochs`, or split the \
+         spec into several"
+    )]
+    TooMuch { trials: u32, most: usize },
 }
 
 /// The datasets that a spec's trials use.
@@ -176,8 +185,18 @@ pub fn files_named(command: &[String]) -> impl Iterator<Item = &str> {
 /// Plans a spec's trials.
 ///
 /// # Errors
-/// When a command can't be rendered, or a dataset that is used has no checksum among the surroundings.
+/// When a command can't be rendered, a dataset that is used has no checksum among the surroundings, or there is too much to
+/// train.
 pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Plan, PlanError> {
+    plan_up_to(MOST_EPOCHS, spec, around, choice)
+}
+
+fn plan_up_to(
+    most: usize,
+    spec: &Spec,
+    around: &Surroundings,
+    choice: Choice<'_>,
+) -> Result<Plan, PlanError> {
     let (mut growing, mut contexts, mut required) =
         (GrowingTree::default(), BTreeMap::new(), BTreeMap::new());
     let (mut runs, mut trials) = (Vec::new(), Vec::new());
@@ -190,6 +209,9 @@ pub fn plan(spec: &Spec, around: &Surroundings, choice: Choice<'_>) -> Result<Pl
             Sharing::Nothing => Some(trial.number),
         };
         let stage = growing.insert(&path.states(apart), place);
+        if growing.tree.count_epochs() > most {
+            return Err(PlanError::TooMuch { trials: place + 1, most });
+        }
         let context = number_of(&mut contexts, path.context);
         let required = number_of(&mut required, path.required);
         runs.push(Run { context, cpus: path.cpus, required });
@@ -286,4 +308,20 @@ impl DatasetUse {
 
 fn recipe_of(trial: TrialNumber, parameters: &Parameters) -> Result<Recipe, PlanError> {
     Recipe::try_from(parameters).map_err(|problem| PlanError::Unprepared { trial, what: problem.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_epochs_than_fit_into_memory_are_refused() {
+        let text = "command: [run]\nparameters: {lr: [1, 2, 3]}\n\
+                    stages: [{until: 4, parameters: []}, {until: 10}]";
+        let spec = crate::spec::parse("s.yaml", text, &[]).unwrap();
+        let plan = |most| plan_up_to(most, &spec, &Surroundings::default(), Choice::default());
+        assert_eq!(plan(4 + 3 * 6).unwrap().extent().epochs_shared, 22);
+        let error = plan(4 + 2 * 6).unwrap_err().to_string();
+        assert!(error.starts_with("the first 3 trials alone have more than 16 epochs"), "{error}");
+    }
 }

@@ -105,6 +105,11 @@ impl Tree {
         &self.states[range.start as usize..range.end as usize]
     }
 
+    /// Epochs of all stages.
+    pub(super) fn count_epochs(&self) -> usize {
+        self.states.len()
+    }
+
     /// Stages as the trials need them one after the other: what a trial goes through first comes first.
     pub(super) fn by_trial(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..index(self.stages.len())).collect();

@@ -9,6 +9,8 @@ use crate::vocabulary::{
     Attempt, FailureReason, JobId, KeptCode, Metric, Metrics, Parameters, SweepId, TrialNumber, WorkerId,
 };
 
+pub use crate::vocabulary::{SweepState, TrialState};
+
 /// `POST /v1/workers`: an agent says that it is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -530,25 +532,6 @@ pub struct SweepStatus {
     pub priority: i64,
 }
 
-/// What a sweep is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum SweepState {
-    /// Nothing runs and something is queued.
-    Queued,
-    /// Something runs.
-    Running,
-    /// Nothing is leased from it, and it has not ended; what runs goes on.
-    Paused,
-    /// All trials succeeded.
-    Succeeded,
-    /// All trials ended, and at least one failed.
-    Failed,
-    /// All trials ended, none failed, and at least one was cancelled.
-    Cancelled,
-}
-
 /// Trials by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -705,23 +688,6 @@ pub struct KeptCheckpoint {
     pub hash: String,
     /// What the sweep's metric was then, where that was reported.
     pub value: Option<f64>,
-}
-
-/// What a trial is doing: its last job's state, where blocked shows as queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum TrialState {
-    /// Waiting, also for a parent.
-    Queued,
-    /// Leased.
-    Running,
-    /// With a result.
-    Succeeded,
-    /// Given up.
-    Failed,
-    /// Taken back by a user.
-    Cancelled,
 }
 
 /// Why a trial failed.

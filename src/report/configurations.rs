@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::rank::compare;
 use crate::protocol::http::{ResultsResponse, TrialResult, TrialState};
 use crate::vocabulary::Parameters;
 
-/// All trials that differ only in their seed.
+/// All trials that differ only in their seed, each seed once: a random search may draw a configuration again, and what is the
+/// same computation says nothing about the spread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration<'a> {
     pub parameters: &'a Parameters,
@@ -27,13 +29,24 @@ pub struct Spread {
 pub fn by_configuration(results: &ResultsResponse) -> Vec<Configuration<'_>> {
     let mut groups: Vec<(&Parameters, Vec<&TrialResult>)> = Vec::new();
     let mut index: BTreeMap<String, usize> = BTreeMap::new();
+    let mut places: BTreeMap<(usize, u64), usize> = BTreeMap::new();
     for trial in &results.trials {
         let key = serde_json::to_string(&trial.parameters).unwrap_or_default();
         let at = *index.entry(key).or_insert_with(|| {
             groups.push((&trial.parameters, Vec::new()));
             groups.len() - 1
         });
-        groups[at].1.push(trial);
+        let trials = &mut groups[at].1;
+        match places.entry((at, trial.seed)) {
+            Entry::Vacant(place) => {
+                place.insert(trials.len());
+                trials.push(trial);
+            }
+            Entry::Occupied(place) if trials[*place.get()].state != TrialState::Succeeded => {
+                trials[*place.get()] = trial;
+            }
+            Entry::Occupied(_) => {}
+        }
     }
     let mut configurations: Vec<_> = groups
         .into_iter()
@@ -84,6 +97,18 @@ mod tests {
         let configurations = by_configuration(&results);
         assert_eq!(configurations[0].metrics["top1"], Spread { n: 1, mean: 50.0, std: None });
         let spread = configurations[1].metrics["top1"];
+        assert_eq!((spread.n, spread.mean), (2, 42.0));
+        assert!((spread.std.unwrap() - 8f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_configuration_that_was_drawn_twice_has_each_seed_once() {
+        let drawn = |number, seed, top1| trial(number, seed, &[("lr", 0.1)], &[("top1", top1)]);
+        let results =
+            results(vec![drawn(1, 0, 40.0), drawn(2, 1, 44.0), drawn(3, 0, 40.0), drawn(4, 1, 44.0)]);
+        let configurations = by_configuration(&results);
+        assert_eq!((configurations.len(), configurations[0].trials.len()), (1, 2));
+        let spread = configurations[0].metrics["top1"];
         assert_eq!((spread.n, spread.mean), (2, 42.0));
         assert!((spread.std.unwrap() - 8f64.sqrt()).abs() < 1e-12);
     }

@@ -7,8 +7,9 @@ use super::rank;
 use crate::plan::Plan;
 use crate::protocol::http::{
     CodeSummary, DoctorResponse, EarlierSweep, Failure, Finding, ResultsResponse, Selected, StatusResponse,
-    SubmitResponse, TrialResult, WorkerStatus,
+    SubmitResponse, SweepStatus, TrialResult, WorkerStatus,
 };
+use crate::protocol::steering::{BumpResponse, CancelResponse};
 use crate::spec::Spec;
 use crate::vocabulary::{Metric, Metrics, Parameters, SweepId, TrialNumber};
 
@@ -191,6 +192,125 @@ impl From<DoctorResponse> for DoctorDocument {
     }
 }
 
+/// `sweep pause`, `resume` and `bump` with `--json`, where these only look or tell sweeps as they are then.
+#[derive(Debug, Serialize)]
+pub struct SweepsDocument {
+    schema_version: u32,
+    sweeps: Vec<SweepEntry>,
+}
+
+impl From<Vec<SweepStatus>> for SweepsDocument {
+    fn from(sweeps: Vec<SweepStatus>) -> SweepsDocument {
+        SweepsDocument {
+            schema_version: SCHEMA_VERSION,
+            sweeps: sweeps.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// `sweep bump --json`
+#[derive(Debug, Serialize)]
+pub struct BumpDocument {
+    schema_version: u32,
+    sweeps: Vec<BumpedEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct BumpedEntry {
+    id: SweepId,
+    priority_before: i64,
+    priority: i64,
+}
+
+impl From<Vec<(SweepId, BumpResponse)>> for BumpDocument {
+    fn from(bumped: Vec<(SweepId, BumpResponse)>) -> BumpDocument {
+        let entry = |(id, BumpResponse { before, after })| BumpedEntry {
+            id,
+            priority_before: before,
+            priority: after,
+        };
+        BumpDocument { schema_version: SCHEMA_VERSION, sweeps: bumped.into_iter().map(entry).collect() }
+    }
+}
+
+/// `sweep cancel --json`
+#[derive(Debug, Serialize)]
+pub struct CancelDocument {
+    schema_version: u32,
+    sweep: SweepId,
+    trials: u64,
+    running: u64,
+    jobs: u64,
+    kept: u64,
+    needed_by: Vec<SweepId>,
+}
+
+impl CancelDocument {
+    #[must_use]
+    pub fn new(sweep: SweepId, cancelled: &CancelResponse) -> CancelDocument {
+        CancelDocument {
+            schema_version: SCHEMA_VERSION,
+            sweep,
+            trials: cancelled.trials,
+            running: cancelled.running,
+            jobs: cancelled.jobs,
+            kept: cancelled.kept,
+            needed_by: cancelled.needed_by.clone(),
+        }
+    }
+}
+
+/// `sweep retry --json`
+#[derive(Debug, Serialize)]
+pub struct RetryDocument {
+    schema_version: u32,
+    sweep: SweepId,
+    jobs: u64,
+}
+
+impl RetryDocument {
+    #[must_use]
+    pub fn new(sweep: SweepId, jobs: u64) -> RetryDocument {
+        RetryDocument { schema_version: SCHEMA_VERSION, sweep, jobs }
+    }
+}
+
+/// `sweep cancel` and `retry` with `--dry-run --json`: the trials that something would happen to.
+#[derive(Debug, Serialize)]
+pub struct ChosenDocument<'a> {
+    schema_version: u32,
+    sweep: SweepId,
+    trials: Vec<ChosenEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ChosenEntry<'a> {
+    trial: TrialNumber,
+    state: crate::protocol::http::TrialState,
+    seed: u64,
+    parameters: &'a Parameters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl<'a> ChosenDocument<'a> {
+    #[must_use]
+    pub fn new(chosen: &'a ResultsResponse) -> ChosenDocument<'a> {
+        let entry = |trial: &'a TrialResult| ChosenEntry {
+            trial: trial.trial,
+            state: trial.state,
+            seed: trial.seed,
+            parameters: &trial.parameters,
+            reason: trial.failure.as_ref().map(|failure| failure.reason.to_string()),
+        };
+        ChosenDocument {
+            schema_version: SCHEMA_VERSION,
+            sweep: chosen.sweep,
+            trials: chosen.trials.iter().map(entry).collect(),
+        }
+    }
+}
+
 /// `sweep status --json`
 #[derive(Debug, Serialize)]
 pub struct StatusDocument {
@@ -228,9 +348,9 @@ struct WorkerEntry {
     last_seen_seconds: f64,
 }
 
-impl From<StatusResponse> for StatusDocument {
-    fn from(response: StatusResponse) -> Self {
-        let sweeps = response.sweeps.into_iter().map(|sweep| SweepEntry {
+impl From<SweepStatus> for SweepEntry {
+    fn from(sweep: SweepStatus) -> SweepEntry {
+        SweepEntry {
             id: sweep.id,
             name: sweep.name,
             state: sweep.state,
@@ -243,7 +363,13 @@ impl From<StatusResponse> for StatusDocument {
                 failed: sweep.trials.failed,
                 cancelled: sweep.trials.cancelled,
             },
-        });
+        }
+    }
+}
+
+impl From<StatusResponse> for StatusDocument {
+    fn from(response: StatusResponse) -> Self {
+        let sweeps = response.sweeps.into_iter().map(Into::into);
         let workers = response.workers.into_iter().map(WorkerEntry::from);
         StatusDocument {
             schema_version: SCHEMA_VERSION,

@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod configurations;
+mod facts;
 mod grouped;
 pub mod json;
 mod rank;
@@ -12,8 +13,11 @@ mod tree;
 mod workers;
 
 pub use configurations::{Configuration, Spread, by_configuration};
+pub use facts::facts;
 pub use grouped::{counted, grouped, listed};
 pub use rank::rank;
-pub use table::{lines_of, new_table, results_table, status_tables, trials_table};
+pub use table::{
+    chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
+};
 pub use tree::stage_tree;
 pub use workers::workers_table;

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
 use super::configurations::{Configuration, Spread, by_configuration};
-use crate::protocol::http::{ResultsResponse, StatusResponse, TrialState};
+use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus, TrialState};
 use crate::spec::Trial;
 use crate::vocabulary::{Parameters, is_volatile};
 
@@ -111,9 +111,30 @@ pub fn trials_table<'a>(swept: &[&str], trials: impl Iterator<Item = &'a Trial>)
     lines_of(&table)
 }
 
-/// Sweeps, then workers if there are any.
+/// One row a trial: its number, its state, why it failed, the swept parameters and its seed.
 #[must_use]
-pub fn status_tables(status: &StatusResponse) -> String {
+pub fn chosen_table(chosen: &ResultsResponse) -> String {
+    let mut table = new_table();
+    let mut header = vec![Cell::new("trial"), Cell::new("state")];
+    header.extend(chosen.swept.iter().map(Cell::new));
+    header.push(Cell::new("seed"));
+    table.set_header(header);
+    for trial in &chosen.trials {
+        let state = match &trial.failure {
+            Some(failure) => format!("{} ({})", trial.state, failure.reason),
+            None => trial.state.to_string(),
+        };
+        let mut row = vec![Cell::new(trial.trial), Cell::new(state)];
+        row.extend(chosen.swept.iter().map(|name| Cell::new(parameter(&trial.parameters, name))));
+        row.push(Cell::new(trial.seed));
+        table.add_row(row);
+    }
+    lines_of(&table)
+}
+
+/// One row a sweep.
+#[must_use]
+pub fn sweeps_table(sweeps: &[SweepStatus]) -> String {
     let mut table = new_table();
     table.set_header([
         "sweep",
@@ -127,9 +148,9 @@ pub fn status_tables(status: &StatusResponse) -> String {
         "failed",
         "cancelled",
     ]);
-    for sweep in &status.sweeps {
+    for sweep in sweeps {
         let counts = &sweep.trials;
-        let mut row = vec![Cell::new(sweep.id), Cell::new(&sweep.name), Cell::new(word(&sweep.state))];
+        let mut row = vec![Cell::new(sweep.id), Cell::new(&sweep.name), Cell::new(sweep.state)];
         row.push(number(sweep.priority.to_string()));
         row.extend(
             [counts.total, counts.queued, counts.running, counts.succeeded, counts.failed, counts.cancelled]
@@ -137,7 +158,13 @@ pub fn status_tables(status: &StatusResponse) -> String {
         );
         table.add_row(row);
     }
-    let mut text = lines_of(&table);
+    lines_of(&table)
+}
+
+/// Sweeps, then workers if there are any.
+#[must_use]
+pub fn status_tables(status: &StatusResponse) -> String {
+    let mut text = sweeps_table(&status.sweeps);
     if !status.workers.is_empty() {
         let mut table = new_table();
         table.set_header(["worker", "host", "process", "slots", "running", "last seen"]);
@@ -195,18 +222,10 @@ fn parameter(parameters: &Parameters, name: &str) -> String {
     }
 }
 
-/// The word under which a state is stored and sent.
-fn word(state: &impl serde::Serialize) -> String {
-    match serde_json::to_value(state) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::protocol::http::{Failure, SweepState, SweepStatus, TrialCounts, TrialResult, WorkerStatus};
+    use crate::protocol::http::{Failure, SweepState, TrialCounts, TrialResult, WorkerStatus};
     use crate::vocabulary::{FailureReason, Goal, Metric, SweepId, TrialNumber, WorkerId};
 
     pub(crate) fn trial(

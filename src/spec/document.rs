@@ -227,8 +227,7 @@ impl<'n> Document<'n> {
                 findings.push(SpecProblem::new(&entry.node.span, message));
             }
         }
-        let stem = Path::new(source_name).file_stem().and_then(|stem| stem.to_str());
-        written.or_else(|| stem.map(str::to_owned)).unwrap_or_else(|| "sweep".to_owned())
+        written.or_else(|| name_of_file(source_name)).unwrap_or_else(|| "sweep".to_owned())
     }
 
     /// What runs the trials; `None` after a finding that leaves it open.
@@ -347,6 +346,13 @@ impl<'n> Document<'n> {
         let place = self.find(key).and_then(|entry| read_word(entry, words, findings));
         meanings[place.unwrap_or(0)]
     }
+}
+
+/// What a file's name can give to a sweep's: nothing that can't be printed, and no more than fits.
+fn name_of_file(source_name: &str) -> Option<String> {
+    let stem = Path::new(source_name).file_stem()?.to_str()?;
+    let name: String = stem.chars().filter(|c| !c.is_control()).take(MOST_NAME_LENGTH).collect();
+    Some(name).filter(|name| !name.is_empty())
 }
 
 fn best_of_nothing(keep: &Entry) -> SpecProblem {

@@ -5,7 +5,7 @@
 //! `axes`, `forms`, `conditions`), and checks them, for the built-in trainer by `recipe::schema` one by one (`check`) and over
 //! all combinations (`together`), for programs against the command (`command`); then the whole (`extent`, `census`). All problems are found in one go and
 //! point at their place ([`SpecError`]). `space` and `expansion` number the trials;
-//! `json_schema` tells editors what can be written.
+//! `json_schema` tells editors what can be written. `select` reads what names trials and sweeps on the command line.
 //!
 //! Pure: whoever calls has read the files. A [`Spec`] that exists needs no further checks.
 
@@ -34,6 +34,7 @@ mod overrides;
 mod place;
 mod scalar;
 mod search;
+mod select;
 mod selector;
 mod settings;
 mod source;
@@ -61,6 +62,7 @@ pub use document::{parse, parse_finding};
 pub use error::{Colour, SpecError, SpecProblem};
 pub use expansion::{MOST_TRIALS, Spec, Trainer, Trial};
 pub use json_schema::json_schema;
+pub use select::{SelectError, SweepFacts, SweepSelector, TrialFacts, TrialSelector};
 pub use selector::{Selector, SweepName};
 pub use settings::{Keep, Order, Resources, SeedOrder};
 pub use space::{Axis, Choices, Condition, Search, Space};

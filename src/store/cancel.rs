@@ -1,9 +1,13 @@
 //! Cancelling trials: their last jobs and what comes before them, as far as no other live trial needs it.
+//!
+//! That a trial was cancelled is noted (`given_up`) until somebody retries it: where its job goes on for others, or is run
+//! again for them, it is no reason to go on once these are cancelled too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::SqliteConnection;
 
+use super::load::id_list;
 use super::unit::{Entry, Remains, Trials, Unit};
 use super::writer::{Request, Wants};
 use super::{Reader, Store, StoreError};
@@ -101,10 +105,7 @@ impl Request for Cancel {
 
     async fn apply(&self, unit: &mut Unit) -> Result<Cancelled, StoreError> {
         let numbers = self.chosen.numbers()?;
-        let given_up = match &numbers {
-            None => None,
-            Some(numbers) => Some(count_by_job(unit.connection(), self.sweep, numbers).await?),
-        };
+        give_up(unit.connection(), self.sweep, numbers.as_deref()).await?;
         let (mut cancelled, mut after) = (Cancelled::default(), 0);
         loop {
             let (last, mut candidates) =
@@ -112,12 +113,10 @@ impl Request for Cancel {
             let Some(last) = last else { break };
             while !candidates.is_empty() {
                 unit.load(candidates.clone()).await?;
+                let given_up = count_given_up(unit.connection(), &candidates).await?;
                 for job in candidates {
                     let entry = unit.entry(job)?;
-                    if entry.is_live()
-                        && entry.live_dependents == 0
-                        && is_given_up(entry, self.sweep, given_up.as_ref())
-                    {
+                    if entry.is_live() && entry.live_dependents == 0 && is_given_up(entry, &given_up) {
                         cancelled.add(entry);
                         unit.step(job, &Event::Cancel, &Remains::default(), self.now);
                     }
@@ -149,33 +148,89 @@ impl Cancelled {
     }
 }
 
-/// Whether every trial that ends in the job is one of those that are cancelled; `given_up` says how many of these do,
-/// where they are not the whole sweep.
-fn is_given_up(entry: &Entry, sweep: SweepId, given_up: Option<&BTreeMap<JobId, i64>>) -> bool {
+/// Whether every trial that ends in the job was given up; `given_up` says how many of each sweep were.
+pub(super) fn is_given_up(entry: &Entry, given_up: &BTreeMap<(JobId, SweepId), i64>) -> bool {
     let all = std::iter::once((entry.sweep, entry.trials.own)).chain(entry.trials.others.iter().copied());
-    all.filter(|(_, trials)| *trials > 0).all(|(owner, trials)| {
-        owner == sweep && given_up.is_none_or(|given_up| given_up.get(&entry.id) == Some(&trials))
-    })
+    all.filter(|(_, trials)| *trials > 0)
+        .all(|(sweep, trials)| given_up.get(&(entry.id, sweep)) == Some(&trials))
 }
 
-/// How many of these trials end in each job.
-async fn count_by_job(
+/// Notes that nobody wants the chosen trials any more, as far as they have not ended.
+async fn give_up(
     connection: &mut SqliteConnection,
     sweep: SweepId,
-    numbers: &str,
-) -> Result<BTreeMap<JobId, i64>, StoreError> {
-    let rows = sqlx::query!(
-        "-- count_by_job
-        SELECT trials.job_id, COUNT(*) AS \"trials!: i64\"
-        FROM json_each(?) AS chosen
-        CROSS JOIN trials ON trials.sweep_id = ? AND trials.number = chosen.value
-        GROUP BY trials.job_id",
-        numbers,
+    numbers: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- give_up
+        INSERT INTO given_up (sweep_id, number, job_id)
+        SELECT trials.sweep_id, trials.number, trials.job_id
+        FROM trials
+        CROSS JOIN jobs ON jobs.id = trials.job_id
+        WHERE trials.sweep_id = ?1 AND jobs.state IN ('blocked', 'queued', 'leased')
+          AND (?2 IS NULL OR trials.number IN (SELECT value FROM json_each(?2)))
+        ON CONFLICT (sweep_id, number) DO NOTHING",
+        sweep.0,
+        numbers
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the chosen trials are wanted again.
+pub(super) async fn want_again(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+    numbers: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- want_again
+        DELETE FROM given_up
+        WHERE sweep_id = ?1 AND (?2 IS NULL OR number IN (SELECT value FROM json_each(?2)))",
+        sweep.0,
+        numbers
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the trials are wanted that go on for others although they were given up.
+pub(super) async fn want_what_goes_on(
+    connection: &mut SqliteConnection,
+    sweep: SweepId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- want_what_goes_on
+        DELETE FROM given_up
+        WHERE sweep_id = ?
+          AND EXISTS (SELECT 1 FROM jobs
+                      WHERE jobs.id = given_up.job_id AND jobs.state IN ('blocked', 'queued', 'leased'))",
         sweep.0
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How many trials of each sweep that end in these jobs were given up.
+pub(super) async fn count_given_up(
+    connection: &mut SqliteConnection,
+    jobs: &[JobId],
+) -> Result<BTreeMap<(JobId, SweepId), i64>, StoreError> {
+    let jobs = id_list(jobs);
+    let rows = sqlx::query!(
+        "-- count_given_up
+        SELECT given_up.job_id AS \"job_id!\", given_up.sweep_id AS \"sweep_id!\", COUNT(*) AS \"trials!: i64\"
+        FROM json_each(?) AS job
+        CROSS JOIN given_up ON given_up.job_id = job.value
+        GROUP BY 1, 2",
+        jobs
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (JobId(row.job_id), row.trials)).collect())
+    Ok(rows.into_iter().map(|row| ((JobId(row.job_id), SweepId(row.sweep_id)), row.trials)).collect())
 }
 
 /// Jobs that have not ended and in which chosen trials do, by trial; and the last trial that was looked at.
@@ -226,7 +281,8 @@ async fn count_live(
     Ok(u64::try_from(trials).unwrap_or(0))
 }
 
-/// Other sweeps with trials that end in the jobs of chosen trials that have not ended, or in what goes on from these.
+/// Other sweeps with trials, not given up, that end in the jobs of chosen trials that have not ended, or in what goes on from
+/// these.
 async fn list_needing(
     connection: &mut SqliteConnection,
     sweep: SweepId,
@@ -255,7 +311,9 @@ async fn list_needing(
         SELECT DISTINCT trials.sweep_id AS \"sweep_id!\"
         FROM needing
         CROSS JOIN trials ON trials.job_id = needing.id
-        WHERE trials.sweep_id <> ?1",
+        WHERE trials.sweep_id <> ?1
+          AND NOT EXISTS (SELECT 1 FROM given_up
+                          WHERE given_up.sweep_id = trials.sweep_id AND given_up.number = trials.number)",
         sweep.0,
         numbers
     )

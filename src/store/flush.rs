@@ -18,7 +18,7 @@ const METRICS_AT_ONCE: usize = 16;
 impl Unit {
     /// Carries through what the events so far mean, writes it, and forgets the jobs.
     pub(super) async fn flush(&mut self) -> Result<(), StoreError> {
-        self.settle().await?;
+        self.end_orphans().await?;
         let changed: Vec<&Entry> =
             self.entries.values().filter(|entry| entry.is_changed || entry.is_moved).collect();
         let connection = &mut self.connection;

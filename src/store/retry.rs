@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::cancel::Chosen;
+use super::cancel::{Chosen, want_again};
 use super::joins::join;
 use super::reopen::{Asker, Reopened};
 use super::unit::Unit;
@@ -38,6 +38,7 @@ impl Request for Retry {
 
     async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
         let numbers = self.chosen.numbers()?;
+        want_again(unit.connection(), self.sweep, numbers.as_deref()).await?;
         let mut reopened = 0;
         let mut after = 0;
         loop {

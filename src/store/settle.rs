@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cancel::{count_given_up, is_given_up};
 use super::unit::{Ending, Remains, Unit};
 use super::{StoreError, load};
 use crate::lease::{Event, JobState};
@@ -19,6 +20,26 @@ impl Unit {
             self.tell(&ended).await?;
         }
         self.count_live().await
+    }
+
+    /// The same; and jobs that led only to what has failed for another reason, such as a teacher, are cancelled: they would be
+    /// run for nobody. A retry reopens them.
+    pub(super) async fn end_orphans(&mut self) -> Result<(), StoreError> {
+        loop {
+            let unneeded = self.settle().await?;
+            if unneeded.is_empty() {
+                return Ok(());
+            }
+            let given_up = count_given_up(&mut self.connection, &unneeded).await?;
+            let mut orphans = unneeded;
+            orphans.retain(|id| self.entries.get(id).is_some_and(|entry| is_given_up(entry, &given_up)));
+            if orphans.is_empty() {
+                return Ok(());
+            }
+            for id in orphans {
+                self.step(id, &Event::Cancel, &Remains::default(), self.now);
+            }
+        }
     }
 
     async fn tell(&mut self, ended: &BTreeMap<JobId, Ending>) -> Result<(), StoreError> {

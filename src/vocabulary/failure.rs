@@ -39,6 +39,22 @@ pub enum FailureReason {
 pub struct ParseFailureReasonError(String);
 
 impl FailureReason {
+    /// What [`FailureReason::kind`] can be.
+    pub const KINDS: [&str; 12] = [
+        "preempted",
+        "node_lost",
+        "node_fault",
+        "gpu_oom",
+        "host_oom",
+        "timeout",
+        "stalled",
+        "nan",
+        "bad_config",
+        "upstream",
+        "exit",
+        "signal",
+    ];
+
     /// The reason without its number: what budgets are counted by.
     #[must_use]
     pub fn kind(self) -> &'static str {
@@ -121,7 +137,7 @@ impl utoipa::ToSchema for FailureReason {
 #[cfg(feature = "coordinator")]
 impl utoipa::PartialSchema for FailureReason {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        const TEXT: &str = "^(preempted|node_lost|gpu_oom|host_oom|timeout|stalled|nan|bad_config|upstream|exit:-?[0-9]{1,9}|\
+        const TEXT: &str = "^(preempted|node_lost|node_fault|gpu_oom|host_oom|timeout|stalled|nan|bad_config|upstream|exit:-?[0-9]{1,9}|\
                             signal:[0-9]{1,9})$";
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
@@ -141,6 +157,14 @@ mod tests {
             ["preempted", "node_lost", "node_fault", "nan", "bad_config", "upstream", "exit:3", "signal:9"]
         {
             assert_eq!(text.parse::<FailureReason>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_one_of_the_kinds() {
+        for kind in FailureReason::KINDS {
+            let text = if matches!(kind, "exit" | "signal") { format!("{kind}:1") } else { kind.to_owned() };
+            assert_eq!(text.parse::<FailureReason>().unwrap().kind(), kind);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The words of the tool as types: ids, hashes, times, and the reasons for which an attempt ends badly.
+//! The words of the tool as types: ids, hashes, times, states of trials, and the reasons for which an attempt ends badly.
 //!
 //! Every room speaks them, so they lie below all rooms. Nothing here decides anything.
 
@@ -7,6 +7,7 @@ mod code;
 mod duration;
 mod failure;
 mod ids;
+mod lifecycle;
 mod metric;
 mod state;
 mod time;
@@ -19,6 +20,7 @@ pub use code::{CodeScope, KEPT_CODE, KeptCode, code_file_name};
 pub use duration::parse_duration;
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
+pub use lifecycle::{ParseSweepStateError, ParseTrialStateError, SweepState, TrialState};
 pub use metric::{Goal, Metric, Metrics, VOLATILE_METRICS, is_volatile};
 pub use state::{ParseStateHashError, StateHash};
 pub use time::Timestamp;

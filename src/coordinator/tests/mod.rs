@@ -110,6 +110,17 @@ async fn a_worker_that_waits_is_woken_by_a_submission() {
 }
 
 #[tokio::test]
+async fn a_program_that_is_submitted_again_with_other_cpus_takes_these_from_then_on() {
+    let fixture = Fixture::new().await;
+    let spec = "command: [/bin/true]\nparameters: {x: [1, 2]}\nresources: {cpus: 2}\n";
+    let sweep = fixture.submit(spec).await;
+    let ask = LeaseRequest { most: 1, ..fixture.ask(0) };
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases[0].cpus, 2);
+    assert_eq!(fixture.submit(&spec.replace("cpus: 2", "cpus: 4")).await, sweep);
+    assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases[0].cpus, 4);
+}
+
+#[tokio::test]
 async fn the_last_completion_tells_a_waiting_worker_that_the_queue_is_drained() {
     let fixture = Fixture::new().await;
     fixture.submit("command: [/bin/true]\nparameters: {}\n").await;

@@ -117,6 +117,20 @@ async fn trials_are_selected_by_number_seed_parameters_and_rank() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_was_drawn_twice_is_one_network() {
+    let fixture = Fixture::new().await;
+    fixture.import("d", 10);
+    let drawn = "name: drawn\nsearch: random\ncount: 9\nparameters: {dataset: d, epochs: 1, eval_every: 1, lr_steps: [], \
+                 width: [8, 16]}";
+    fixture.submit(drawn).await;
+    fixture.train(&[50.0, 70.0]).await;
+    let two = fixture.select("{sweep: drawn, best: 2}").await.unwrap().remove(0);
+    assert_eq!((two.trials.len(), two.weights.len()), (2, 2));
+    let three = fixture.select("{sweep: drawn, best: 3}").await.unwrap_err();
+    assert!(three.contains("`best: 3` is more than the 2 selected trials"), "{three}");
+}
+
+#[tokio::test]
 async fn a_selector_that_selects_nothing_says_what_there_is() {
     let fixture = Fixture::new().await;
     fixture.import("d", 10);

@@ -20,6 +20,14 @@ fn what_is_left_out_has_a_default() {
 }
 
 #[test]
+fn a_name_that_is_the_files_is_one_that_a_spec_could_have() {
+    let name = |file: &str| parse(file, "parameters:", &[]).unwrap().name;
+    assert_eq!(name("a\nb \u{1b}[31mé.yaml"), "ab [31mé");
+    assert_eq!(name(&format!("{}.yaml", "é".repeat(200))), "é".repeat(100));
+    assert_eq!((name("\n.yaml"), name("..")), ("sweep".to_owned(), "sweep".to_owned()));
+}
+
+#[test]
 fn every_key_is_read() {
     let spec = spec(
         "name: 2024\ndescription: one\ncommand: [sleep, 1, \"{{x}}\"]\nsearch: grid\nmethod: grid\n\

@@ -3,16 +3,18 @@
 //! Jobs come in the order in which they are to run, parents first, and go into the table in chunks, with a few statements
 //! each. A job whose state is in the table is joined; one whose state lies within a job that nobody has begun splits that
 //! one; any other is stored, from the furthest state on that can be had. [`places`] finds, [`resolve`] decides,
-//! [`rows`] writes, [`split`] splits.
+//! [`rows`] writes, [`split`] splits, and [`trials`] concludes.
 
 mod places;
 mod resolve;
 mod rows;
 mod split;
+mod trials;
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::cancel::want_what_goes_on;
 use super::unit::Unit;
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
@@ -213,6 +215,7 @@ impl Request for Submit {
         if let Some(existing) = rows::find_expansion(unit.connection(), &self.sweep.expansion_hash).await? {
             // Whoever raises a limit that trials ran into submits the same sweep again.
             rows::set_resources(unit.connection(), existing.sweep, &self.sweep.resources).await?;
+            want_what_goes_on(unit.connection(), existing.sweep).await?;
             return Ok(existing);
         }
         let sweep = rows::insert_sweep(unit.connection(), &self.sweep, self.now).await?;

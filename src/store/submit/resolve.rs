@@ -9,23 +9,22 @@ use super::{Keep, NewSweep, Submitted};
 use crate::lease::JobState;
 use crate::store::StoreError;
 use crate::store::joins::join;
-use crate::store::kept::keep_more;
 use crate::store::reopen::{Asker, Reopened};
 use crate::store::unit::Unit;
 use crate::vocabulary::{JobId, StateHash, SweepId, Timestamp};
 
 /// Rows that go into the table together.
-const CHUNK: usize = 1000;
+pub(super) const CHUNK: usize = 1000;
 
 /// A sweep on its way into the table.
 pub(super) struct Submission<'a> {
-    new: &'a NewSweep,
-    sweep: SweepId,
-    now: Timestamp,
+    pub(super) new: &'a NewSweep,
+    pub(super) sweep: SweepId,
+    pub(super) now: Timestamp,
     /// Ids of [`NewSweep::contexts`].
     contexts: Vec<i64>,
     /// Jobs in the table with the planned ones' states.
-    found: BTreeMap<usize, JobId>,
+    pub(super) found: BTreeMap<usize, JobId>,
     /// Jobs in the table whose weights planned ones read.
     required: BTreeMap<StateHash, JobId>,
     /// Whether a trial ends in the job.
@@ -33,18 +32,22 @@ pub(super) struct Submission<'a> {
     /// Whether somebody goes on from the job, or a trial ends in it.
     is_wanted: Vec<bool>,
     /// The jobs that stand for the planned ones; 0 where none is needed.
-    resolved: Vec<i64>,
+    pub(super) resolved: Vec<i64>,
     /// The first job of this submission, once there is one.
     first_new: Option<JobId>,
     /// What the rows so far were moved by: whoever looks at what was found before must look again.
     is_recut: bool,
-    log: Reopened,
+    pub(super) log: Reopened,
     rows: Vec<JobRow<'a>>,
     /// Dependents of jobs of this submission that are in the table already.
     dependents: BTreeMap<JobId, i64>,
     /// Jobs of other sweeps that this one waits for.
     joined: BTreeSet<JobId>,
-    told: Submitted,
+    /// First parts of jobs that were split since trials end there.
+    pub(super) split_ends: BTreeSet<JobId>,
+    /// New jobs in which no trial ends and from which nothing goes on yet, with how many of their epochs are run again.
+    pub(super) unneeded: BTreeMap<JobId, u64>,
+    pub(super) told: Submitted,
 }
 
 impl<'a> Submission<'a> {
@@ -86,6 +89,8 @@ impl<'a> Submission<'a> {
             rows: Vec::new(),
             dependents: BTreeMap::new(),
             joined: BTreeSet::new(),
+            split_ends: BTreeSet::new(),
+            unneeded: BTreeMap::new(),
             told,
         }
     }
@@ -106,6 +111,11 @@ impl<'a> Submission<'a> {
             if let Some(parent) = self.new.jobs[index].parent {
                 self.is_wanted[parent as usize] = true;
             }
+        }
+        if self.new.keep != Keep::None {
+            // Before any of them is made again: the new job keeps what the old one would have.
+            let ends = self.found.iter().filter(|(index, _)| self.is_end[**index]);
+            rows::keep_checkpoints(unit.connection(), ends.map(|(_, id)| id)).await?;
         }
         self.find_required(unit).await
     }
@@ -140,7 +150,7 @@ impl<'a> Submission<'a> {
         Ok(())
     }
 
-    fn is_new(&self, id: JobId) -> bool {
+    pub(super) fn is_new(&self, id: JobId) -> bool {
         self.first_new.is_some_and(|first| id >= first)
     }
 
@@ -180,13 +190,21 @@ impl<'a> Submission<'a> {
         let job = &self.new.jobs[index];
         if let Some(place) = places.splittable(unit, &job.state) {
             let first = self.split(unit, place).await?;
+            if self.is_end[index] {
+                self.split_ends.insert(first);
+            }
             self.resolved[index] = first.0;
             return Ok(());
         }
         let begun = places.last_begun(unit, self.new, job);
         let (first_epoch, parent) = self.base(unit, index, places).await?;
-        self.told.epochs_run_again += u64::from((begun + 1).saturating_sub(first_epoch));
-        self.store(unit, index, first_epoch, parent).await
+        let id = self.store(unit, index, first_epoch, parent).await?;
+        let again = u64::from((begun + 1).saturating_sub(first_epoch));
+        self.told.epochs_run_again += again;
+        if !self.is_end[index] {
+            self.unneeded.insert(id, again);
+        }
+        Ok(())
     }
 
     fn asker(&self, index: usize) -> Asker {
@@ -269,7 +287,7 @@ impl<'a> Submission<'a> {
         index: usize,
         first_epoch: u32,
         parent: Option<JobId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<JobId, StoreError> {
         let mut required = BTreeSet::new();
         for state in self.new.requirements_of(index).collect::<Vec<_>>() {
             required.insert(self.ensure_weights(unit, state).await?);
@@ -304,11 +322,12 @@ impl<'a> Submission<'a> {
         self.resolved[index] = id.0;
         self.told.jobs_new += 1;
         self.told.epochs_to_run += u64::from(job.last_epoch - first_epoch + 1);
-        Ok(())
+        Ok(id)
     }
 
     /// Counts one more live dependent of a job; says whether the job has yet to succeed.
     fn add_dependent(&mut self, unit: &mut Unit, need: JobId) -> bool {
+        self.unneeded.remove(&need);
         if let Ok(entry) = unit.entry_mut(need) {
             entry.live_dependents += 1;
             entry.is_changed = true;
@@ -335,44 +354,5 @@ impl<'a> Submission<'a> {
             join(unit, sweep, &jobs).await?;
         }
         Ok(())
-    }
-
-    /// Stores the trials and what they add up to.
-    pub(super) async fn store_trials(&mut self, unit: &mut Unit) -> Result<Submitted, StoreError> {
-        for (chunk, ends) in self.new.trial_ends.chunks(CHUNK).enumerate() {
-            let trials = ends.iter().enumerate().map(|(at, end)| {
-                (self.new.trials.trial(chunk * CHUNK + at), JobId(self.resolved[*end as usize]))
-            });
-            rows::insert_trials(unit.connection(), self.sweep, trials).await?;
-        }
-        if self.new.keep != Keep::None {
-            let ends = self.found.iter().filter(|(index, _)| self.is_end[**index]);
-            rows::keep_checkpoints(unit.connection(), ends.map(|(_, id)| id)).await?;
-        }
-        if self.new.keep.more().is_some() {
-            keep_more(unit.connection(), self.sweep).await?;
-            if let Some(known) = &mut unit.memory.known {
-                known.has_keeps = true;
-            }
-        }
-        let mut told = self.told;
-        if self.found.is_empty() {
-            let trials = i64::try_from(told.trials).unwrap_or(i64::MAX);
-            unit.writes.count_new(self.sweep, JobState::Blocked.name(), trials);
-        } else {
-            for (state, trials) in rows::count_trials(unit.connection(), self.sweep).await? {
-                unit.writes.count_new(self.sweep, &state, trials);
-                if state == JobState::Succeeded.name() {
-                    told.trials_reused = u64::try_from(trials).unwrap_or(0);
-                }
-            }
-        }
-        unit.flush().await?;
-        told.jobs_new += u64::try_from(self.log.again.len()).unwrap_or(0);
-        told.epochs_run_again += self.log.epochs_again.values().sum::<u64>();
-        // What is made again in the queues of other sweeps is joined.
-        told.epochs_to_run += self.log.epochs_again.get(&self.sweep).copied().unwrap_or(0);
-        told.epochs_to_run += rows::epochs_joined(unit.connection(), self.sweep).await?;
-        Ok(told)
     }
 }

@@ -52,6 +52,53 @@ async fn what_another_sweep_shares_goes_on() {
 }
 
 #[tokio::test]
+async fn sweeps_that_need_the_same_jobs_can_all_be_cancelled() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit_tree("one", &["aab", "aac"]).await.sweep;
+    let two = fixture.submit_tree("two", &["aab", "aac"]).await.sweep;
+    let three = fixture.submit_tree("three", &["aab"]).await.sweep;
+    let kept = Cancelled { kept: 2, needed_by: [two, three].into(), ..Cancelled::default() };
+    assert_eq!(fixture.store.cancel(one, Chosen::All, Timestamp(1)).await.unwrap(), kept);
+    // One that was given up is no reason to go on.
+    let cancelled = fixture.store.cancel(two, Chosen::All, Timestamp(1)).await.unwrap();
+    let expected =
+        Cancelled { trials: 2, jobs: 1, kept: 1, needed_by: [three].into(), ..Cancelled::default() };
+    assert_eq!(cancelled, expected);
+    assert_eq!(fixture.store.cancel(three, Chosen::All, Timestamp(1)).await.unwrap().jobs, 2);
+    check_invariants(&fixture.store).await;
+    assert_eq!(fixture.states(one).await, ["cancelled", "cancelled"]);
+    assert_eq!(fixture.lease(9, 1).await, []);
+}
+
+#[tokio::test]
+async fn a_sweep_that_is_submitted_again_wants_what_goes_on_for_others() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit_tree("one", &["ab", "c"]).await.sweep;
+    let two = fixture.submit_tree("two", &["ab"]).await.sweep;
+    fixture.store.cancel(one, Chosen::All, Timestamp(1)).await.unwrap();
+    assert!(fixture.submit_tree("one", &["ab", "c"]).await.is_existing);
+    let kept = Cancelled { kept: 1, needed_by: [one].into(), ..Cancelled::default() };
+    assert_eq!(fixture.store.cancel(two, Chosen::All, Timestamp(2)).await.unwrap(), kept);
+    assert_eq!(fixture.states(one).await, ["queued", "cancelled"]);
+}
+
+#[tokio::test]
+async fn what_was_cancelled_and_is_run_again_for_another_sweep_ends_with_that_one() {
+    let fixture = Fixture::new().await;
+    let one = fixture.submit_tree("one", &["ab"]).await.sweep;
+    fixture.store.cancel(one, Chosen::All, Timestamp(1)).await.unwrap();
+    let two = fixture.submit_tree("two", &["ab"]).await.sweep;
+    assert_eq!(fixture.states(one).await, ["queued"]);
+    assert_eq!(fixture.store.cancel(two, Chosen::All, Timestamp(2)).await.unwrap().jobs, 1);
+    // Whoever retries a trial wants it again.
+    fixture.store.retry(two, Chosen::All, Timestamp(3)).await.unwrap();
+    fixture.store.retry(one, Chosen::All, Timestamp(3)).await.unwrap();
+    let kept = Cancelled { kept: 1, needed_by: [one].into(), ..Cancelled::default() };
+    assert_eq!(fixture.store.cancel(two, Chosen::All, Timestamp(4)).await.unwrap(), kept);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
 async fn the_last_one_to_be_cancelled_lets_go_of_what_it_would_have_gone_on_from() {
     let fixture = Fixture::new().await;
     let sweep = fixture.submit_tree("s", &["aab", "aac"]).await.sweep;

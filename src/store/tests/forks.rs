@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::planned::students;
+use super::planned::{state, students};
 use super::sharing::hash_of;
 use super::*;
 use crate::store::{Beat, Chosen, Keep, list_artifact_hashes};
@@ -57,6 +57,28 @@ async fn a_trial_may_end_within_a_job_that_nobody_has_begun() {
 }
 
 #[tokio::test]
+async fn the_last_checkpoint_of_a_trial_that_ends_within_a_split_job_stays() {
+    let fixture = Fixture::new().await;
+    fixture.submit_tree("one", &["aaab"]).await;
+    fixture.submit_tree("two", &["aa"]).await;
+    assert_eq!(fixture.run_all().await, ["aa", "aaab"]);
+    assert_eq!(fixture.unneeded(), [], "both trials keep their last one");
+}
+
+#[tokio::test]
+async fn the_last_checkpoint_of_a_trial_whose_end_is_made_again_for_another_stays() {
+    let fixture = Fixture::new().await;
+    let let_go = NewSweep { keep: Keep::None, ..tree("one", &["aa"]) };
+    fixture.store.submit(let_go, Timestamp(0)).await.unwrap();
+    fixture.run_all().await;
+    assert_eq!(fixture.unneeded(), [hash_of("aa")]);
+    // Its second trial goes on from where the first one ends.
+    fixture.submit_tree("two", &["aa", "aab"]).await;
+    assert_eq!(fixture.run_all().await, ["aa", "aab"]);
+    assert_eq!(fixture.unneeded(), []);
+}
+
+#[tokio::test]
 async fn a_job_that_runs_is_not_split() {
     let fixture = Fixture::new().await;
     fixture.submit_tree("one", &["aaab"]).await;
@@ -66,6 +88,21 @@ async fn a_job_that_runs_is_not_split() {
     assert_eq!(running.last_epoch, 4);
     fixture.complete(&running).await;
     assert_eq!(fixture.run_all().await, ["aaac"]);
+}
+
+#[tokio::test]
+async fn a_beginning_from_which_nothing_goes_on_in_the_end_is_not_run() {
+    let fixture = Fixture::new().await;
+    // Two jobs that run have the first epoch in common, each for itself.
+    fixture.submit_tree("one", &["ba"]).await;
+    let one = fixture.lease(1, 0).await.remove(0);
+    fixture.submit_tree("two", &["bb"]).await;
+    let two = fixture.lease(1, 0).await.remove(0);
+    let three = fixture.submit_tree("three", &["baa", "bba"]).await;
+    assert_eq!((three.jobs_new, three.epochs_to_run, three.epochs_run_again), (2, 2 + 4, 0));
+    fixture.complete(&one).await;
+    fixture.complete(&two).await;
+    assert_eq!(fixture.run_all().await, ["bba", "baa"]);
 }
 
 /// What may happen between two submissions.
@@ -122,11 +159,28 @@ struct World {
     sweeps: Vec<(SweepId, Vec<String>)>,
     /// Trials of which more than the last checkpoint is kept.
     kept_more: BTreeSet<String>,
+    /// Trials that had not succeeded yet when a sweep wanted their last checkpoint kept.
+    kept_last: BTreeSet<String>,
     leased: Vec<LeasedJob>,
     now: i64,
 }
 
 impl World {
+    async fn after(story: Vec<Step>) -> World {
+        let mut world = World {
+            fixture: Fixture::new().await,
+            sweeps: vec![],
+            kept_more: BTreeSet::new(),
+            kept_last: BTreeSet::new(),
+            leased: vec![],
+            now: 0,
+        };
+        for step in story {
+            world.take(step).await;
+        }
+        world
+    }
+
     async fn take(&mut self, step: Step) {
         let store = &self.fixture.store;
         let sweep = |which: usize| self.sweeps.get(which % self.sweeps.len().max(1)).map(|sweep| sweep.0);
@@ -192,6 +246,13 @@ impl World {
         let names: Vec<&str> = trials.iter().map(String::as_str).collect();
         let name = format!("{} {trials:?}", self.sweeps.len());
         let sweep = NewSweep { keep, ..students(&name, &names, teacher.as_slice()) };
+        if keep != Keep::None {
+            for trial in &trials {
+                if !self.has_succeeded(trial).await {
+                    self.kept_last.insert(trial.clone());
+                }
+            }
+        }
         let before: i64 = self.unfinished_epochs().await;
         let submitted = self.fixture.store.submit(sweep, Timestamp(self.now)).await.unwrap();
         let added = u64::try_from(self.unfinished_epochs().await - before).unwrap();
@@ -201,6 +262,17 @@ impl World {
             self.kept_more.extend(trials.iter().cloned());
         }
         self.sweeps.push((submitted.sweep, trials));
+    }
+
+    async fn has_succeeded(&self, trial: &str) -> bool {
+        let hash = state(trial);
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE hash = ? AND is_current = 1 AND state = 'succeeded')",
+        )
+        .bind(hash.as_bytes())
+        .fetch_one(&self.fixture.store.readers)
+        .await
+        .unwrap()
     }
 
     async fn unfinished_epochs(&self) -> i64 {
@@ -265,7 +337,7 @@ impl World {
         self.check_files().await;
     }
 
-    /// At the end only checkpoints that a sweep keeps are left.
+    /// At the end all checkpoints are left that a sweep keeps, and only those.
     async fn check_files(&self) {
         let mut reader = self.fixture.store.reader().await.unwrap();
         let named = list_artifact_hashes(&mut reader).await.unwrap();
@@ -275,6 +347,9 @@ impl World {
             wanted.extend((1..=kept.len()).map(|epochs| hash_of(&kept[..epochs]).to_string()));
         }
         assert!(named.is_subset(&wanted), "{named:?} are named");
+        for kept in &self.kept_last {
+            assert!(named.contains(&hash_of(kept).to_string()), "the last checkpoint of {kept} is gone");
+        }
     }
 }
 
@@ -286,14 +361,21 @@ proptest! {
         story in prop::collection::vec(step(), 1..30),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { World::after(story).await.finish().await });
+    }
+
+    #[test]
+    fn whatever_forks_where_nothing_is_left_to_run_when_every_sweep_is_cancelled(
+        story in prop::collection::vec(step(), 1..30),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let fixture = Fixture::new().await;
-            let mut world =
-                World { fixture, sweeps: vec![], kept_more: BTreeSet::new(), leased: vec![], now: 0 };
-            for step in story {
-                world.take(step).await;
+            let world = World::after(story).await;
+            for (sweep, _) in &world.sweeps {
+                world.fixture.store.cancel(*sweep, Chosen::All, Timestamp(world.now)).await.unwrap();
+                check_invariants(&world.fixture.store).await;
             }
-            world.finish().await;
+            assert_eq!(world.unfinished_epochs().await, 0);
         });
     }
 

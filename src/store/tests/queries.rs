@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// Tables that grow with the trials.
-const LARGE: [&str; 11] = [
+const LARGE: [&str; 12] = [
     "jobs",
     "trials",
     "attempts",
@@ -18,6 +18,7 @@ const LARGE: [&str; 11] = [
     "current",
     "keeps",
     "kept_checkpoints",
+    "given_up",
 ];
 
 /// Indexes of what is leased or waits for its next try, which the number of slots bounds.

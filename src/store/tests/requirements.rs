@@ -156,10 +156,29 @@ async fn teachers_that_others_wait_for_are_not_cancelled() {
     assert_eq!(fixture.store.cancel(teachers, Chosen::All, Timestamp(1)).await.unwrap().trials, 1);
     check_invariants(&fixture.store).await;
     assert_eq!(fixture.states(teachers).await, ["cancelled", "queued"]);
-    assert_eq!(fixture.store.cancel(students, Chosen::All, Timestamp(2)).await.unwrap().trials, 1);
+    // It was left for the students only; its own sweep has given it up.
+    assert_eq!(fixture.store.cancel(students, Chosen::All, Timestamp(2)).await.unwrap().trials, 2);
     check_invariants(&fixture.store).await;
-    // It was left for the students only; its own sweep has given it up, but nobody looks at that again.
-    assert_eq!(fixture.states(teachers).await, ["cancelled", "queued"]);
+    assert_eq!(fixture.states(teachers).await, ["cancelled", "cancelled"]);
+}
+
+#[tokio::test]
+async fn what_leads_only_to_a_job_whose_teacher_failed_is_not_run_until_that_is_tried_again() {
+    let fixture = Fixture::new().await;
+    fixture.submit_tree("teacher", &["t"]).await;
+    let one = fixture.submit_tree("one", &["ab"]).await.sweep;
+    // It forks off within the job of the other, which is then given up.
+    let two = fixture.submit_students("two", &["ac"], &["t"]).await.sweep;
+    assert_eq!(fixture.store.cancel(one, Chosen::All, Timestamp(1)).await.unwrap().jobs, 1);
+    let teacher = fixture.lease_one(1).await;
+    fixture.finish(teacher, fail("nan"), 1).await;
+    check_invariants(&fixture.store).await;
+    assert_eq!(fixture.lease(9, 1).await, []);
+    let live = "SELECT COUNT(*) FROM jobs WHERE state IN ('blocked', 'queued', 'leased')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(live).fetch_one(&fixture.store.readers).await.unwrap(), 0);
+    assert_eq!(fixture.store.retry(two, Chosen::All, Timestamp(2)).await.unwrap(), 3);
+    check_invariants(&fixture.store).await;
+    assert_eq!(fixture.run_all().await, ["t", "a", "ac"]);
 }
 
 #[tokio::test]
