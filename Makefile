@@ -84,7 +84,7 @@ lint: $(TORCH) ## Check formatting and lints
 	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
 
-bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `bench-train` and `bench-store` time the rest
+bench: build ## Time a thousand trials of /bin/true beside a bare xargs; `bench-train`, `bench-store` and `bench-load` time the rest
 	@benches/tasks.sh
 
 bench-train: build ## Time the trainer beside plain PyTorch, alternating (about ten minutes; ARGS=--quick: one)
@@ -93,6 +93,9 @@ bench-train: build ## Time the trainer beside plain PyTorch, alternating (about 
 # Optuna lives apart: nothing else needs it.
 bench-store: target/optuna-venv/.done ## Time the job table at a million trials (three minutes; SCALE=100000: one)
 	@cargo bench --locked --package sweep --bench store -- $(SCALE)
+
+bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
+	@cargo bench --locked --package sweep --bench load -- $(ARGS)
 
 target/optuna-venv/.done:
 	@echo "== target/optuna-venv"
@@ -110,4 +113,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-train bench-store sqlx clean
+.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-train bench-store bench-load sqlx clean
