@@ -60,6 +60,12 @@ sim: ## Simulate whole lives of coordinator and agents (SEEDS=10000; on a disk: 
 	@$(if $(SEED),SWEEP_SIM_SEED=$(SEED)) SWEEP_SIM_SEEDS=$(or $(if $(SEED),1),$(SEEDS),10000) SWEEP_SIM_SEEDS_ON_DISK=$(or $(ON_DISK),$(if $(SEED),1),500) \
 		cargo test --locked --package sweep-worker --no-default-features --bin sweep-worker simulation -- --nocapture
 
+# One that fails shows its seed, what happened, and the ends of all logs; SEED= makes the same faults again.
+chaos: $(TORCH) ## Work on sweeps while everything is killed, stopped, cut off and confused (SEED=n; JOBS=500 FAULTS=200)
+	@cargo build --locked --workspace --bins
+	@SWEEP_CHAOS_SEED=$(or $(SEED),$(shell date +%s)) SWEEP_CHAOS_JOBS=$(JOBS) SWEEP_CHAOS_FAULTS=$(FAULTS) \
+		cargo test --locked --package sweep --test chaos -- --ignored --nocapture
+
 # schemathesis lives apart, like Optuna. Without a package index this one is left out, except where everything must hold.
 test-api: $(TORCH) ## Ask a real coordinator what its OpenAPI document allows and forbids (EXAMPLES=n a route)
 	@cargo build --locked --workspace --bins
@@ -113,4 +119,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-train bench-store bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store bench-load sqlx clean

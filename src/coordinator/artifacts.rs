@@ -1,6 +1,6 @@
 //! Files of checkpoints, and of code, that nobody needs any more: deleted beside the work, after the table has let go of them.
 //!
-//! Nothing here can fail a request. What is not deleted now, whatever the reason, is found at the next start.
+//! Nothing here can fail a request. What is not deleted now, whatever the reason, is found an hour later.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -72,15 +72,24 @@ impl Artifacts {
 }
 
 impl Coordinator {
-    /// Deletes what crashes left behind, and then whatever checkpoints give way to newer ones, for as long as the
-    /// coordinator runs.
+    /// Deletes whatever checkpoints give way to newer ones, and from time to time what crashes left behind, for as long as
+    /// the coordinator runs.
     pub async fn tidy_artifacts(self) {
-        self.delete_forgotten().await;
-        let mut tick = tokio::time::interval(PERIOD);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.tidy_artifacts_every(PERIOD, FORGOTTEN).await;
+    }
+
+    pub(super) async fn tidy_artifacts_every(self, period: Duration, forgotten_period: Duration) {
+        let tick = |period| {
+            let mut tick = tokio::time::interval(period);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            tick
+        };
+        let (mut often, mut seldom) = (tick(period), tick(forgotten_period));
         loop {
-            tick.tick().await;
-            self.delete_unneeded(Recent::Spared).await;
+            tokio::select! {
+                _ = seldom.tick() => self.delete_forgotten().await,
+                _ = often.tick() => self.delete_unneeded(Recent::Spared).await,
+            }
         }
     }
 

@@ -8,6 +8,12 @@ use crate::vocabulary::{FailureReason, Timestamp};
 /// How often a worker may vanish under one job before the job itself is suspected.
 const NODE_LOST_BUDGET: u32 = 5;
 
+/// The same for a job that only waited there, whose fault it can't be: far more often than that happens, and a bound all the same.
+const LOST_UNBEGUN_BUDGET: u32 = 100;
+
+/// Under which name those are counted.
+const LOST_UNBEGUN: &str = "lost_unbegun";
+
 /// How many times a job may meet a node that can't run it.
 const NODE_FAULT_BUDGET: u32 = 5;
 
@@ -32,21 +38,33 @@ pub(super) enum Verdict {
 impl Failures {
     /// Counts one failure and says what follows from it.
     pub(super) fn record(&mut self, reason: FailureReason, retries: u32, now: Timestamp) -> Verdict {
-        let count = self.0.entry(reason.kind().to_owned()).or_default();
-        *count = count.saturating_add(1);
+        let count = self.count(reason.kind());
         let (budget, backoff) = match reason {
             FailureReason::Preempted => (u32::MAX, Duration::ZERO),
             FailureReason::NodeLost => (NODE_LOST_BUDGET, Duration::ZERO),
-            FailureReason::NodeFault => (NODE_FAULT_BUDGET, spread(backoff(*count), now)),
+            FailureReason::NodeFault => (NODE_FAULT_BUDGET, spread(backoff(count), now)),
             FailureReason::Nan | FailureReason::BadConfig | FailureReason::Upstream => (0, Duration::ZERO),
             FailureReason::GpuOom
             | FailureReason::HostOom
             | FailureReason::Timeout
             | FailureReason::Stalled
             | FailureReason::Exit(_)
-            | FailureReason::Signal(_) => (retries, spread(backoff(*count), now)),
+            | FailureReason::Signal(_) => (retries, spread(backoff(count), now)),
         };
-        if *count <= budget { Verdict::TryAgainIn(backoff) } else { Verdict::GiveUp }
+        if count <= budget { Verdict::TryAgainIn(backoff) } else { Verdict::GiveUp }
+    }
+
+    /// Counts a worker that vanished before it can have begun the job.
+    pub(super) fn record_lost_unbegun(&mut self) -> Verdict {
+        let is_too_often = self.count(LOST_UNBEGUN) > LOST_UNBEGUN_BUDGET;
+        if is_too_often { Verdict::GiveUp } else { Verdict::TryAgainIn(Duration::ZERO) }
+    }
+
+    /// One more of this kind; how many there are now.
+    fn count(&mut self, kind: &str) -> u32 {
+        let count = self.0.entry(kind.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
     }
 }
 
@@ -92,6 +110,19 @@ mod tests {
             assert_eq!(verdict, Verdict::TryAgainIn(Duration::ZERO));
         }
         assert_eq!(failures.record(FailureReason::NodeLost, 0, NOW), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn a_job_that_only_waited_on_lost_nodes_is_not_suspected_for_long() {
+        let mut failures = Failures::default();
+        for _ in 0..LOST_UNBEGUN_BUDGET {
+            assert_eq!(failures.record_lost_unbegun(), Verdict::TryAgainIn(Duration::ZERO));
+        }
+        for _ in 0..NODE_LOST_BUDGET {
+            let verdict = failures.record(FailureReason::NodeLost, 0, NOW);
+            assert_eq!(verdict, Verdict::TryAgainIn(Duration::ZERO));
+        }
+        assert_eq!(failures.record_lost_unbegun(), Verdict::GiveUp);
     }
 
     #[test]

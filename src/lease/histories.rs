@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Effect, Event, Failures, Job, JobState, Needs, READY, step};
+use super::{Begun, Effect, Event, Failures, Job, JobState, Needs, READY, step};
 use crate::vocabulary::{Attempt, FailureReason, Timestamp, WorkerId};
 
 pub(crate) const LASTS: Duration = Duration::from_secs(60);
 pub(crate) const RETRIES: u32 = 1;
+/// How many jobs a worker runs at a time.
+pub(crate) const SLOTS: u32 = 2;
 
 /// A lease as it was granted: place of the job, attempt, and who got it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// Every lease ever granted.
     pub(crate) tokens: Vec<Token>,
+    /// When each job was leased last.
+    leased_at: Vec<Timestamp>,
     is_paused: bool,
 }
 
@@ -96,6 +100,7 @@ impl World {
             parents: parents.to_vec(),
             now: START,
             tokens: Vec::new(),
+            leased_at: vec![START; parents.len()],
             is_paused: false,
         }
     }
@@ -118,15 +123,21 @@ impl World {
                 self.call(*token, |attempt| Event::Fail { attempt, reason: *reason })
             }
             Act::Release { token } => self.call(*token, |attempt| Event::Release { attempt }),
-            Act::Expire => self.each(|_, _| Some(Event::Expire)),
-            Act::WorkerLost { worker } => self.each(|job, _| match job.state {
-                JobState::Leased { attempt, worker: holder, .. } if holder == *worker => {
-                    Some(Event::WorkerDied { attempt })
-                }
-                _ => None,
-            }),
-            Act::Cancel => self.each(|job, _| job.state.is_live().then_some(Event::Cancel)),
-            Act::Retry => self.each(|_, needs| Some(Event::Retry { needs })),
+            Act::Expire => {
+                let begun = self.begun();
+                self.each(|place, _, _| Some(Event::Expire { begun: begun[place] }))
+            }
+            Act::WorkerLost { worker } => {
+                let begun = self.begun();
+                self.each(|place, job, _| match job.state {
+                    JobState::Leased { attempt, worker: holder, .. } if holder == *worker => {
+                        Some(Event::WorkerDied { attempt, begun: begun[place] })
+                    }
+                    _ => None,
+                })
+            }
+            Act::Cancel => self.each(|_, job, _| job.state.is_live().then_some(Event::Cancel)),
+            Act::Retry => self.each(|_, _, needs| Some(Event::Retry { needs })),
             Act::Pause | Act::Resume => {
                 self.is_paused = matches!(act, Act::Pause);
                 Answer::Nothing
@@ -191,12 +202,27 @@ impl World {
         }
     }
 
+    /// Whether each job's worker may have begun it: of what it holds, only as many as it runs at a time, the oldest.
+    fn begun(&self) -> Vec<Begun> {
+        let holder = |place: usize| match self.jobs[place].state {
+            JobState::Leased { worker, .. } => Some(worker),
+            _ => None,
+        };
+        let age = |place: usize| (self.leased_at[place], place);
+        let before = |place: usize| {
+            let others = (0..self.jobs.len()).filter(|&other| holder(other) == holder(place));
+            others.filter(|&other| age(other) < age(place)).count()
+        };
+        let places = 0..self.jobs.len();
+        places.map(|place| if before(place) < SLOTS as usize { Begun::Maybe } else { Begun::Never }).collect()
+    }
+
     /// Something that happens to each job that it fits, parents first.
-    fn each(&mut self, event: impl Fn(&Job, Needs) -> Option<Event>) -> Answer {
+    fn each(&mut self, event: impl Fn(usize, &Job, Needs) -> Option<Event>) -> Answer {
         let mut changed = 0;
         for place in 0..self.jobs.len() {
             let needs = if self.is_ready(place) { Needs::Met } else { Needs::Open };
-            let event = event(&self.jobs[place], needs);
+            let event = event(place, &self.jobs[place], needs);
             changed += usize::from(event.is_some_and(|event| self.event(place, &event).is_some()));
         }
         Answer::Changed(changed)
@@ -212,7 +238,11 @@ impl World {
         self.jobs[place] = next;
         for effect in effects {
             let event = match effect {
-                Effect::OpenAttempt { .. } | Effect::CloseAttempt(_) => continue,
+                Effect::OpenAttempt { .. } => {
+                    self.leased_at[place] = self.now;
+                    continue;
+                }
+                Effect::CloseAttempt(_) => continue,
                 Effect::UnblockDependents => Event::NeedsMet,
                 Effect::FailDependents => Event::NeedFailed,
             };

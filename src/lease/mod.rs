@@ -12,4 +12,4 @@ mod step;
 pub use budget::Failures;
 pub(crate) use budget::LONGEST_BACKOFF;
 pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError, READY};
-pub use step::{Effect, Event, Needs, Refusal, step};
+pub use step::{Begun, Effect, Event, Needs, Refusal, step};

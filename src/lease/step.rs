@@ -33,10 +33,13 @@ pub enum Event {
         attempt: Attempt,
     },
     /// The deadline is over.
-    Expire,
+    Expire {
+        begun: Begun,
+    },
     /// The worker that holds the lease is known to be dead, so that the deadline need not be waited for.
     WorkerDied {
         attempt: Attempt,
+        begun: Begun,
     },
     Cancel,
     Retry {
@@ -49,6 +52,17 @@ pub enum Event {
 pub enum Needs {
     Met,
     Open,
+}
+
+/// Whether a worker that is lost may have begun a job that it held.
+///
+/// A worker begins jobs in the order in which it got them, as many at a time as it has slots. So of those whose end nobody
+/// knows it can be at work on the oldest only, and not on what it leased ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    Maybe,
+    /// It waited for others that were leased before it, and so has no part in what became of the worker.
+    Never,
 }
 
 /// What follows from a step, to be done in the same transaction.
@@ -90,11 +104,13 @@ pub fn step(job: &Job, event: &Event, now: Timestamp) -> Result<(Job, Vec<Effect
         Event::NeedFailed => on_need_failed(job),
         Event::Lease { worker, lasts } => on_lease(job, *worker, *lasts, now),
         Event::Heartbeat { attempt, lasts } => on_heartbeat(job, *attempt, *lasts, now),
-        Event::Complete { attempt } => on_end(job, *attempt, Outcome::Completed, now),
-        Event::Fail { attempt, reason } => on_end(job, *attempt, Outcome::Failed(*reason), now),
-        Event::Release { attempt } => on_end(job, *attempt, Outcome::Released, now),
-        Event::Expire => on_expire(job, now),
-        Event::WorkerDied { attempt } => on_end(job, *attempt, Outcome::Expired, now),
+        Event::Complete { attempt } => on_end(job, ended(*attempt, Outcome::Completed), Begun::Maybe, now),
+        Event::Fail { attempt, reason } => {
+            on_end(job, ended(*attempt, Outcome::Failed(*reason)), Begun::Maybe, now)
+        }
+        Event::Release { attempt } => on_end(job, ended(*attempt, Outcome::Released), Begun::Maybe, now),
+        Event::Expire { begun } => on_expire(job, *begun, now),
+        Event::WorkerDied { attempt, begun } => on_end(job, ended(*attempt, Outcome::Expired), *begun, now),
         Event::Cancel => on_cancel(job),
         Event::Retry { needs } => on_retry(job, *needs),
     }
@@ -161,10 +177,14 @@ fn on_heartbeat(job: &Job, shown: Attempt, lasts: Duration, now: Timestamp) -> S
     }
 }
 
-fn on_end(job: &Job, shown: Attempt, outcome: Outcome, now: Timestamp) -> Step {
-    let ended = EndedAttempt { attempt: shown, outcome };
+fn ended(attempt: Attempt, outcome: Outcome) -> EndedAttempt {
+    EndedAttempt { attempt, outcome }
+}
+
+fn on_end(job: &Job, ended: EndedAttempt, begun: Begun, now: Timestamp) -> Step {
+    let shown = ended.attempt;
     match job.state {
-        JobState::Leased { attempt, .. } if attempt == shown => Ok(end_attempt(job, ended, now)),
+        JobState::Leased { attempt, .. } if attempt == shown => Ok(end_attempt(job, ended, begun, now)),
         // The same call again: the first answer was lost on its way.
         _ if job.last_ended == Some(ended) => Ok((job.clone(), vec![])),
         JobState::Blocked
@@ -176,10 +196,10 @@ fn on_end(job: &Job, shown: Attempt, outcome: Outcome, now: Timestamp) -> Step {
     }
 }
 
-fn on_expire(job: &Job, now: Timestamp) -> Step {
+fn on_expire(job: &Job, begun: Begun, now: Timestamp) -> Step {
     match job.state {
         JobState::Leased { attempt, deadline, .. } if deadline <= now => {
-            Ok(end_attempt(job, EndedAttempt { attempt, outcome: Outcome::Expired }, now))
+            Ok(end_attempt(job, ended(attempt, Outcome::Expired), begun, now))
         }
         JobState::Leased { .. } => Err(Refusal::TooEarly),
         JobState::Blocked
@@ -222,7 +242,7 @@ fn on_retry(job: &Job, needs: Needs) -> Step {
 }
 
 /// Ends the current attempt of a leased job.
-fn end_attempt(job: &Job, ended: EndedAttempt, now: Timestamp) -> (Job, Vec<Effect>) {
+fn end_attempt(job: &Job, ended: EndedAttempt, begun: Begun, now: Timestamp) -> (Job, Vec<Effect>) {
     let mut next = job.clone();
     next.last_ended = Some(ended);
     let mut effects = vec![Effect::CloseAttempt(ended)];
@@ -240,7 +260,11 @@ fn end_attempt(job: &Job, ended: EndedAttempt, now: Timestamp) -> (Job, Vec<Effe
         Outcome::Released => FailureReason::Preempted,
         Outcome::Expired => FailureReason::NodeLost,
     };
-    match next.failures.record(reason, job.retries, now) {
+    let verdict = match begun {
+        Begun::Maybe => next.failures.record(reason, job.retries, now),
+        Begun::Never => next.failures.record_lost_unbegun(),
+    };
+    match verdict {
         Verdict::TryAgainIn(Duration::ZERO) => next.state = JobState::Queued { not_before: READY },
         Verdict::TryAgainIn(backoff) => next.state = JobState::Queued { not_before: now.after(backoff) },
         Verdict::GiveUp => {
@@ -249,6 +273,13 @@ fn end_attempt(job: &Job, ended: EndedAttempt, now: Timestamp) -> (Job, Vec<Effe
         }
     }
     (next, effects)
+}
+
+impl Begun {
+    #[must_use]
+    pub fn of(is_possible: bool) -> Begun {
+        if is_possible { Begun::Maybe } else { Begun::Never }
+    }
 }
 
 impl Job {

@@ -8,6 +8,7 @@ use crate::lease::{Failures, READY};
 const LASTS: Duration = Duration::from_secs(60);
 const ANNE: WorkerId = WorkerId(1);
 const BOB: WorkerId = WorkerId(2);
+const EXPIRE: Event = Event::Expire { begun: Begun::Maybe };
 
 fn queued() -> Job {
     Job {
@@ -28,7 +29,7 @@ fn leased(now: i64) -> Job {
 
 #[test]
 fn stale_completion_is_refused_and_changes_nothing() {
-    let expired = after(&leased(0), Event::Expire, 60_000);
+    let expired = after(&leased(0), EXPIRE, 60_000);
     let again = after(&expired, Event::Lease { worker: BOB, lasts: LASTS }, 60_000);
     let refusal = step(&again, &Event::Complete { attempt: Attempt(1) }, Timestamp(60_001)).unwrap_err();
     assert_eq!(refusal.to_string(), "attempt 1 is no longer leased: the job is leased under attempt 2");
@@ -36,8 +37,8 @@ fn stale_completion_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_lease_does_not_expire_before_its_deadline() {
-    assert_eq!(step(&leased(0), &Event::Expire, Timestamp(59_999)), Err(Refusal::TooEarly));
-    assert_eq!(after(&leased(0), Event::Expire, 60_000).state.name(), "queued");
+    assert_eq!(step(&leased(0), &EXPIRE, Timestamp(59_999)), Err(Refusal::TooEarly));
+    assert_eq!(after(&leased(0), EXPIRE, 60_000).state.name(), "queued");
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn a_heartbeat_moves_the_deadline_and_never_back() {
 fn a_late_heartbeat_counts_until_somebody_else_has_the_job() {
     let beat = Event::Heartbeat { attempt: Attempt(1), lasts: LASTS };
     assert!(step(&leased(0), &beat, Timestamp(70_000)).is_ok());
-    let expired = after(&leased(0), Event::Expire, 70_000);
+    let expired = after(&leased(0), EXPIRE, 70_000);
     assert!(matches!(step(&expired, &beat, Timestamp(70_001)), Err(Refusal::Stale { .. })));
 }
 
@@ -109,6 +110,21 @@ fn giving_a_job_back_costs_nothing_however_often() {
 }
 
 #[test]
+fn a_job_that_waited_at_a_worker_is_not_suspected_when_that_is_lost() {
+    let mut job = queued();
+    for attempt in 1..=20 {
+        job = after(&job, Event::Lease { worker: ANNE, lasts: LASTS }, attempt);
+        let attempt = Attempt(attempt);
+        job = match attempt.0 % 2 {
+            0 => after(&job, Event::Expire { begun: Begun::Never }, 60_000 + attempt.0),
+            _ => after(&job, Event::WorkerDied { attempt, begun: Begun::Never }, attempt.0),
+        };
+        assert_eq!(job.state, JobState::Queued { not_before: READY });
+        assert_eq!(job.last_ended, Some(EndedAttempt { attempt, outcome: Outcome::Expired }));
+    }
+}
+
+#[test]
 fn a_retry_starts_with_a_full_budget() {
     let fail = Event::Fail { attempt: Attempt(1), reason: FailureReason::BadConfig };
     let failed = after(&leased(0), fail, 1);
@@ -141,6 +157,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(FailureReason::NodeLost),
         Just(FailureReason::Preempted)
     ];
+    let begun = prop_oneof![Just(Begun::Maybe), Just(Begun::Never)];
     prop_oneof![
         1 => Just(Event::NeedsMet),
         1 => Just(Event::NeedOpened),
@@ -150,8 +167,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => attempt.clone().prop_map(|attempt| Event::Complete { attempt }),
         3 => (attempt.clone(), reason).prop_map(|(attempt, reason)| Event::Fail { attempt, reason }),
         3 => attempt.clone().prop_map(|attempt| Event::Release { attempt }),
-        3 => Just(Event::Expire),
-        1 => attempt.prop_map(|attempt| Event::WorkerDied { attempt }),
+        3 => begun.clone().prop_map(|begun| Event::Expire { begun }),
+        1 => (attempt, begun).prop_map(|(attempt, begun)| Event::WorkerDied { attempt, begun }),
         1 => Just(Event::Cancel),
         2 => prop_oneof![Just(Needs::Met), Just(Needs::Open)].prop_map(|needs| Event::Retry { needs }),
     ]

@@ -7,7 +7,7 @@ use super::checkpoints::Checkpoint;
 use super::unit::{Applied, Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
-use crate::lease::{Event, JobState, Refusal};
+use crate::lease::{Begun, Event, JobState, Refusal};
 use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// What a worker asks for.
@@ -223,18 +223,28 @@ impl Request for Expire {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
-        let overdue = sqlx::query_scalar!(
+        // Workers begin jobs in the order in which they got them.
+        let overdue = sqlx::query!(
             "-- list_overdue
-            SELECT id AS \"id!\" FROM jobs WHERE state = 'leased' AND lease_deadline <= ?",
+            SELECT id AS \"id!: i64\", place < slots AS \"may_have_begun!: bool\"
+            FROM (
+                SELECT jobs.id, jobs.lease_deadline, workers.slots,
+                       ROW_NUMBER() OVER (PARTITION BY jobs.worker_id ORDER BY attempts.leased_at, jobs.id) - 1 AS place
+                FROM jobs
+                CROSS JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+                CROSS JOIN workers ON workers.id = jobs.worker_id
+                WHERE jobs.state = 'leased'
+            )
+            WHERE lease_deadline <= ?",
             self.now.0
         )
         .fetch_all(unit.connection())
         .await?;
-        let overdue: Vec<JobId> = overdue.into_iter().map(JobId).collect();
-        unit.load(overdue.clone()).await?;
+        unit.load(overdue.iter().map(|row| JobId(row.id)).collect()).await?;
         let mut expired = 0;
-        for id in overdue {
-            let applied = unit.step(id, &Event::Expire, &Remains::default(), self.now);
+        for row in overdue {
+            let event = Event::Expire { begun: Begun::of(row.may_have_begun) };
+            let applied = unit.step(JobId(row.id), &event, &Remains::default(), self.now);
             expired += u64::from(matches!(applied, Some(Ok(_))));
         }
         unit.flush().await?;

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 use super::unit::{Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
-use crate::lease::Event;
+use crate::lease::{Begun, Event};
 use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
 
 /// An agent that says that it is there.
@@ -128,7 +128,7 @@ impl Request for Leave {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<(), StoreError> {
-        end_leases(unit, self.worker, |attempt| Event::Release { attempt }, self.now).await?;
+        end_leases(unit, self.worker, |attempt, _| Event::Release { attempt }, self.now).await?;
         mark_left(unit, self.worker, self.now).await
     }
 }
@@ -146,7 +146,8 @@ impl Request for Bury {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
-        let ended = end_leases(unit, self.worker, |attempt| Event::WorkerDied { attempt }, self.now).await?;
+        let died = |attempt, begun| Event::WorkerDied { attempt, begun };
+        let ended = end_leases(unit, self.worker, died, self.now).await?;
         mark_left(unit, self.worker, self.now).await?;
         Ok(ended)
     }
@@ -156,19 +157,25 @@ impl Request for Bury {
 async fn end_leases(
     unit: &mut Unit,
     worker: WorkerId,
-    event: fn(Attempt) -> Event,
+    event: fn(Attempt, Begun) -> Event,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
+    // It began jobs in the order in which it got them.
     let held = sqlx::query!(
         "-- list_leases_of_worker
-        SELECT id AS \"id!\", attempt FROM jobs WHERE worker_id = ?",
+        SELECT jobs.id AS \"id!: i64\", jobs.attempt AS \"attempt!: i64\",
+               ROW_NUMBER() OVER (ORDER BY attempts.leased_at, jobs.id) <= workers.slots AS \"may_have_begun!: bool\"
+        FROM jobs
+        CROSS JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+        CROSS JOIN workers ON workers.id = jobs.worker_id
+        WHERE jobs.worker_id = ?",
         worker.0
     )
     .fetch_all(unit.connection())
     .await?;
     unit.load(held.iter().map(|row| JobId(row.id)).collect()).await?;
     for row in &held {
-        let event = event(Attempt(row.attempt));
+        let event = event(Attempt(row.attempt), Begun::of(row.may_have_begun));
         unit.step(JobId(row.id), &event, &Remains::default(), now);
     }
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))

@@ -50,6 +50,12 @@ impl Project {
         self.folder.path().join(name)
     }
 
+    /// The folder, which then stays when the test has ended.
+    pub(crate) fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }

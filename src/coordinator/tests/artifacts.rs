@@ -117,6 +117,24 @@ async fn what_a_crash_left_is_deleted_at_the_start_and_what_is_young_or_needed_o
 }
 
 #[tokio::test]
+async fn what_a_crash_left_is_deleted_while_the_coordinator_runs_too() {
+    let fixture = Fixture::new().await;
+    fixture.clock.advance(200 * MINUTE);
+    let millisecond = Duration::from_millis(1);
+    let tidying = tokio::spawn(fixture.coordinator.clone().tidy_artifacts_every(millisecond, millisecond));
+    for digit in ['1', '2'] {
+        let orphan = fixture.write_checkpoint(digit, 120 * MINUTE);
+        let deleted = async {
+            while orphan.exists() {
+                tokio::time::sleep(millisecond).await;
+            }
+        };
+        tokio::time::timeout(MINUTE, deleted).await.expect("the file is deleted");
+    }
+    tidying.abort();
+}
+
+#[tokio::test]
 async fn reports_that_cant_be_meant_are_refused_whole() {
     let fixture = Fixture::new().await;
     fixture.submit(COMMAND).await;

@@ -86,6 +86,31 @@ async fn submitting_a_sweep_again_with_other_resources_changes_what_later_attemp
 }
 
 #[tokio::test]
+async fn of_what_a_lost_worker_held_only_what_it_can_have_begun_is_suspected() {
+    let fixture = Fixture::new().await;
+    fixture.submit("s", &["a", "b", "c", "d", "e"]).await;
+    let suspected = async || -> Vec<String> {
+        let failures = "SELECT failures FROM jobs ORDER BY id";
+        sqlx::query_scalar(failures).fetch_all(&fixture.store.readers).await.unwrap()
+    };
+    // Two slots, the first of which has the job that was leased first; that of another worker is no matter of this one's.
+    let bob = fixture.store.register(worker("bob"), Timestamp(0)).await.unwrap();
+    fixture.lease_for(bob, None, 1, 0).await;
+    fixture.lease(1, 1).await;
+    fixture.lease(3, 2).await;
+    let (lost, waited) = (r#"{"node_lost":1}"#, r#"{"lost_unbegun":1}"#);
+    fixture.store.bury(fixture.anne, Timestamp(3)).await.unwrap();
+    assert_eq!(suspected().await, ["{}", lost, lost, waited, waited]);
+
+    fixture.lease(9, 4).await;
+    assert_eq!(fixture.store.expire(Timestamp(60_000), Timestamp(-1)).await.unwrap(), 1, "bob's");
+    assert_eq!(fixture.store.expire(Timestamp(60_004), Timestamp(-1)).await.unwrap(), 4);
+    let (twice, both) = (r#"{"node_lost":2}"#, r#"{"lost_unbegun":2}"#);
+    assert_eq!(suspected().await, [lost, twice, twice, both, both]);
+    check_invariants(&fixture.store).await;
+}
+
+#[tokio::test]
 async fn an_expired_lease_goes_to_somebody_else_and_the_late_worker_is_refused() {
     let fixture = Fixture::new().await;
     let sweep = fixture.submit("s", &["a"]).await;

@@ -136,7 +136,7 @@ pub(super) fn worker(host: &str) -> NewWorker {
         boot_id: "boot".to_owned(),
         pid: 1,
         started_ticks: u64::MAX,
-        slots: 2,
+        slots: crate::lease::histories::SLOTS,
         version: "0".to_owned(),
     }
 }

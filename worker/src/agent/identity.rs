@@ -8,10 +8,38 @@ pub(crate) fn introduce(slots: u32) -> RegisterRequest {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         boot_id: boot_id(),
         pid: std::process::id(),
-        started_ticks: started_ticks(&read("/proc/self/stat")).unwrap_or(0),
+        started_ticks: own_started_ticks(),
         slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
+}
+
+/// A process of some host, in words that can stand in a file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Stands for the boot of a machine in which the id means something.
+    pub(crate) boot: String,
+    pub(crate) pid: u32,
+    pub(crate) started_ticks: u64,
+}
+
+impl Process {
+    pub(crate) fn this() -> Process {
+        let boot = blake3::hash(boot_id().as_bytes()).to_hex()[..16].to_owned();
+        Process { boot, pid: std::process::id(), started_ticks: own_started_ticks() }
+    }
+
+    /// Whether it still runs, of a process of the same boot. Ids are used again: only with the same start is it the same.
+    pub(crate) fn is_there(&self) -> bool {
+        match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Ok(stat) => started_ticks(&stat).is_none_or(|ticks| ticks == self.started_ticks),
+        }
+    }
+}
+
+fn own_started_ticks() -> u64 {
+    started_ticks(&read("/proc/self/stat")).unwrap_or(0)
 }
 
 /// This boot of this machine, and the namespace in which the process id means something.

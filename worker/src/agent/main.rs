@@ -28,6 +28,7 @@ mod self_test;
 mod shell;
 mod slot;
 mod slots;
+mod spool;
 mod stage;
 mod state;
 mod trainer_process;

@@ -25,7 +25,7 @@ use super::outbox::Write;
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, code, gpus, identity, self_test};
+use super::{AgentError, Inbox, code, gpus, identity, self_test, spool};
 
 /// How long the coordinator may let a request for jobs wait; shorter than what proxies usually bear.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
@@ -94,6 +94,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         stops: BTreeMap::new(),
     };
     shell.open_slots(slots);
+    shell.tasks.spawn(spool::keep_fresh(shell.place.spool.clone()));
     shell.tasks.spawn(signals.forward(inbox.clone()));
     shell.tasks.spawn(code::clear_abandoned(shell.place.clone()));
     if options.exit_with_parent {
@@ -125,18 +126,17 @@ fn connect(options: &Options) -> Result<Client, AgentError> {
         .map_err(|source| AgentError::Coordinator { what: "use the coordinator's address", source })
 }
 
-/// Makes the folders. The spool is this agent's own and goes with it: a file that an agent before it left there
-/// could otherwise be read as another attempt's report.
+/// Makes the folders. The spool is this agent's own and goes with it.
 fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
     let state = &options.state_dir;
     let fail = |source| AgentError::StateFolder { path: state.clone(), source };
     let state = std::path::absolute(state).map_err(fail)?;
     let [logs, spools, artifacts, attempts] =
         ["logs", "spool", "artifacts", "attempts"].map(|name| state.join(name));
-    for folder in [&logs, &spools, &artifacts] {
+    for folder in [&logs, &artifacts] {
         std::fs::create_dir_all(folder).map_err(fail)?;
     }
-    let spool = tempfile::Builder::new().prefix("agent-").tempdir_in(&spools).map_err(fail)?;
+    let spool = spool::open(&spools).map_err(fail)?;
     let place = Place {
         logs,
         spool: spool.path().to_owned(),
