@@ -97,6 +97,9 @@ bench-train: build ## Time the trainer beside plain PyTorch, alternating (about 
 bench-store: target/optuna-venv/.done ## Time the job table at a million trials (three minutes; SCALE=100000: one)
 	@cargo bench --locked --package sweep --bench store -- $(SCALE)
 
+bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
+	@cargo bench --locked --package sweep --bench load -- $(ARGS)
+
 target/optuna-venv/.done:
 	@echo "== target/optuna-venv"
 	@$(PYTHON) -m venv target/optuna-venv
@@ -113,4 +116,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-tasks bench-train bench-store sqlx clean
+.PHONY: help demo sample build venv test test-run test-api test-long sim lint bench bench-tasks bench-train bench-store bench-load sqlx clean

@@ -37,7 +37,10 @@ pub(super) async fn back_up(
     State(copies): State<Copies>,
 ) -> Result<([(HeaderName, HeaderValue); 2], Body), ApiError> {
     let place = copies.0.try_acquire_owned().map_err(|_| ApiError::OtherCopy)?;
-    let (file, size_bytes) = coordinator.back_up_to_send().await?;
+    // Where nobody waits for it any more the table is still read to its end, and the place is taken until then.
+    let copying = tokio::spawn(async move { (coordinator.back_up_to_send().await, place) });
+    let (copied, place) = copying.await.map_err(|panicked| ApiError::File(panicked.into()))?;
+    let (file, size_bytes) = copied?;
     let file = tokio::fs::File::from_std(file);
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3")),

@@ -47,7 +47,7 @@ pub(super) enum ApiError {
     NoSuchArtifact(CheckpointHash),
     #[error("the artifact has {size_bytes} bytes")]
     NoSuchByte { size_bytes: u64 },
-    #[error("an artifact can't be read")]
+    #[error("a file can't be read")]
     File(#[source] std::io::Error),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),

@@ -51,7 +51,7 @@ pub(super) async fn release(
     State(coordinator): State<Coordinator>,
     Body(request): Body<ReleaseRequest>,
 ) -> Answer<ReleaseResponse> {
-    Ok(Json(ReleaseResponse { was_quarantined: coordinator.release_node(&request.host) }))
+    Ok(Json(ReleaseResponse { was_quarantined: coordinator.release_node(&request.host).await? }))
 }
 
 /// An agent asks for jobs and waits for them, for 30 seconds at most.

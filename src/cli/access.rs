@@ -197,7 +197,7 @@ impl Access {
     /// Gives a node another chance; says whether it needed one.
     pub(super) async fn release(&self, host: &str) -> Result<bool, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.release_node(host)),
+            Access::Local(local) => Ok(local.coordinator.release_node(host).await?),
             Access::Remote(remote) => {
                 Ok(remote.client.release(&ReleaseRequest { host: host.to_owned() }).await?.was_quarantined)
             }

@@ -38,7 +38,7 @@ pub use feed::{EventId, Follower};
 pub use folder::{Announcement, FolderError, StateFolder, own_host};
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
-use nodes::{Luck, Nodes, Permit, Present};
+use nodes::{Luck, Nodes, Permit, Present, Turn};
 pub use placement::{DatabaseFiles, PlacementError};
 pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use selection::Selections;
@@ -340,12 +340,32 @@ impl Coordinator {
         }));
     }
 
+    /// Keeps what a coordinator after this one has to know. The attempts have ended either way: a disk that refuses only makes
+    /// that one find out by itself.
+    async fn note_turns(&self, turns: Vec<Turn>) {
+        for turn in turns {
+            let noted = match turn {
+                Turn::Ill(host) => {
+                    tracing::warn!(host = host.host, reason = %host.reason, "different jobs in a row failed on {}", host.host);
+                    self.store.note_ill_host(host).await
+                }
+                Turn::Well { host } => self.store.forget_ill_host(host).await.map(drop),
+            };
+            if let Err(error) = noted {
+                tracing::warn!(%error, "a node's health is not noted");
+            }
+        }
+    }
+
     /// Gives a node another chance on which jobs kept failing; says whether it was in quarantine.
-    #[must_use]
-    pub fn release_node(&self, host: &str) -> bool {
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn release_node(&self, host: &str) -> Result<bool, CoordinatorError> {
+        let is_noted = self.store.forget_ill_host(host.to_owned()).await?;
         let was_quarantined = self.nodes.release(host);
         self.note_change();
-        was_quarantined
+        Ok(was_quarantined || is_noted)
     }
 
     /// Time until the first job that waits for its next try may be leased.
@@ -403,8 +423,9 @@ impl Coordinator {
             request.outcomes.into_iter().map(wire::outcome).collect::<Result<_, CoordinatorError>>()?;
         let answer = answer(self.store.finish(outcomes, self.clock.now()).await?);
         self.activity.note_reports(&sent, &answer.refused);
-        self.nodes.ended(&ends, &answer.refused, self.clock.now());
+        let turns = self.nodes.ended(&ends, &answer.refused, self.clock.now());
         self.note_change();
+        self.note_turns(turns).await;
         Ok(answer)
     }
 
@@ -505,8 +526,21 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn take_over(&self) -> Result<(), CoordinatorError> {
         self.store.adopt(self.settings.lease, self.clock.now()).await?;
+        self.recall_nodes().await?;
         // Workers that died with it are not waited for.
         self.bury_dead_workers().await
+    }
+
+    /// Who is there, what they work on, and which of their nodes were ill.
+    async fn recall_nodes(&self) -> Result<(), CoordinatorError> {
+        let (mut reader, now) = (self.store.reader().await?, self.clock.now());
+        self.note_present(&store::list_workers(&mut reader).await?);
+        for (lease, worker) in store::list_held(&mut reader).await? {
+            // Since when is not known; what counts is how long it lasts from here on.
+            self.nodes.leased(lease.into(), worker, now);
+        }
+        self.nodes.were_ill(store::list_ill_hosts(&mut reader).await?, now);
+        Ok(())
     }
 
     /// Ends the leases of workers of this machine whose process is gone, so that nobody waits for their deadlines.

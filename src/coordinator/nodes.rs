@@ -1,5 +1,5 @@
 //! Nodes on which different jobs keep failing for one reason get hardly any more of them, so that one bad host can't burn the
-//! whole queue. Pure but for the lock.
+//! whole queue. Pure but for the lock; what must outlast the coordinator is handed out as [`Turn`]s.
 //!
 //! A node is only bad beside a good one that would do the same jobs: where none does better the jobs are to blame, and the
 //! queue goes its way. That is asked anew at each lease. And a suspicion is never final: a node in quarantine gets a job from
@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::protocol::http::{AttemptEnd, LeaseToken, Refused};
+use crate::store::IllHost;
 use crate::vocabulary::{Attempt, FailureReason, JobId, SweepId, Timestamp, WorkerId};
 
 /// So many different jobs are no coincidence.
@@ -74,6 +75,13 @@ pub(super) enum Luck {
     Neither,
 }
 
+/// What a host's health has come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Turn {
+    Ill(IllHost),
+    Well { host: String },
+}
+
 /// What a worker that asks for jobs may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Permit {
@@ -135,11 +143,24 @@ impl Nodes {
     }
 
     /// Attempts have ended so, but for those that were refused.
-    pub(super) fn ended(&self, ends: &[(LeaseToken, Luck)], refused: &[Refused], now: Timestamp) {
+    pub(super) fn ended(
+        &self,
+        ends: &[(LeaseToken, Luck)],
+        refused: &[Refused],
+        now: Timestamp,
+    ) -> Vec<Turn> {
         let refused: BTreeSet<LeaseToken> = refused.iter().map(|refused| refused.token).collect();
         let mut memory = self.lock();
-        for (token, luck) in ends.iter().filter(|(token, _)| !refused.contains(token)) {
-            memory.note_end(*token, *luck, now);
+        let counted = ends.iter().filter(|(token, _)| !refused.contains(token));
+        counted.filter_map(|(token, luck)| memory.note_end(*token, *luck, now)).collect()
+    }
+
+    /// These were ill when the coordinator before ended. Each may show at once that it is well.
+    pub(super) fn were_ill(&self, hosts: Vec<IllHost>, now: Timestamp) {
+        let mut memory = self.lock();
+        for IllHost { host, reason, jobs, longest } in hosts {
+            let row = Row { reason, jobs: jobs.into_iter().collect(), longest, next_probe_at: now };
+            memory.hosts.insert(host, Host { has_succeeded: false, row: Some(row) });
         }
     }
 
@@ -220,16 +241,27 @@ impl Memory {
         self.leases.remove(&token.job)
     }
 
-    fn note_end(&mut self, token: LeaseToken, luck: Luck, now: Timestamp) {
-        let Some(held) = self.take_lease(token) else { return };
-        let Some(presence) = self.workers.get(&held.worker) else { return };
-        let host = self.hosts.entry(presence.host.clone()).or_default();
+    fn note_end(&mut self, token: LeaseToken, luck: Luck, now: Timestamp) -> Option<Turn> {
+        let held = self.take_lease(token)?;
+        let name = &self.workers.get(&held.worker)?.host;
+        let host = self.hosts.entry(name.clone()).or_default();
+        let was_ill = host.is_ill();
         match luck {
             Luck::Good => *host = Host { has_succeeded: true, row: None },
             Luck::Bad(reason) if is_telling(reason) => {
                 host.note_failure(token.job, reason, now.since(held.since), now);
             }
             Luck::Bad(_) | Luck::Neither => {}
+        }
+        match (was_ill, host.row.as_ref().filter(|row| row.is_illness())) {
+            (false, Some(row)) => Some(Turn::Ill(IllHost {
+                host: name.clone(),
+                reason: row.reason,
+                jobs: row.jobs.iter().copied().collect(),
+                longest: row.longest,
+            })),
+            (true, None) => Some(Turn::Well { host: name.clone() }),
+            (false, None) | (true, Some(_)) => None,
         }
     }
 

@@ -173,6 +173,24 @@ fn trouble(path: &std::path::Path, source: std::io::Error) -> ArtifactError {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_file_that_never_ends_is_refused_whatever_was_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, beside) = tempfile::NamedTempFile::new_in(folder.path()).unwrap().into_parts();
+        let mut upload = Upload {
+            hash: "0".repeat(64).parse().unwrap(),
+            hasher: blake3::Hasher::new(),
+            size_bytes: LARGEST_ARTIFACT_BYTES - 1,
+            file: File::from_std(file),
+            beside,
+            path: folder.path().join("x"),
+        };
+        upload.write(b"1").await.unwrap();
+        assert!(matches!(upload.write(b"1").await, Err(ArtifactError::TooLarge)));
+        drop(upload);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
     #[test]
     fn a_full_disk_is_told_from_other_trouble() {
         let kind = |kind: ErrorKind| trouble(std::path::Path::new("x"), kind.into());

@@ -2,6 +2,7 @@
 //! `artifacts.rs`.
 
 use super::*;
+use crate::protocol::http::Work;
 
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -92,6 +93,57 @@ async fn a_name_with_markup_is_never_a_page() {
         assert_eq!(response.headers()["x-content-type-options"], "nosniff", "{path}");
         assert!(response.text().await.unwrap().contains("<script>"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_hostile_parameter_stays_one_argument_and_is_not_filled_in_again() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let hostile = [
+        "$(touch pwned); rm -rf / && `id`",
+        "{{seed}} {{#if x}}y{{/if}} {{{x}}}",
+        "--lr=9 --output ../../token",
+        "\" ' \\ \n| > < & *",
+        "<script>alert(1)</script>",
+    ];
+    let values = serde_json::to_string(&hostile).unwrap();
+    let spec = format!("command: [echo, '{{{{x}}}}', '--x={{{{x}}}}']\nparameters: {{x: {values}}}\n");
+    client.submit(&submit_request(&spec)).await.unwrap();
+    let (_, leases) = lease(&client, 9).await;
+    let commands = leases.into_iter().map(|lease| match lease.work {
+        Work::Command(work) => work.command,
+        Work::Resnet(_) => panic!("it is a program"),
+    });
+    let expected = hostile.map(|value| vec!["echo".to_owned(), value.to_owned(), format!("--x={value}")]);
+    assert_eq!(commands.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_name_can_not_forge_an_event() {
+    let server = serve_on_a_free_port().await;
+    let mut stream = server.ask(|http, url| http.get(format!("{url}/v1/events"))).await;
+    let forging = "here\n\nevent: reset\rdata: {}\r\n\r\nid: 1-1";
+    let request = RegisterRequest {
+        host: forging.to_owned(),
+        boot_id: "b".to_owned(),
+        pid: 1,
+        started_ticks: 1,
+        slots: 1,
+        version: "0".to_owned(),
+    };
+    Client::new(&server.url, "secret").unwrap().register(&request).await.unwrap();
+    let mut text = String::new();
+    while !text.contains("worker_joined") || !text.ends_with("\n\n") {
+        let chunk =
+            tokio::time::timeout(Duration::from_secs(60), stream.chunk()).await.expect("nothing comes");
+        text += std::str::from_utf8(&chunk.unwrap().expect("it ended")).unwrap();
+    }
+    let joined: Vec<&str> = text.split("\n\n").filter(|event| event.contains("worker_joined")).collect();
+    let lines: Vec<&str> = joined[0].lines().collect();
+    assert_eq!((joined.len(), lines.len()), (1, 3), "{text}");
+    let data = lines.iter().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(data).unwrap()["host"], forging);
+    assert!(!text.contains('\r'), "{text}");
 }
 
 #[tokio::test]

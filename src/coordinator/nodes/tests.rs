@@ -26,8 +26,12 @@ fn token(job: i64) -> LeaseToken {
 }
 
 fn end(nodes: &Nodes, worker: WorkerId, job: i64, luck: Luck) {
+    turn(nodes, worker, job, luck);
+}
+
+fn turn(nodes: &Nodes, worker: WorkerId, job: i64, luck: Luck) -> Vec<Turn> {
     nodes.leased(token(job), worker, NOW);
-    nodes.ended(&[(token(job), luck)], &[], NOW);
+    nodes.ended(&[(token(job), luck)], &[], NOW)
 }
 
 fn fail(nodes: &Nodes, worker: WorkerId, jobs: std::ops::RangeInclusive<i64>) {
@@ -81,6 +85,26 @@ fn a_node_in_quarantine_gets_a_job_from_time_to_time_and_one_that_goes_well_ends
     end(&nodes, ANNE, 9, Luck::Good);
     assert_eq!(permit(&nodes, ANNE, later), Permit::AsManyAsAsked);
     assert!(!nodes.release("anne"), "it is well");
+}
+
+#[test]
+fn an_illness_is_handed_out_when_it_begins_and_when_it_ends_and_can_be_restored() {
+    let nodes = nodes();
+    fail(&nodes, ANNE, 1..=4);
+    let ill = IllHost {
+        host: "anne".to_owned(),
+        reason: FailureReason::Exit(1),
+        jobs: (1..=5).map(JobId).collect(),
+        longest: Duration::ZERO,
+    };
+    assert_eq!(turn(&nodes, ANNE, 5, FAILED), [Turn::Ill(ill.clone())]);
+    assert_eq!(turn(&nodes, ANNE, 6, FAILED), []);
+    assert_eq!(turn(&nodes, ANNE, 7, Luck::Good), [Turn::Well { host: "anne".to_owned() }]);
+    assert_eq!(turn(&nodes, ANNE, 8, Luck::Good), []);
+
+    nodes.were_ill(vec![ill], NOW);
+    assert!(is_quarantined(&nodes, ANNE));
+    assert_eq!(permit(&nodes, ANNE, NOW), Permit::Probe);
 }
 
 #[test]

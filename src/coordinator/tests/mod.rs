@@ -40,6 +40,15 @@ impl Fixture {
         Fixture { coordinator, clock, worker, folder }
     }
 
+    /// Ends the coordinator and starts another one on the same table.
+    async fn start_anew(&mut self) {
+        let settings = self.coordinator.settings.clone();
+        self.coordinator.clone().close().await;
+        let store = Store::open(&self.database()).await.unwrap();
+        self.coordinator = Coordinator::new(store, self.clock.clone(), settings);
+        self.coordinator.take_over().await.unwrap();
+    }
+
     pub(super) fn database(&self) -> PathBuf {
         self.folder.path().join("sweep.db")
     }
@@ -270,8 +279,29 @@ async fn a_node_on_which_jobs_keep_failing_gets_hardly_any_while_another_one_doe
     fixture.finish(probe[0].token, complete()).await;
     assert_eq!(problem_of(fixture.worker).await, None);
     assert_eq!(fixture.lease().await.len(), 8);
-    assert!(!fixture.coordinator.release_node("here"));
+    assert!(!fixture.coordinator.release_node("here").await.unwrap());
     check_invariants(&fixture.coordinator.store).await;
+}
+
+#[tokio::test]
+async fn a_quarantine_outlasts_the_coordinator() {
+    let mut fixture = Fixture::new().await;
+    fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
+    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = fixture.coordinator.register(other).await.unwrap().worker;
+    for lease in fixture.lease().await.into_iter().take(5) {
+        fixture.finish(lease.token, fail()).await;
+    }
+    let ask = LeaseRequest { worker: other, most: 1, ..fixture.ask(0) };
+    let held = fixture.coordinator.lease(&ask).await.unwrap().leases;
+    fixture.start_anew().await;
+    // What the other one was given before goes well, and so it is better.
+    fixture.finish(held[0].token, complete()).await;
+    assert_eq!((fixture.lease().await.len(), fixture.lease().await.len()), (1, 0));
+    assert!(fixture.coordinator.release_node("here").await.unwrap());
+    fixture.start_anew().await;
+    assert_eq!(fixture.lease().await.len(), 8);
+    assert!(!fixture.coordinator.release_node("here").await.unwrap());
 }
 
 #[tokio::test]

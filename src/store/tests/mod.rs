@@ -6,6 +6,7 @@ mod checkpoints;
 mod crash;
 mod forks;
 mod histories;
+mod ill_hosts;
 mod interruptions;
 mod invariants;
 mod kept;
