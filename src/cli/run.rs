@@ -40,6 +40,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         let submitted = session.access().submit(&mut spec).await?;
         if !quiet {
             context.output.note(&describe(&submitted));
+            note_earlier(&submitted, context);
             note_selected(&submitted.selected, context);
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };

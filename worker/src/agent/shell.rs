@@ -12,7 +12,7 @@ use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
     HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse, WriteResponse,
 };
-use sweep::vocabulary::{NAMED_WEIGHTS, SweepId, WorkerId};
+use sweep::vocabulary::{KEPT_CODE, NAMED_WEIGHTS, SweepId, WorkerId};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::spawn::Inheritance;
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpu_test, gpus, identity, self_test, spool};
+use super::{AgentError, Inbox, code, gpu_test, gpus, identity, self_test, spool};
 
 /// The files of the state folder in which a coordinator says where it is, and what it wants to be shown.
 const ANNOUNCEMENT: &str = "coordinator.json";
@@ -119,6 +119,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     if let Some(remote) = shell.place.remote.clone() {
         shell.tasks.spawn(remote.keep_tidy());
     }
+    shell.tasks.spawn(code::clear_abandoned(shell.place.clone()));
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
     }
@@ -160,7 +161,8 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
     let state = &options.state_dir;
     let fail = |source| AgentError::StateFolder { path: state.clone(), source };
     let state = std::path::absolute(state).map_err(fail)?;
-    let [logs, spools, artifacts] = ["logs", "spool", "artifacts"].map(|name| state.join(name));
+    let [logs, spools, artifacts, attempts] =
+        ["logs", "spool", "artifacts", "attempts"].map(|name| state.join(name));
     for folder in [&logs, &artifacts] {
         std::fs::create_dir_all(folder).map_err(fail)?;
     }
@@ -171,6 +173,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         datasets: options.datasets.clone(),
         artifacts,
         remote: None,
+        attempts,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         ends_with_its_trials: options.slurm.task().is_some(),
@@ -193,8 +196,8 @@ async fn reach_files(
         return Ok(None);
     }
     let folder = place.artifacts.with_file_name("cache");
-    let made = std::fs::create_dir_all(folder.join(NAMED_WEIGHTS));
-    made.map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
+    let mut made = [NAMED_WEIGHTS, KEPT_CODE].into_iter().map(|name| std::fs::create_dir_all(folder.join(name)));
+    made.try_for_each(|made| made).map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
     tracing::info!("the coordinator keeps its files elsewhere: checkpoints and logs are sent to it");
     place.artifacts.clone_from(&folder);
     Ok(Some(Arc::new(Remote::new(client.clone(), backoff(seed, WORK_ATTEMPTS), folder))))

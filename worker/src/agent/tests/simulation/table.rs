@@ -81,7 +81,8 @@ impl Template {
                 is_rehearsal: false,
                 only: None,
                 selected: Default::default(),
-                code: None,
+                // Nothing to look at on the disk, and no git to ask.
+                code: Some(Default::default()),
             };
             let submitted = coordinator.submit(&request).await;
             sweeps.push(submitted.unwrap_or_else(|error| panic!("{error}: {spec}")).sweep);
