@@ -101,8 +101,9 @@ lint: $(TORCH) ## Check formatting and lints
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
 	@echo "== lint (the agent without libtorch, and so the root package without its coordinator)"
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
+	@cargo clippy --locked --package sweep-worker --no-default-features --bin sweep-worker -- -D warnings
 
-bench: bench-tasks
+bench: bench-tasks ## Same as bench-tasks; bench-train, bench-store, bench-results and bench-load are the others
 
 # Optuna lives apart: nothing else needs it. Without a package index it is left out.
 bench-tasks: build ## Time 5,000 trials of /bin/true beside a bare xargs and Optuna (five minutes; ARGS="--trials 1000")
@@ -120,7 +121,7 @@ bench-results: build target/optuna-venv/.done ## Time results, pivots and analys
 	@mkdir -p target/synthetic
 	@test -e target/synthetic/.sweep/done || { rm -rf target/synthetic/.sweep; \
 		cargo bench --locked --package sweep --bench results -- "$(CURDIR)/target/synthetic"; touch target/synthetic/.sweep/done; }
-	@python3 benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
+	@$(PYTHON) benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
 
 bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
 	@cargo bench --locked --package sweep --bench load -- $(ARGS)
@@ -141,4 +142,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-long sim chaos lint bench bench-train bench-store sqlx clean bench-tasks bench-load test-slurm bench-results
+.PHONY: help demo sample build venv test test-run test-api test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean

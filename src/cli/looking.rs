@@ -7,7 +7,7 @@ use crate::protocol::http::{ResultsQuery, ResultsResponse};
 use crate::recipe::metrics::find_metric;
 use crate::report::{TableOrigin, View, ViewError, ViewOptions, facts};
 use crate::spec::TrialSelector;
-use crate::vocabulary::{EpochChoice, Goal, Metric, TrialNumber};
+use crate::vocabulary::{EpochChoice, Goal, TrialNumber};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LookingArgs {
@@ -53,13 +53,9 @@ impl LookingArgs {
         if let EpochChoice::At(epoch) = self.epoch {
             self.check_epoch(epoch, &results, access).await?;
         }
-        let best_by = match (self.epoch, &query.metric) {
-            (EpochChoice::Best, Some(name)) => {
-                let goal = query.goal.unwrap_or(Goal::Maximize);
-                Some(Metric { name: name.clone(), goal })
-            }
-            (EpochChoice::Best, None) => results.metric.clone(),
-            (EpochChoice::Last | EpochChoice::At(_), _) => None,
+        let best_by = match self.epoch {
+            EpochChoice::Best => query.best_by(results.metric.as_ref()),
+            EpochChoice::Last | EpochChoice::At(_) => None,
         };
         let origin = TableOrigin {
             sweep: results.sweep,

@@ -35,10 +35,14 @@ impl Client {
     /// As for all methods.
     pub async fn has_artifact(&self, hash: &CheckpointHash) -> Result<bool, ClientError> {
         let route = format!("v1/artifacts/{hash}");
-        let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
-        match there.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => self.read(there).await.map(|_| true),
+        let call = async {
+            let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
+            self.read(there).await
+        };
+        match self.wherever_it_is(call).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -51,15 +55,18 @@ impl Client {
         let unreadable = |source| ClientError::File { path: path.to_owned(), source };
         let file = File::open(path).await.map_err(unreadable)?;
         let size_bytes = file.metadata().await.map_err(unreadable)?.len();
-        let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
-        if there.status().is_success() && length_of(&there) == Some(size_bytes) {
-            return Ok(());
-        }
-        let limit = ANSWER_LIMIT + Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_SECOND);
-        let request = self.http.request(Method::PUT, self.url(&route).await?).timeout(limit);
-        let request = request.header(CONTENT_LENGTH, size_bytes).body(file);
-        let response = request.send().await.map_err(|source| self.unreachable(source))?;
-        self.read(response).await.map(drop)
+        let call = async {
+            let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
+            if there.status().is_success() && length_of(&there) == Some(size_bytes) {
+                return Ok(());
+            }
+            let limit = ANSWER_LIMIT + Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_SECOND);
+            let request = self.http.request(Method::PUT, self.url(&route).await?).timeout(limit);
+            let request = request.header(CONTENT_LENGTH, size_bytes).body(file);
+            let response = request.send().await.map_err(|source| self.unreachable(source))?;
+            self.read(response).await.map(drop)
+        };
+        self.wherever_it_is(call).await
     }
 
     /// `GET /v1/artifacts/{hash}`: fetches the file and puts it at `path` when it is whole. When the connection breaks it goes on
@@ -82,7 +89,8 @@ impl Client {
         let (mut breaks, mut failed) = (0, 0);
         loop {
             let received = download.received;
-            let Err(error) = self.fetch(hash, path, &mut download).await else { break };
+            let fetched = self.wherever_it_is(self.fetch(hash, path, &mut download)).await;
+            let Err(error) = fetched else { break };
             failed = if download.received > received { 1 } else { failed + 1 };
             breaks += 1;
             if !error.is_transient() || failed >= backoff.attempts || breaks >= MOST_BREAKS {

@@ -1,5 +1,3 @@
-use reqwest::Method;
-
 use super::{ANSWER_LIMIT, Client, ClientError};
 use crate::protocol::logs::{LogQuery, LogResponse, LogsRequest};
 use crate::vocabulary::{SweepId, TrialNumber};
@@ -10,8 +8,7 @@ impl Client {
     /// # Errors
     /// Like all methods of the client.
     pub async fn send_logs(&self, request: &LogsRequest) -> Result<(), ClientError> {
-        let response = self.send(Method::POST, "v1/logs", Some(request), ANSWER_LIMIT).await?;
-        self.read(response).await.map(drop)
+        self.tell("v1/logs", request, ANSWER_LIMIT).await
     }
 
     /// `GET /v1/sweeps/{sweep}/trials/{trial}/log`

@@ -125,11 +125,7 @@ impl Client {
 
     /// `POST /v1/workers/leave`; the answer has no body.
     pub async fn leave(&self, request: &LeaveRequest) -> Result<(), ClientError> {
-        let call = async {
-            let response = self.send(Method::POST, "v1/workers/leave", Some(request), ANSWER_LIMIT).await?;
-            self.read(response).await.map(drop)
-        };
-        self.wherever_it_is(call).await
+        self.tell("v1/workers/leave", request, ANSWER_LIMIT).await
     }
 
     /// `POST /v1/sweeps`
@@ -190,6 +186,15 @@ impl Client {
             let response = self.send(method, route, body, limit).await?;
             let body = self.read(response).await?;
             self.parse(&body)
+        };
+        self.wherever_it_is(call).await
+    }
+
+    /// A `POST` whose answer has no body.
+    async fn tell(&self, route: &str, body: &impl Serialize, limit: Duration) -> Result<(), ClientError> {
+        let call = async {
+            let response = self.send(Method::POST, route, Some(body), limit).await?;
+            self.read(response).await.map(drop)
         };
         self.wherever_it_is(call).await
     }

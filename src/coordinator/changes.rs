@@ -21,9 +21,6 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 /// More trials than this in one look, and whoever follows loads everything anew.
 const MOST_TRIALS: u32 = 4096;
 
-/// More jobs than this wait for no look that succeeds; whoever follows loads everything anew then.
-const MOST_OWED: usize = 4096;
-
 /// What was told last.
 #[derive(Debug, Default)]
 struct Told {
@@ -59,7 +56,7 @@ impl Coordinator {
 
     async fn look(&self, told: &mut Told) -> Result<(), CoordinatorError> {
         // Before the counts: a trial that ends in between is told of in the next look, never left out.
-        told.owe(self.store.take_finished());
+        told.owed.append(self.store.take_finished());
         let mut ended = Vec::new();
         if !told.owed.jobs.is_empty() {
             let mut reader = self.store.reader().await?;
@@ -74,14 +71,6 @@ impl Coordinator {
         differences(told, &now, ended).into_iter().for_each(|event| self.feed.publish(event));
         *told = now;
         Ok(())
-    }
-}
-
-impl Told {
-    fn owe(&mut self, finished: RecentlyFinished) {
-        let room = MOST_OWED.saturating_sub(self.owed.jobs.len());
-        self.owed.has_more |= finished.has_more || finished.jobs.len() > room;
-        self.owed.jobs.extend(finished.jobs.into_iter().take(room));
     }
 }
 
@@ -128,7 +117,7 @@ mod tests {
     use crate::coordinator::tests::{Fixture, complete};
     use crate::protocol::http::{SweepState, TrialCounts, TrialState};
     use crate::store::tests::rename_table;
-    use crate::vocabulary::{JobId, TrialNumber};
+    use crate::vocabulary::TrialNumber;
 
     fn sweep(id: i64, queued: u64) -> (SweepId, SweepStatus) {
         let trials = TrialCounts { total: 2, queued, ..TrialCounts::default() };
@@ -179,16 +168,6 @@ mod tests {
             assert_eq!(follower.next().await.1, expected, "{unreadable}");
             assert_eq!(told.owed, RecentlyFinished::default());
         }
-    }
-
-    #[test]
-    fn what_is_owed_is_bounded() {
-        let mut told = Told::default();
-        let jobs = |count: usize| RecentlyFinished { jobs: vec![JobId(1); count], has_more: false };
-        told.owe(jobs(MOST_OWED));
-        assert_eq!((told.owed.jobs.len(), told.owed.has_more), (MOST_OWED, false));
-        told.owe(jobs(1));
-        assert_eq!((told.owed.jobs.len(), told.owed.has_more), (MOST_OWED, true));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::store::{
     Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
 use crate::vocabulary::{
-    EpochChoice, Goal, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
+    EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
 };
 
 pub(super) fn count(n: usize) -> u64 {
@@ -127,18 +127,10 @@ pub(super) fn trial_state(trial: TrialNumber, job_state: &str) -> Result<TrialSt
 
 /// Nothing where the best epoch is asked for and there is no metric.
 pub(super) fn at(query: &ResultsQuery, of_sweep: Option<&Metric>) -> Option<At> {
-    let best_by = || match &query.metric {
-        None => of_sweep.cloned(),
-        Some(name) => {
-            let goal = of_sweep.filter(|metric| metric.name == *name).map(|metric| metric.goal);
-            let goal = query.goal.or(goal).unwrap_or(Goal::Maximize);
-            Some(Metric { name: name.clone(), goal })
-        }
-    };
     match query.epoch {
         EpochChoice::Last => Some(At::Last),
         EpochChoice::At(epoch) => Some(At::Epoch(epoch)),
-        EpochChoice::Best => best_by().map(At::Best),
+        EpochChoice::Best => query.best_by(of_sweep).map(At::Best),
     }
 }
 

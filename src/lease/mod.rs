@@ -10,6 +10,7 @@ mod state;
 mod step;
 
 pub use budget::Failures;
+#[cfg(feature = "coordinator")]
 pub(crate) use budget::LONGEST_BACKOFF;
 pub use state::{EndedAttempt, Job, JobState, Outcome, ParseOutcomeError, READY};
 pub use step::{Begun, Effect, Event, Needs, Refusal, step};

@@ -587,6 +587,16 @@ pub struct ResultsQuery {
     pub goal: Option<Goal>,
 }
 
+impl ResultsQuery {
+    /// By what the best epoch is chosen. A metric that is the sweep's own has the sweep's goal where none is named.
+    #[must_use]
+    pub fn best_by(&self, of_sweep: Option<&Metric>) -> Option<Metric> {
+        let Some(name) = &self.metric else { return of_sweep.cloned() };
+        let goal = of_sweep.filter(|metric| metric.name == *name).map(|metric| metric.goal);
+        Some(Metric { name: name.clone(), goal: self.goal.or(goal).unwrap_or(Goal::Maximize) })
+    }
+}
+
 /// Answer to `GET /v1/sweeps/{sweep}/results`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]

@@ -11,13 +11,7 @@ const MOST: usize = 4096;
 
 /// Jobs that ended since somebody asked: filled after each commit.
 #[derive(Clone, Default)]
-pub(super) struct Finished(Arc<Mutex<Recent>>);
-
-#[derive(Default)]
-struct Recent {
-    jobs: Vec<JobId>,
-    has_more: bool,
-}
+pub(super) struct Finished(Arc<Mutex<RecentlyFinished>>);
 
 /// What ended since this was asked last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,18 +30,29 @@ pub struct FinishedTrialRow {
     pub job_state: String,
 }
 
+impl RecentlyFinished {
+    /// Remembers these too, as far as there is room.
+    pub fn append(&mut self, later: RecentlyFinished) {
+        self.has_more |= later.has_more;
+        self.add(later.jobs.into_iter());
+    }
+
+    fn add(&mut self, jobs: impl ExactSizeIterator<Item = JobId>) {
+        let room = MOST.saturating_sub(self.jobs.len());
+        self.has_more |= jobs.len() > room;
+        self.jobs.extend(jobs.take(room));
+    }
+}
+
 impl Finished {
     pub(super) fn add(&self, jobs: &mut Vec<JobId>) {
         if jobs.is_empty() {
             return;
         }
-        let mut recent = self.recent();
-        let room = MOST.saturating_sub(recent.jobs.len());
-        recent.has_more |= jobs.len() > room;
-        recent.jobs.extend(jobs.drain(..).take(room));
+        self.recent().add(jobs.drain(..));
     }
 
-    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentlyFinished> {
         // A list is whole after every step, so one that a panic left behind can be used.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,8 +62,7 @@ impl Store {
     /// Jobs that ended, however they did, since this was asked last.
     #[must_use]
     pub fn take_finished(&self) -> RecentlyFinished {
-        let Recent { jobs, has_more } = std::mem::take(&mut *self.finished.recent());
-        RecentlyFinished { jobs, has_more }
+        std::mem::take(&mut *self.finished.recent())
     }
 }
 
@@ -96,4 +100,19 @@ pub async fn list_finished_trials(
         .collect();
     trials.sort_by_key(|trial| (trial.sweep, trial.number));
     Ok(trials)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let jobs = |count: usize| RecentlyFinished { jobs: vec![JobId(1); count], has_more: false };
+        let mut owed = RecentlyFinished::default();
+        owed.append(jobs(MOST));
+        assert_eq!((owed.jobs.len(), owed.has_more), (MOST, false));
+        owed.append(jobs(1));
+        assert_eq!((owed.jobs.len(), owed.has_more), (MOST, true));
+    }
 }

@@ -68,7 +68,9 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let place = Arc::new(place);
     let (slot_kind, slots, gpus) = choose_slots(options, &place).await?;
     let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
-    let time_limit = options.time_limit.into_iter().chain(options.slurm.time_left().await).min();
+    // What it took to get here counts, too.
+    let limit = options.time_limit.map(|limit| started + limit);
+    let ends_at = options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
     let registered = tokio::select! {
@@ -89,8 +91,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
             is_drained: options.until_drained,
             jobs: options.max_jobs,
             idle: options.idle_timeout,
-            // What it took to get here counts.
-            time: time_limit.map(|limit| limit.saturating_sub(started.elapsed())),
+            time: ends_at.map(|end| end.saturating_duration_since(Instant::now())),
         },
         grace: Duration::from_secs(options.grace),
         heartbeat: Duration::from_millis(registered.heartbeat_millis).max(SHORTEST_HEARTBEAT),
@@ -186,8 +187,8 @@ async fn reach_files(
     seed: u64,
     place: &mut Place,
 ) -> Result<Option<Arc<Remote>>, AgentError> {
-    // Nobody else is in this folder under this name.
-    let own = format!("{:?} {}", identity::introduce(0, None), place.spool.display());
+    // Nobody else has this spool, wherever it is.
+    let own = format!("{} {}", identity::own_host(), place.spool.display());
     let sharing = remote::probe(client, &place.artifacts, &own, &backoff(seed, REGISTER_ATTEMPTS)).await?;
     if sharing == Sharing::Shared {
         return Ok(None);
