@@ -75,14 +75,8 @@ async fn submit(client: &Client, jobs: usize) -> SweepId {
     let request = SubmitRequest {
         spec,
         source_name: "load.yaml".to_owned(),
-        bases: vec![],
-        overrides: vec![],
         working_directory: "/".to_owned(),
-        sharing: Default::default(),
-        is_rehearsal: false,
-        only: None,
-        selected: Default::default(),
-        code: None,
+        ..SubmitRequest::default()
     };
     client.submit(&request).await.unwrap().sweep
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sweep::coordinator::{Clock, Coordinator, Settings, StateFolder};
 use sweep::protocol::http::{
-    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest, Sharing,
+    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest,
     SubmitRequest, Work,
 };
 use sweep::protocol::trial::TrialRecord;
@@ -44,14 +44,8 @@ async fn main() {
     let request = SubmitRequest {
         spec: spec(&wanted),
         source_name: "synthetic.yaml".to_owned(),
-        bases: vec![],
-        overrides: vec![],
         working_directory: "/".to_owned(),
-        sharing: Sharing::Prefixes,
-        is_rehearsal: false,
-        only: None,
-        selected: Default::default(),
-        code: None,
+        ..SubmitRequest::default()
     };
     let submitted = coordinator.submit(&request).await.unwrap();
     let values = run(&coordinator, wanted.epochs).await;

@@ -486,14 +486,8 @@ mod tests {
             SubmitRequest {
                 spec: spec.to_owned(),
                 source_name: "s.yaml".to_owned(),
-                bases: vec![],
-                overrides: vec![],
                 working_directory: self.0.path().display().to_string(),
-                sharing: Default::default(),
-                is_rehearsal: false,
-                only: None,
-                selected: Default::default(),
-                code: None,
+                ..SubmitRequest::default()
             }
         }
 

@@ -363,7 +363,7 @@ pub struct ReleaseResponse {
 }
 
 /// `POST /v1/sweeps`: store a sweep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct SubmitRequest {
     /// The spec file's text.

@@ -1,10 +1,9 @@
 //! Jobs of Slurm: in which of them workers run, and which were submitted for a sweep. What Slurm does with them is not kept here.
 
 use super::unit::Unit;
-use super::workers::end_leases;
+use super::workers::bury;
 use super::writer::{Request, Wants};
 use super::{Reader, Store, StoreError};
-use crate::lease::Event;
 use crate::vocabulary::{SweepId, Timestamp, WorkerId};
 
 /// More submissions than anybody looks at.
@@ -109,9 +108,7 @@ pub(super) async fn bury_earlier(
     .fetch_all(unit.connection())
     .await?;
     for worker in earlier {
-        end_leases(unit, WorkerId(worker), |attempt, begun| Event::WorkerDied { attempt, begun }, now)
-            .await?;
-        super::workers::mark_left(unit, WorkerId(worker), now).await?;
+        bury(unit, WorkerId(worker), now).await?;
     }
     Ok(())
 }

@@ -163,15 +163,20 @@ impl Request for Bury {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<u64, StoreError> {
-        let died = |attempt, begun| Event::WorkerDied { attempt, begun };
-        let ended = end_leases(unit, self.worker, died, self.now).await?;
-        mark_left(unit, self.worker, self.now).await?;
-        Ok(ended)
+        bury(unit, self.worker, self.now).await
     }
 }
 
+/// Ends the leases of a worker that is dead, and takes it off the list; says how many.
+pub(super) async fn bury(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<u64, StoreError> {
+    let died = |attempt, begun| Event::WorkerDied { attempt, begun };
+    let ended = end_leases(unit, worker, died, now).await?;
+    mark_left(unit, worker, now).await?;
+    Ok(ended)
+}
+
 /// Ends every lease that a worker holds; says how many.
-pub(super) async fn end_leases(
+async fn end_leases(
     unit: &mut Unit,
     worker: WorkerId,
     event: fn(Attempt, Begun) -> Event,
@@ -198,7 +203,7 @@ pub(super) async fn end_leases(
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
 }
 
-pub(super) async fn mark_left(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
+async fn mark_left(unit: &mut Unit, worker: WorkerId, now: Timestamp) -> Result<(), StoreError> {
     unit.memory.completed.remove(&worker);
     sqlx::query!(
         "-- worker_left

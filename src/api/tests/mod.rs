@@ -89,14 +89,8 @@ fn submit_request(spec: &str) -> SubmitRequest {
     SubmitRequest {
         spec: spec.to_owned(),
         source_name: "s.yaml".to_owned(),
-        bases: vec![],
-        overrides: vec![],
         working_directory: "/".to_owned(),
-        sharing: Default::default(),
-        is_rehearsal: false,
-        only: None,
-        selected: Default::default(),
-        code: None,
+        ..SubmitRequest::default()
     }
 }
 

@@ -59,14 +59,8 @@ impl Fixture {
         SubmitRequest {
             spec: spec.to_owned(),
             source_name: "s.yaml".to_owned(),
-            bases: vec![],
-            overrides: vec![],
             working_directory: self.folder.path().display().to_string(),
-            sharing: Default::default(),
-            is_rehearsal: false,
-            only: None,
-            selected: Default::default(),
-            code: None,
+            ..SubmitRequest::default()
         }
     }
 

@@ -74,14 +74,8 @@ impl Template {
             let request = SubmitRequest {
                 spec: (*spec).to_owned(),
                 source_name: "s.yaml".to_owned(),
-                bases: vec![],
-                overrides: vec![],
                 working_directory: "/".to_owned(),
-                sharing: Default::default(),
-                is_rehearsal: false,
-                only: None,
-                selected: Default::default(),
-                code: None,
+                ..SubmitRequest::default()
             };
             let submitted = coordinator.submit(&request).await;
             sweeps.push(submitted.unwrap_or_else(|error| panic!("{error}: {spec}")).sweep);
