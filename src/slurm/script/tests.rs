@@ -180,8 +180,8 @@ fn a_template_of_ones_own_comes_first_and_its_mistakes_are_shown_with_the_line()
 fn the_shell_passes_the_warning_on_and_gives_the_workers_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let worker = folder.path().join("worker");
-    let text =
-        "#!/bin/bash\ntrap 'echo warned; exit 7' USR1\ntouch ready\nwhile :; do sleep 0.05 & wait $!; done\n";
+    // It ends in any case, so that a warning that is lost fails the test and does not hang it.
+    let text = "#!/bin/bash\ntrap 'echo warned; exit 7' USR1\ntouch ready\nfor _ in {1..600}; do sleep 0.05 & wait $!; done\n";
     fs::write(&worker, text).unwrap();
     let set_mode = Command::new("chmod").arg("+x").arg(&worker).status().unwrap();
     assert!(set_mode.success());
