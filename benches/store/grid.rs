@@ -75,6 +75,7 @@ impl Grid {
             retries: 0,
             keep: Keep::Last,
             resources: "{}".to_owned(),
+            code: None,
             contexts: vec![r#"{"trainer":"command","command":["true"]}"#.to_owned()],
             jobs,
             inner_states: vec![],

@@ -3,7 +3,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::coordinator::{ArtifactError, CoordinatorError, PrepareError};
+use crate::coordinator::{ArtifactError, CodeError, CoordinatorError, PrepareError};
 use crate::protocol::http::Problem;
 use crate::vocabulary::{CheckpointHash, ParseCheckpointHashError};
 
@@ -158,6 +158,9 @@ fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
         CoordinatorError::NoMetric(_) => (StatusCode::CONFLICT, "no_metric"),
         CoordinatorError::NoSuchWorker(_) => (StatusCode::NOT_FOUND, "no_such_worker"),
         CoordinatorError::Prepare(PrepareError::Spec(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_spec"),
+        CoordinatorError::Prepare(PrepareError::Code(CodeError::NotSent { .. })) => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "code_not_sent")
+        }
         CoordinatorError::Prepare(_) => (StatusCode::UNPROCESSABLE_ENTITY, "not_runnable"),
         CoordinatorError::Report(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_report"),
         CoordinatorError::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk_full"),

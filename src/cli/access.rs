@@ -7,11 +7,11 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
-use super::{CliError, Context};
+use super::{CliError, Context, code};
 use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
     Clock, Coordinator, CoordinatorError, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError,
-    Settings, StateFolder, own_host, partial_in,
+    PrepareError, Settings, StateFolder, lend_code, own_host, partial_in,
 };
 use crate::protocol::http::{
     DoctorResponse, ReleaseRequest, ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest,
@@ -21,7 +21,7 @@ use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
-use crate::vocabulary::{SweepId, TrialNumber};
+use crate::vocabulary::{CheckpointHash, KEPT_CODE, SweepId, TrialNumber, code_file_name};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,9 +113,15 @@ impl Access {
         match self {
             Access::Local(local) => match spec.prepared.take() {
                 Some(prepared) => Ok(local.coordinator.submit_prepared(prepared).await?),
-                None => Ok(local.coordinator.submit(&spec.request).await?),
+                None => {
+                    // The coordinator to which it was sent before may have ended without it.
+                    if let Some(code) = &spec.code {
+                        code.keep(&local.folder.artifacts()).map_err(PrepareError::from)?;
+                    }
+                    Ok(local.coordinator.submit(&spec.request).await?)
+                }
             },
-            Access::Remote(remote) => Ok(remote.client.submit(&spec.request).await?),
+            Access::Remote(remote) => code::submit(spec, &remote.client).await,
         }
     }
 
@@ -214,6 +220,28 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.request(sweep).await?),
             Access::Remote(remote) => Ok(remote.client.request(sweep).await?),
+        }
+    }
+
+    /// Copies code that is kept to another folder of artifacts.
+    pub(super) async fn lend_code(&self, hash: &CheckpointHash, to: &Path) -> Result<(), CliError> {
+        match self {
+            Access::Local(local) => {
+                let from = local.folder.artifacts();
+                if lend_code(hash, &from, to).map_err(CliError::failed)? {
+                    return Ok(());
+                }
+                Err(CliError::failed(anyhow::anyhow!(
+                    "the code {hash}, which the trials ran, is gone from {} or damaged there; `sweep doctor` says more",
+                    from.display()
+                )))
+            }
+            Access::Remote(remote) => {
+                let folder = to.join(KEPT_CODE);
+                std::fs::create_dir_all(&folder).map_err(CliError::failed)?;
+                let path = folder.join(code_file_name(&hash.to_string()));
+                Ok(remote.client.download_artifact(hash, &path, &remote.backoff()).await?)
+            }
         }
     }
 
@@ -319,8 +347,11 @@ impl Remote {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let backoff = backoff(if self.is_service { RESTART_ATTEMPTS } else { 1 });
-        retry(&backoff, "ask the coordinator", ask).await
+        retry(&self.backoff(), "ask the coordinator", ask).await
+    }
+
+    fn backoff(&self) -> Backoff {
+        backoff(if self.is_service { RESTART_ATTEMPTS } else { 1 })
     }
 
     /// Where others are told to look for it.

@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use super::access::Access;
 use super::choice::SweepArg;
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
@@ -8,7 +10,7 @@ use super::spec_file::CheckedSpec;
 use super::stint::Stint;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{DatabaseLock, LEASE, StateFolder, lend_weights};
+use crate::coordinator::{DatabaseLock, LEASE, StateFolder, lend_code, lend_weights};
 use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
@@ -45,7 +47,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
     let drawn = draw(&access, &args).await;
-    let Drawn { sweep, request, stored, teachers } = match drawn {
+    let drawn = match drawn {
         Ok(drawn) => drawn,
         Err(error) => {
             access.close().await;
@@ -54,7 +56,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     };
     // The table is let go of before the work begins, so that others can use it meanwhile.
     access.close().await;
-    let again = train_again(sweep, &request, &teachers, &args, context).await?;
+    let again = train_again(&drawn, &args, context).await?;
+    let Drawn { sweep, stored, .. } = drawn;
     let audited: Vec<_> = stored
         .iter()
         .zip(&again)
@@ -75,6 +78,8 @@ struct Drawn {
     stored: Vec<TrialHistory>,
     /// Files from which the networks were read that taught them.
     teachers: BTreeSet<CheckpointHash>,
+    /// The code that programs ran, where it was kept, in a folder of artifacts of its own.
+    code: Option<(CheckpointHash, TempDir)>,
 }
 
 async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
@@ -106,7 +111,20 @@ async fn draw(access: &Access, args: &Args) -> Result<Drawn, CliError> {
         only: Some(numbers),
         ..request
     };
-    Ok(Drawn { sweep, request, stored, teachers: files.into_values().collect() })
+    let code = borrow_code(access, &request).await?;
+    Ok(Drawn { sweep, request, stored, teachers: files.into_values().collect(), code })
+}
+
+async fn borrow_code(
+    access: &Access,
+    request: &SubmitRequest,
+) -> Result<Option<(CheckpointHash, TempDir)>, CliError> {
+    let kept = request.code.as_ref().and_then(|code| code.kept.as_ref());
+    let Some(kept) = kept else { return Ok(None) };
+    let hash = kept.hash.parse().map_err(CliError::failed)?;
+    let folder = tempfile::tempdir().map_err(CliError::failed)?;
+    access.lend_code(&hash, folder.path()).await?;
+    Ok(Some((hash, folder)))
 }
 
 /// The files from which trials have read the networks that taught them, by the names of these in their parameters.
@@ -148,13 +166,8 @@ async fn delete_left_over(folder: &Path) {
 }
 
 /// Trains the trials in a state folder of their own, which goes when they are done.
-async fn train_again(
-    sweep: SweepId,
-    request: &SubmitRequest,
-    teachers: &BTreeSet<CheckpointHash>,
-    args: &Args,
-    context: &Context,
-) -> Result<Vec<TrialHistory>, CliError> {
+async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Vec<TrialHistory>, CliError> {
+    let Drawn { sweep, request, teachers, code, .. } = drawn;
     let beside = StateFolder::find(&context.environment.working_directory);
     if let Some(folder) = &beside {
         delete_left_over(folder.path()).await;
@@ -167,12 +180,15 @@ async fn train_again(
     let own = StateFolder::create(place.path()).map_err(CliError::failed)?;
     let artifacts = beside.map(|folder| folder.artifacts()).unwrap_or_default();
     lend_teachers(teachers, &artifacts, &own.artifacts())?;
+    if let Some((hash, from)) = code {
+        lend_code(hash, from.path(), &own.artifacts()).map_err(CliError::failed)?;
+    }
     let mut alone = context.clone();
     // Neither the coordinator nor the table of those that are audited.
     (alone.coordinator, alone.database) = (None, None);
     let stint = Stint::endless();
     alone.environment.working_directory = place.path().to_owned();
-    let mut spec = CheckedSpec { request: request.clone(), prepared: None };
+    let mut spec = CheckedSpec { request: request.clone(), prepared: None, code: None };
     let mut again = Vec::new();
     work_through(LEASE, &alone, async |session| {
         let submitted = session.access().submit(&mut spec).await?;

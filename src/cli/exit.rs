@@ -1,5 +1,5 @@
 use crate::client::ClientError;
-use crate::coordinator::{CoordinatorError, PrepareError};
+use crate::coordinator::{CodeError, CoordinatorError, PrepareError};
 use crate::spec::SpecError;
 
 /// The code of a problem whose detail is what a wrong spec says of itself.
@@ -63,7 +63,9 @@ impl From<PrepareError> for CliError {
         match error {
             PrepareError::Spec(error) => CliError::Spec(error),
             // What was asked for is right; the disk is not.
-            PrepareError::Weights { .. } => CliError::failed(error),
+            PrepareError::Weights { .. } | PrepareError::Code(CodeError::Keep { .. }) => {
+                CliError::failed(error)
+            }
             other => CliError::Usage(other.into()),
         }
     }

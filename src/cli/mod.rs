@@ -11,6 +11,7 @@ mod bump;
 mod cancel;
 mod check;
 mod choice;
+mod code;
 mod data;
 mod doctor;
 mod exit;

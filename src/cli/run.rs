@@ -4,7 +4,7 @@ use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::looking::warn;
 use super::spec_file::SpecArgs;
 use super::stint::Stint;
-use super::submit::{describe, note_selected};
+use super::submit::note_submitted;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
@@ -39,8 +39,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     work_through(Duration::from_secs(lease), context, async |session| {
         let submitted = session.access().submit(&mut spec).await?;
         if !quiet {
-            context.output.note(&describe(&submitted));
-            note_selected(&submitted.selected, context);
+            note_submitted(&submitted, context);
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
         let hands = Hands { args: &worker, stint: &stint };

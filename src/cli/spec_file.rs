@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{CliError, Context};
-use crate::coordinator::{Around, PrepareError, Prepared, Selections, StateFolder, prepare, read_code};
+use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, StateFolder, prepare};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
 
@@ -29,14 +29,16 @@ pub(super) struct CheckedSpec {
     /// What checking it came to. Taken by the first submission to a coordinator of this process; there is none for one
     /// that the user named, nor where the job table has to be asked.
     pub(super) prepared: Option<Prepared>,
+    /// What its programs are run from, as it is here: whoever coordinates may not see these files, or others under their names.
+    pub(super) code: Option<Code>,
 }
 
 impl CheckedSpec {
     pub(super) fn new(mut request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
-        // Whoever coordinates may not see the files that the command names, or others under these names.
         if context.coordinator.is_some() {
-            request.code = Some(read_code(&request)?);
-            return Ok(CheckedSpec { request, prepared: None });
+            let code = Code::to_send(&request)?;
+            request.code = code.as_ref().map(|code| code.told().clone());
+            return Ok(CheckedSpec { request, prepared: None, code });
         }
         let folder = StateFolder::find(&context.environment.working_directory);
         let artifacts = folder.map(|folder| folder.artifacts());
@@ -52,8 +54,9 @@ impl CheckedSpec {
             }
             prepared => Some(prepared?),
         };
-        request.code = prepared.as_ref().map(|prepared| prepared.code.clone());
-        Ok(CheckedSpec { request, prepared })
+        let code = prepared.as_ref().map(|prepared| prepared.code().clone());
+        request.code = code.as_ref().map(|code| code.told().clone());
+        Ok(CheckedSpec { request, prepared, code })
     }
 }
 

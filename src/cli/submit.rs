@@ -1,4 +1,5 @@
 use super::access::Access;
+use super::code::describe_earlier;
 use super::spec_file::SpecArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
@@ -33,6 +34,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 /// Says what became of a submission.
 pub(super) fn note_submitted(submitted: &SubmitResponse, context: &Context) {
     context.output.note(&describe(submitted));
+    if let Some(earlier) = &submitted.earlier {
+        context.output.note(&describe_earlier(earlier));
+    }
     note_selected(&submitted.selected, context);
 }
 
@@ -56,7 +60,7 @@ pub(super) fn note_selected(selected: &[Selected], context: &Context) {
 }
 
 /// One line about a sweep that was stored or found.
-pub(super) fn describe(submitted: &SubmitResponse) -> String {
+fn describe(submitted: &SubmitResponse) -> String {
     let SubmitResponse { sweep, name, trials, jobs, .. } = submitted;
     let trials = grouped(*trials);
     if submitted.is_existing {

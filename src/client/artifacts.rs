@@ -52,14 +52,26 @@ impl Client {
     /// When the file can't be read, or as for all methods.
     pub async fn upload_artifact(&self, path: &Path, hash: &CheckpointHash) -> Result<(), ClientError> {
         let route = format!("v1/artifacts/{hash}");
-        let unreadable = |source| ClientError::File { path: path.to_owned(), source };
-        let file = File::open(path).await.map_err(unreadable)?;
-        let size_bytes = file.metadata().await.map_err(unreadable)?.len();
-        let call = async {
+        let size_bytes = tokio::fs::metadata(path).await.map_err(|source| unreadable(path, source))?.len();
+        let there = async {
             let there = self.send(Method::HEAD, &route, None::<&()>, ANSWER_LIMIT).await?;
-            if there.status().is_success() && length_of(&there) == Some(size_bytes) {
-                return Ok(());
-            }
+            Ok(there.status().is_success() && length_of(&there) == Some(size_bytes))
+        };
+        if self.wherever_it_is(there).await? {
+            return Ok(());
+        }
+        self.send_artifact(path, hash).await
+    }
+
+    /// The same for a file that the coordinator is known not to have, or not whole.
+    ///
+    /// # Errors
+    /// When the file can't be read, or as for all methods.
+    pub async fn send_artifact(&self, path: &Path, hash: &CheckpointHash) -> Result<(), ClientError> {
+        let route = format!("v1/artifacts/{hash}");
+        let file = File::open(path).await.map_err(|source| unreadable(path, source))?;
+        let size_bytes = file.metadata().await.map_err(|source| unreadable(path, source))?.len();
+        let call = async {
             let limit = ANSWER_LIMIT + Duration::from_secs(size_bytes / SLOWEST_BYTES_PER_SECOND);
             let request = self.http.request(Method::PUT, self.url(&route).await?).timeout(limit);
             let request = request.header(CONTENT_LENGTH, size_bytes).body(file);
@@ -161,6 +173,10 @@ impl Download {
         self.received = 0;
         Ok(())
     }
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> ClientError {
+    ClientError::File { path: path.to_owned(), source }
 }
 
 /// As the header says: a HEAD request's answer has no body whose length could be asked.

@@ -1,17 +1,20 @@
-//! Files of checkpoints that nobody needs any more: deleted beside the work, after the table has let go of them.
+//! Files of checkpoints, and of code, that nobody needs any more: deleted beside the work, after the table has let go of them.
 //!
 //! Nothing here can fail a request. What is not deleted now, whatever the reason, is found an hour later.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::{Coordinator, CoordinatorError};
+use super::code::{self, Condition};
+use super::{Coordinator, CoordinatorError, wire};
 use crate::protocol::http::{DoctorResponse, Finding};
 use crate::store;
-use crate::vocabulary::{CheckpointHash, NAMED_WEIGHTS, Timestamp, weights_file_name};
+use crate::vocabulary::{
+    CheckpointHash, KEPT_CODE, NAMED_WEIGHTS, SweepId, Timestamp, code_file_name, weights_file_name,
+};
 
 /// How often files are deleted: often enough that a fast sweep does not pile them up.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -64,9 +67,15 @@ impl Artifacts {
         self.folder.join(weights_file_name(&hash.to_string()))
     }
 
-    /// Where the file of this hash may lie: among the checkpoints, or with what specs name.
-    pub(super) fn places(&self, hash: &CheckpointHash) -> [PathBuf; 2] {
-        [self.path(hash), self.folder.join(NAMED_WEIGHTS).join(weights_file_name(&hash.to_string()))]
+    /// Where the code of this hash lies.
+    pub(super) fn code_path(&self, hash: &CheckpointHash) -> PathBuf {
+        self.folder.join(KEPT_CODE).join(code_file_name(&hash.to_string()))
+    }
+
+    /// Where the file of this hash may lie: among the checkpoints, with what specs name, or with the code of programs.
+    pub(super) fn places(&self, hash: &CheckpointHash) -> [PathBuf; 3] {
+        let named = self.folder.join(NAMED_WEIGHTS).join(weights_file_name(&hash.to_string()));
+        [self.path(hash), named, self.code_path(hash)]
     }
 }
 
@@ -147,7 +156,42 @@ impl Coordinator {
                 findings.push(Finding { what, help: help.to_owned() });
             }
         }
+        findings.extend(self.examine_code().await?);
         Ok(DoctorResponse { findings })
+    }
+
+    async fn examine_code(&self) -> Result<Vec<Finding>, CoordinatorError> {
+        let mut findings = Vec::new();
+        for (hash, sweeps) in self.code_of_sweeps().await? {
+            let examined = hash.clone();
+            let look = move |folder: &Path| Some(code::condition(&examined, folder));
+            let what = match in_background(self.artifacts.folder.clone(), look).await {
+                Some(Condition::Whole) | None => continue,
+                Some(Condition::Damaged) => "is damaged",
+                Some(Condition::Missing) => "is gone",
+            };
+            let path = self.artifacts.code_path(&hash);
+            let noun = if sweeps.len() == 1 { "sweep" } else { "sweeps" };
+            let sweeps = sweeps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            findings.push(Finding {
+                what: format!("the code of {noun} {sweeps} {what}: `{}`", path.display()),
+                help: "restore it from a copy, or submit the spec again with the code as it was then; until then no trial of it \
+                       is run"
+                    .to_owned(),
+            });
+        }
+        Ok(findings)
+    }
+
+    /// Hashes of all archives of code that sweeps need, with these.
+    async fn code_of_sweeps(&self) -> Result<BTreeMap<CheckpointHash, Vec<SweepId>>, CoordinatorError> {
+        let mut needed: BTreeMap<CheckpointHash, Vec<SweepId>> = BTreeMap::new();
+        for (sweep, code) in store::list_code(&mut self.store.reader().await?).await? {
+            if let Some(hash) = wire::read_code(&code)?.kept.and_then(|kept| kept.hash.parse().ok()) {
+                needed.entry(hash).or_default().push(sweep);
+            }
+        }
+        Ok(needed)
     }
 
     /// Counts as named where the table can't be read: a file too many does no harm.
@@ -161,8 +205,11 @@ impl Coordinator {
     pub(super) async fn delete_forgotten(&self) {
         let oldest = Timestamp(self.clock.now().0.saturating_sub(FORGOTTEN.as_millis() as i64));
         // Files first and names after them: a file that is reported in between is seen as named.
-        let old =
-            in_background(self.artifacts.folder.clone(), move |folder| list_older(folder, oldest)).await;
+        let list = move |folder: &Path| {
+            let code = list_older(&folder.join(KEPT_CODE), oldest);
+            [list_older(folder, oldest), code].concat()
+        };
+        let old = in_background(self.artifacts.folder.clone(), list).await;
         if old.is_empty() {
             return;
         }
@@ -183,7 +230,8 @@ impl Coordinator {
 
     async fn named_files(&self) -> Result<BTreeSet<String>, CoordinatorError> {
         let hashes = store::list_artifact_hashes(&mut self.store.reader().await?).await?;
-        Ok(hashes.iter().map(|hash| weights_file_name(hash)).collect())
+        let code = self.code_of_sweeps().await?.into_keys().map(|hash| code_file_name(&hash.to_string()));
+        Ok(hashes.iter().map(|hash| weights_file_name(hash)).chain(code).collect())
     }
 }
 

@@ -7,6 +7,7 @@ use crate::protocol::http::{CommandStage, CommandWork, Work};
 use crate::protocol::trial::TrainRequest;
 use crate::spec::render_command;
 use crate::store::{LeasedJob, RequiredWeights, StoreError};
+use crate::vocabulary::KeptCode;
 
 /// What all trials of a kind have in common. The table holds it once, as JSON: fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub(super) enum Context {
         command: Vec<String>,
         working_directory: String,
         form: Form,
+        /// What of its code was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<KeptCode>,
         /// Whether the program runs in stages.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         is_staged: bool,
@@ -31,10 +35,11 @@ impl From<&plan::Context> for Context {
             plan::Context::Resnet { dataset_checksum } => {
                 Context::Resnet { dataset_checksum: dataset_checksum.clone() }
             }
-            plan::Context::Command { command, working_directory, is_staged } => Context::Command {
+            plan::Context::Command { command, working_directory, code, is_staged } => Context::Command {
                 command: command.clone(),
                 working_directory: working_directory.clone(),
                 form: Form::Template,
+                code: code.clone(),
                 is_staged: *is_staged,
             },
         }
@@ -71,23 +76,26 @@ pub(super) fn work(job: LeasedJob) -> Result<Work, StoreError> {
             teachers: job.required.into_iter().filter_map(file_of).collect(),
             resume: job.checkpoint.or(job.start).map(Into::into),
         }),
-        Context::Command { command, working_directory, form, is_staged } => Work::Command(CommandWork {
-            command: match form {
-                Form::Template => render_command(&command, &parameters, job.seed, job.trial)
-                    .map_err(|_| damaged("a command that its trial does not fit"))?,
-                Form::Rendered => command,
-            },
-            working_directory,
-            parameters,
-            seed: job.seed,
-            trial: job.trial,
-            stage: is_staged.then(|| CommandStage {
-                first_epoch: job.first_epoch,
-                last_epoch: job.last_epoch,
-                // A program that was interrupted has left nothing of its own.
-                load: job.start.map(Into::into),
-                must_save: job.has_dependents,
-            }),
-        }),
+        Context::Command { command, working_directory, form, code, is_staged } => {
+            Work::Command(CommandWork {
+                command: match form {
+                    Form::Template => render_command(&command, &parameters, job.seed, job.trial)
+                        .map_err(|_| damaged("a command that its trial does not fit"))?,
+                    Form::Rendered => command,
+                },
+                working_directory,
+                code,
+                parameters,
+                seed: job.seed,
+                trial: job.trial,
+                stage: is_staged.then(|| CommandStage {
+                    first_epoch: job.first_epoch,
+                    last_epoch: job.last_epoch,
+                    // A program that was interrupted has left nothing of its own.
+                    load: job.start.map(Into::into),
+                    must_save: job.has_dependents,
+                }),
+            })
+        }
     })
 }

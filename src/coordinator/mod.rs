@@ -9,6 +9,7 @@ mod artifacts;
 mod backup;
 mod changes;
 mod clock;
+mod code;
 mod context;
 mod feed;
 mod folder;
@@ -34,6 +35,7 @@ use activity::{Activity, Sent};
 use artifacts::Artifacts;
 pub use backup::partial_in;
 pub use clock::Clock;
+pub use code::{Code, CodeError, lend_code};
 use feed::Feed;
 pub use feed::{EventId, Follower};
 pub use folder::{FolderError, StateFolder, own_host};
@@ -42,7 +44,7 @@ pub use lock::{DatabaseLock, LockError};
 use logs::SentLogs;
 use nodes::{Luck, Nodes, Permit, Present, Turn};
 pub use placement::{DatabaseFiles, PlacementError};
-pub use prepare::{Around, PrepareError, Prepared, outline, prepare, read_code};
+pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
 pub use selection::Selections;
 pub use slurm::SilentWorker;
 pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};
@@ -59,11 +61,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest, Refused,
-    RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse, StatusResponse,
-    SubmitRequest, SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
+    EarlierSweep, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
+    Refused, RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse,
+    StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
 };
-use crate::store::{self, Beat, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
+use crate::store::{self, Beat, Earlier, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
 use crate::vocabulary::{SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// A lease lasts this long without a heartbeat: a worker may miss two before its jobs go to somebody else.
@@ -88,7 +90,7 @@ pub struct Settings {
     pub lease: Duration,
     /// Where imported datasets lie.
     pub datasets: PathBuf,
-    /// Where the checkpoints of this state folder's agents lie, and copies of the weights that specs name.
+    /// Where the checkpoints of this state folder's agents lie, copies of the weights that specs name, and the code of programs.
     pub artifacts: PathBuf,
     /// The state folder itself, for files that are on their way.
     pub state: PathBuf,
@@ -217,25 +219,40 @@ impl Coordinator {
     /// # Errors
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
-        let selected = prepared.selected();
+        let (selected, code) = (prepared.selected(), prepared.code().clone());
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
-        Ok(SubmitResponse { selected, ..wire::submitted(rehearsed, name, jobs) })
+        let earlier = self.earlier(rehearsed.earlier, &code).await?;
+        Ok(SubmitResponse { selected, earlier, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.
     ///
     /// # Errors
-    /// When weights that it names can't be copied, or the disk refuses; then nothing is stored.
+    /// When weights that it names or the code that it runs can't be copied, or the disk refuses; then nothing is stored.
     pub async fn submit_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
-        prepared.keep_weights(&self.settings.artifacts)?;
-        let selected = prepared.selected();
+        prepared.keep(&self.settings.artifacts)?;
+        let (selected, code) = (prepared.selected(), prepared.code().clone());
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
         let submitted = self.store.submit(sweep, self.clock.now()).await?;
         self.note_change();
-        Ok(SubmitResponse { selected, ..wire::submitted(submitted, name, jobs) })
+        let earlier = self.earlier(submitted.earlier, &code).await?;
+        Ok(SubmitResponse { selected, earlier, ..wire::submitted(submitted, name, jobs) })
+    }
+
+    /// The unfinished sweep of the same spec, with the files that have changed since.
+    async fn earlier(
+        &self,
+        earlier: Option<Earlier>,
+        code: &Code,
+    ) -> Result<Option<EarlierSweep>, CoordinatorError> {
+        let Some(Earlier { sweep, unfinished }) = earlier else { return Ok(None) };
+        let row = store::find_request(&mut self.store.reader().await?, sweep).await?;
+        let before = row.and_then(|row| row.code).as_deref().map(wire::read_code).transpose()?;
+        let changed = code::changes(&before.unwrap_or_default(), code, &self.settings.artifacts);
+        Ok(Some(EarlierSweep { sweep, unfinished, changed }))
     }
 
     /// Notes a new agent.
@@ -499,12 +516,15 @@ impl Coordinator {
     ) -> Result<ResultsResponse, CoordinatorError> {
         let row = self.find(sweep).await?;
         let at = wire::at(query, row.metric.as_ref()).ok_or(CoordinatorError::NoMetric(sweep))?;
-        let trials = store::list_trials_at(&mut self.store.reader().await?, sweep, &at).await?;
+        let mut reader = self.store.reader().await?;
+        let trials = store::list_trials_at(&mut reader, sweep, &at).await?;
+        let code = store::find_request(&mut reader, sweep).await?.and_then(|row| row.code);
         Ok(ResultsResponse {
             sweep,
             name: row.name,
             metric: row.metric,
             swept: row.swept,
+            code: code.as_deref().map(wire::code_summary).transpose()?.flatten(),
             trials: trials.into_iter().map(wire::trial).collect::<Result<_, _>>()?,
         })
     }

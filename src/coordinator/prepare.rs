@@ -1,13 +1,13 @@
 //! From a spec's text to rows for the table: everything that can be wrong is found here, before anything is stored.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::code::{Code, CodeError};
 use super::context::Context;
 use super::resources::Resources;
 use super::selection::{Selection, Selections};
@@ -15,26 +15,19 @@ use super::weights::{Finder, Found};
 use crate::dataset::{DatasetError, Manifest, TRAIN};
 use crate::plan::{self, Choice, DatasetUse, Plan, PlanError, PlannedJob, Surroundings};
 use crate::protocol::http::{self, BaseSpec, Selected, SubmitRequest};
-use crate::spec::{self, CommandTemplate, Selector, Spec, SpecError, Trainer, Weights};
+use crate::spec::{self, Selector, Spec, SpecError, Trainer, Weights};
 use crate::store::{Keep, NewJob, NewSweep, NewTrial, RequestRow, TrialSource};
 use crate::vocabulary::{SweepId, TrialNumber};
-
-/// A program larger than this is not a script that somebody is working on; its contents don't count.
-const LARGEST_CODE_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The most things that commands can name of which it is asked whether they are files: what a sweep has more of are values.
-const MOST_NAMES: usize = 10_000;
 
 /// A spec that was found to be right, with its plan.
 #[derive(Debug)]
 pub struct Prepared {
     pub spec: Spec,
     pub plan: Plan,
-    /// Checksums of the files that the commands name.
-    pub code: BTreeMap<String, String>,
     request: SubmitRequest,
     weights: Found,
     selected: Vec<Selected>,
+    code: Code,
 }
 
 /// Why a spec can't be submitted.
@@ -52,8 +45,8 @@ pub enum PrepareError {
     #[error("trial {trial}: the argument `{}` has a NUL character, which no argument of a program can have; remove it",
             argument.escape_debug())]
     NulCharacter { trial: TrialNumber, argument: String },
-    #[error("can't read `{}`, which the command names", path.display())]
-    Code { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Code(#[from] CodeError),
     #[error("can't keep a copy of the weights `{}`", path.display())]
     Weights { path: PathBuf, source: std::io::Error },
     #[error(
@@ -85,9 +78,16 @@ pub enum PrepareError {
 }
 
 impl Prepared {
-    /// Copies the weights that the spec names to where trial processes find them.
-    pub(super) fn keep_weights(&self, artifacts: &Path) -> Result<(), PrepareError> {
-        self.weights.keep(artifacts).map_err(|(path, source)| PrepareError::Weights { path, source })
+    /// Copies the weights that the spec names, and the code that it runs, to where trial processes find them.
+    pub(super) fn keep(&self, artifacts: &Path) -> Result<(), PrepareError> {
+        self.weights.keep(artifacts).map_err(|(path, source)| PrepareError::Weights { path, source })?;
+        Ok(self.code.keep(artifacts)?)
+    }
+
+    /// What the trials are run from.
+    #[must_use]
+    pub fn code(&self) -> &Code {
+        &self.code
     }
 
     /// The trials of other sweeps that teach.
@@ -96,7 +96,7 @@ impl Prepared {
     }
 
     pub(super) fn into_row(self) -> NewSweep {
-        row_of(&self.request, &self.selected, self.spec, self.plan)
+        row_of(self)
     }
 }
 
@@ -140,24 +140,11 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
     for selection in around.selections.selected() {
         check_classes(&spec, selection, &manifests, around.datasets)?;
     }
-    let code = code_of(&spec, request)?;
-    let plan = plan_in(&spec, request, code.clone(), dataset_checksums)?;
+    let code = Code::of(&spec, request)?;
+    let plan = plan_in(&spec, request, dataset_checksums, &code)?;
     let weights = weights.into_found();
     let selected = around.selections.selected().map(|selection| selection.told.clone()).collect();
-    Ok(Prepared { spec, plan, code, request: request.clone(), weights, selected })
-}
-
-/// Checksums of the files that a spec's commands name, as they are seen from here; none where no program is run.
-///
-/// # Errors
-/// When the spec is wrong, or a file can't be read.
-pub fn read_code(request: &SubmitRequest) -> Result<BTreeMap<String, String>, PrepareError> {
-    let unfound = |named: Weights<'_>| Ok(vec![named.unfound()]);
-    let find_base = |name: &str| request.base(name);
-    let spec =
-        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &unfound, &find_base)
-            .map_err(Box::new)?;
-    code_of(&spec, request)
+    Ok(Prepared { spec, plan, request: request.clone(), weights, selected, code })
 }
 
 /// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
@@ -183,19 +170,23 @@ pub fn outline(request: &SubmitRequest) -> Result<(Spec, Plan), PrepareError> {
         Weights::File(path) => Ok(vec![blake3::hash(path.as_bytes()).to_hex().to_string()]),
     })?;
     let uses = plan::uses_of_datasets(&named_by_path)?.into_iter();
-    let code = code_of(&named_by_path, request)?;
-    let plan = plan_in(&named_by_path, request, code, uses.map(|used| (used, String::new())).collect())?;
+    let code = Code::of(&named_by_path, request)?;
+    let plan = plan_in(&named_by_path, request, uses.map(|used| (used, String::new())).collect(), &code)?;
     Ok((as_written, plan))
 }
 
 fn plan_in(
     spec: &Spec,
     request: &SubmitRequest,
-    code: BTreeMap<String, String>,
     dataset_checksums: BTreeMap<DatasetUse, String>,
+    code: &Code,
 ) -> Result<Plan, PrepareError> {
-    let around =
-        Surroundings { dataset_checksums, working_directory: request.working_directory.clone(), code };
+    let around = Surroundings {
+        dataset_checksums,
+        working_directory: request.working_directory.clone(),
+        code: code.told().files.clone(),
+        kept_code: code.told().kept.clone(),
+    };
     let sharing = match request.sharing {
         http::Sharing::Prefixes => plan::Sharing::Prefixes,
         http::Sharing::Nothing => plan::Sharing::Nothing,
@@ -274,51 +265,8 @@ fn check_classes(
     Ok(())
 }
 
-/// Checks that every command can be started, and takes checksums of the files that it names, so that a changed script is
-/// not taken for the one that made the results. Who submits from another host has looked at the files there.
-fn code_of(spec: &Spec, request: &SubmitRequest) -> Result<BTreeMap<String, String>, PrepareError> {
-    let Trainer::Command(command) = &spec.trainer else {
-        return Ok(BTreeMap::new());
-    };
-    let template = CommandTemplate::parse(command)
-        .map_err(|source| PlanError::Command { trial: TrialNumber(1), source })?;
-    let directory = Path::new(&request.working_directory);
-    let (mut code, mut names) = (BTreeMap::new(), BTreeSet::new());
-    for trial in spec.trials() {
-        let rendered = template
-            .render(&trial.parameters, trial.seed, trial.number)
-            .map_err(|source| PlanError::Command { trial: trial.number, source })?;
-        if let Some(argument) = rendered.iter().find(|argument| argument.contains('\0')) {
-            return Err(PrepareError::NulCharacter { trial: trial.number, argument: argument.clone() });
-        }
-        if request.code.is_some() {
-            continue;
-        }
-        for name in plan::files_named(&rendered) {
-            if names.len() < MOST_NAMES && !names.contains(name) {
-                names.insert(name.to_owned());
-                let checksum = checksum_of(&directory.join(name))?;
-                code.extend(checksum.map(|checksum| (name.to_owned(), checksum)));
-            }
-        }
-    }
-    Ok(request.code.clone().unwrap_or(code))
-}
-
-/// BLAKE3 of a file; nothing where there is none, or one too large to be code.
-fn checksum_of(path: &Path) -> Result<Option<String>, PrepareError> {
-    let Ok(metadata) = path.metadata() else { return Ok(None) };
-    if !metadata.is_file() || metadata.len() > LARGEST_CODE_BYTES {
-        return Ok(None);
-    }
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(LARGEST_CODE_BYTES).read_to_end(&mut bytes))
-        .map_err(|source| PrepareError::Code { path: path.to_owned(), source })?;
-    Ok(Some(blake3::hash(&bytes).to_hex().to_string()))
-}
-
-fn row_of(request: &SubmitRequest, selected: &[Selected], spec: Spec, plan: Plan) -> NewSweep {
+fn row_of(prepared: Prepared) -> NewSweep {
+    let Prepared { spec, plan, request, selected, code, .. } = prepared;
     let (mut jobs, mut inner_states) = (Vec::with_capacity(plan.jobs().len()), Vec::new());
     let mut requirements = Vec::new();
     for (place, job) in (0..).zip(plan.jobs()) {
@@ -328,9 +276,10 @@ fn row_of(request: &SubmitRequest, selected: &[Selected], spec: Spec, plan: Plan
     }
     NewSweep {
         name: spec.name.clone(),
-        spec: stored_spec(request, selected),
+        spec: stored_spec(&request, &selected),
         overrides: json(&request.overrides),
-        working_directory: request.working_directory.clone(),
+        code: matches!(spec.trainer, Trainer::Command(_)).then(|| json(code.told())),
+        working_directory: request.working_directory,
         metric: spec.metric.clone(),
         swept: json(&spec.swept()),
         priority: spec.priority.into(),
@@ -511,22 +460,6 @@ mod tests {
     }
 
     #[test]
-    fn the_files_that_commands_name_are_known_by_what_is_in_them() {
-        let project = Project::new(&["a", "b"], 100);
-        let request =
-            project.request("command: [python3, run.py, '--config={{c}}']\nparameters: {c: [x, y.yaml]}");
-        let code = || read_code(&request).unwrap();
-        assert_eq!(code(), BTreeMap::new());
-        std::fs::write(project.path("run.py"), "1").unwrap();
-        std::fs::write(project.path("y.yaml"), "2").unwrap();
-        let before = code();
-        assert_eq!(before.keys().collect::<Vec<_>>(), ["run.py", "y.yaml"]);
-        std::fs::write(project.path("run.py"), "3").unwrap();
-        assert_ne!(code(), before);
-        assert_eq!(read_code(&project.request("parameters: {dataset: d}")).unwrap(), BTreeMap::new());
-    }
-
-    #[test]
     fn a_batch_larger_than_the_training_set_is_refused() {
         let project = Project::new(&["a", "b"], 100);
         assert!(project.prepare("parameters: {dataset: d, batch_size: 100}").is_ok());
@@ -568,7 +501,7 @@ mod tests {
         write("b.safetensors", "two");
         let first = project.prepare(ENSEMBLE).unwrap();
         assert!(!project.path("artifacts").exists(), "checking a spec copies nothing");
-        first.keep_weights(&project.path("artifacts")).unwrap();
+        first.keep(&project.path("artifacts")).unwrap();
         assert_eq!(std::fs::read_dir(project.path("artifacts/weights")).unwrap().count(), 2);
         let parameters = first.spec.trial(TrialNumber(1)).unwrap().parameters;
         assert_eq!(

@@ -6,9 +6,9 @@ use super::loads::Word;
 use super::resources::Resources;
 use super::{CoordinatorError, context};
 use crate::protocol::http::{
-    AttemptEnd, EpochMetrics, Failure, KeptCheckpoint, Lease, LeaseToken, Outcome, Refused, RegisterRequest,
-    Report, ResultsQuery, RunningJob, Sharing, SubmitRequest, SubmitResponse, SweepState, SweepStatus,
-    TrialCounts, TrialHistory, TrialResult, TrialState, WorkerStatus,
+    AttemptEnd, Code, CodeSummary, EpochMetrics, Failure, KeptCheckpoint, Lease, LeaseToken, Outcome,
+    Refused, RegisterRequest, Report, ResultsQuery, RunningJob, Sharing, SubmitRequest, SubmitResponse,
+    SweepState, SweepStatus, TrialCounts, TrialHistory, TrialResult, TrialState, WorkerStatus,
 };
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse};
 use crate::protocol::trial::Checkpoint;
@@ -17,9 +17,7 @@ use crate::store::{
     NewOutcome, NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError,
     Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{
-    EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
-};
+use crate::vocabulary::{EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -168,6 +166,7 @@ pub(super) fn ended(job_state: &str) -> Option<TrialState> {
 
 /// The name stands in for the file's, from which it may have been taken.
 pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, StoreError> {
+    let code = row.code.as_deref().map(read_code).transpose()?;
     let super::prepare::StoredSpec { source_name, spec, bases, selected } =
         super::prepare::read_stored_spec(&row);
     Ok(SubmitRequest {
@@ -181,8 +180,20 @@ pub(super) fn request(sweep: SweepId, row: RequestRow) -> Result<SubmitRequest, 
         sharing: Sharing::Prefixes,
         is_rehearsal: false,
         only: None,
-        code: None,
+        code,
     })
+}
+
+/// The code of a sweep, as the table holds it.
+pub(super) fn read_code(code: &str) -> Result<Code, StoreError> {
+    serde_json::from_str(code).map_err(|_| StoreError::Damaged("a sweep has unreadable code".to_owned()))
+}
+
+/// The same in short; nothing where nothing is known of it.
+pub(super) fn code_summary(code: &str) -> Result<Option<CodeSummary>, StoreError> {
+    let Code { kept, commit, .. } = read_code(code)?;
+    let hash = kept.map(|kept| kept.hash);
+    Ok((hash.is_some() || commit.is_some()).then_some(CodeSummary { hash, commit }))
 }
 
 pub(super) fn history(trial: TrialNumber, row: HistoryRow) -> Result<TrialHistory, StoreError> {
@@ -244,6 +255,7 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
         epochs_run_again: submitted.epochs_run_again,
         is_existing: submitted.is_existing,
         selected: Vec::new(),
+        earlier: None,
     }
 }
 

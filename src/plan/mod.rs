@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::recipe::Recipe;
 use crate::spec::{Order, RenderError, Spec, Trainer, Trial};
-use crate::vocabulary::{Metric, Parameters, StateHash, TrialNumber};
+use crate::vocabulary::{KeptCode, Metric, Parameters, StateHash, TrialNumber};
 use stages::Planner;
 use tree::{GrowingTree, Tree};
 
@@ -78,6 +78,8 @@ pub enum Context {
         /// Arguments are templates over the parameters.
         command: Vec<String>,
         working_directory: String,
+        /// What of its code was kept.
+        code: Option<KeptCode>,
         /// Whether the program is told which epochs to run, and where to load and to save.
         is_staged: bool,
     },
@@ -134,6 +136,8 @@ pub struct Surroundings {
     pub working_directory: String,
     /// Checksums of the files that commands name, by path (see [`files_named`]).
     pub code: BTreeMap<String, String>,
+    /// Code that was kept.
+    pub kept_code: Option<KeptCode>,
 }
 
 /// Why a spec that is valid can't be planned.

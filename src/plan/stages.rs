@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Context, DatasetUse, PlanError, Surroundings, files_named, recipe_of};
 use crate::recipe::{self, Recipe, Teacher, TeacherWeights};
 use crate::spec::{CommandTemplate, Spec, Trainer, Trial};
-use crate::vocabulary::{StateHash, TrialNumber};
+use crate::vocabulary::{CodeScope, StateHash, TrialNumber};
 
 /// What a trial goes through, and what runs it.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ impl<'s> Planner<'s> {
             context: Context::Command {
                 command: command.to_vec(),
                 working_directory: self.around.working_directory.clone(),
+                code: self.around.kept_code.clone(),
                 is_staged: !self.spec.stages.is_empty(),
             },
             cpus: self.spec.resources.cpus,
@@ -125,15 +126,20 @@ impl<'s> Planner<'s> {
             working_directory: &'a str,
             /// Checksums of the files that the command names.
             code: BTreeMap<&'a str, &'a str>,
+            /// A folder that is kept whole, and what it stands for. Of single files their checksums say it.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            folder: Option<(&'a str, &'a str)>,
             /// The program sees them all in `SWEEP_PARAMS`.
             parameters: BTreeMap<&'a String, &'a Value>,
             seed: u64,
         }
         let code = &self.around.code;
+        let kept = self.around.kept_code.as_ref().filter(|kept| kept.scope == CodeScope::Folder);
         let run = Run {
             command,
             working_directory: &self.around.working_directory,
             code: files_named(command).filter_map(|name| Some((name, code.get(name)?.as_str()))).collect(),
+            folder: kept.map(|kept| (kept.root.as_str(), kept.hash.as_str())),
             parameters,
             seed,
         };
@@ -174,7 +180,7 @@ impl Path {
 mod tests {
     use crate::plan::{Choice, Plan, Sharing, Surroundings, plan, uses_of_datasets};
     use crate::spec;
-    use crate::vocabulary::{StateHash, TrialNumber};
+    use crate::vocabulary::{CodeScope, KeptCode, StateHash, TrialNumber};
 
     fn plan_of(parameters: &str) -> Plan {
         let spec = spec::parse("s.yaml", &format!("parameters: {{{parameters}}}"), &[]).unwrap();
@@ -277,6 +283,26 @@ mod tests {
         let extent = plan.extent();
         assert_eq!((plan.trials.len(), plan.jobs().count()), (12, 2 + 12));
         assert_eq!(extent.epochs_shared, 2 * 30 + 6 * 20 + 6 * 30);
+    }
+
+    #[test]
+    fn a_program_is_told_apart_by_the_folder_of_its_code_and_single_files_by_what_is_in_them() {
+        let spec = spec::parse("s.yaml", "command: [run, a.py]", &[]).unwrap();
+        let end = |hash: &str, scope, checksum: &str| {
+            let kept_code = Some(KeptCode {
+                hash: hash.to_owned(),
+                root: "/p".to_owned(),
+                directory: String::new(),
+                scope,
+            });
+            let code = [("a.py".to_owned(), checksum.to_owned())].into();
+            let around = Surroundings { code, kept_code, ..Surroundings::default() };
+            let plan = plan(&spec, &around, Choice::default()).unwrap();
+            plan.jobs().map(|job| job.states[0]).next().unwrap()
+        };
+        assert_ne!(end("1", CodeScope::Folder, "x"), end("2", CodeScope::Folder, "x"));
+        assert_eq!(end("1", CodeScope::Named, "x"), end("2", CodeScope::Named, "x"));
+        assert_ne!(end("1", CodeScope::Named, "x"), end("1", CodeScope::Named, "y"));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
-    Attempt, CheckpointHash, EpochChoice, FailureReason, Goal, JobId, Metric, Metrics, Parameters, SweepId,
-    TrialNumber, WorkerId,
+    Attempt, CheckpointHash, EpochChoice, FailureReason, Goal, JobId, KeptCode, Metric, Metrics, Parameters,
+    SweepId, TrialNumber, WorkerId,
 };
 
 pub use crate::vocabulary::{SweepState, TrialState};
@@ -142,8 +142,11 @@ pub enum Work {
 pub struct CommandWork {
     /// Program and arguments, with the parameters filled in; never seen by a shell.
     pub command: Vec<String>,
-    /// Where it runs.
+    /// Where it was submitted, handed over as `SWEEP_PROJECT`; it runs there, or in a copy of its code.
     pub working_directory: String,
+    /// What of its code was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<KeptCode>,
     /// The parameters, handed over as `SWEEP_PARAMS`.
     #[cfg_attr(feature = "coordinator", schema(value_type = std::collections::BTreeMap<String, serde_json::Value>))]
     pub parameters: Parameters,
@@ -162,6 +165,12 @@ impl CommandWork {
     pub fn checkpoints(&self) -> Vec<CheckpointHash> {
         let load = self.stage.iter().flat_map(|stage| &stage.load);
         load.filter_map(|checkpoint| checkpoint.hash.parse().ok()).collect()
+    }
+
+    /// The archive of its code.
+    #[must_use]
+    pub fn kept_code(&self) -> Option<CheckpointHash> {
+        self.code.as_ref()?.hash.parse().ok()
     }
 }
 
@@ -389,10 +398,35 @@ pub struct SubmitRequest {
     /// What selectors of trials that teach have selected, by their text: names of weights. Others are looked up.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub selected: BTreeMap<String, Vec<String>>,
-    /// Checksums (BLAKE3, hexadecimal) of the files that the trials' commands name, by their names there, as whoever submits
-    /// sees them. Without it the coordinator looks at its own files.
+    /// What a program is run from; its archive was sent before as an artifact. Left out, the coordinator takes the files that
+    /// it finds in `working_directory` itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<BTreeMap<String, String>>,
+    pub code: Option<Code>,
+}
+
+/// The code of a program as it was when its sweep was submitted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Code {
+    /// BLAKE3 of the files that commands name and that count by themselves, by these names.
+    pub files: BTreeMap<String, String>,
+    /// What was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptCode>,
+    /// Where in a repository's history its folder was, for the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
+}
+
+/// A place in a repository's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Commit {
+    /// As git names it.
+    pub hash: String,
+    /// Files that git knows were not as they are in it.
+    pub is_modified: bool,
 }
 
 /// Whether trials that agree up to some epoch are trained together up to there.
@@ -452,6 +486,21 @@ pub struct SubmitResponse {
     /// The trials of other sweeps that teach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selected: Vec<Selected>,
+    /// The same spec was submitted before with other code, and not all of that sweep's trials have ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<EarlierSweep>,
+}
+
+/// A sweep of the same spec with other code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct EarlierSweep {
+    /// Its id.
+    pub sweep: SweepId,
+    /// How many of its trials have not ended; they are run with the code that they were submitted with.
+    pub unfinished: u64,
+    /// Files that have changed since, where that is known.
+    pub changed: Vec<String>,
 }
 
 /// What a selector in a spec has selected.
@@ -609,8 +658,23 @@ pub struct ResultsResponse {
     pub metric: Option<Metric>,
     /// Parameters that take more than one value in the spec, in its order.
     pub swept: Vec<String>,
+    /// What its programs are run from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeSummary>,
     /// One entry a trial, by number.
     pub trials: Vec<TrialResult>,
+}
+
+/// What the programs of a sweep are run from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct CodeSummary {
+    /// BLAKE3 of the archive that was kept, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// Where in a repository's history its folder was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<Commit>,
 }
 
 /// Answer to `GET /v1/doctor`: what is wrong with the table and the files that it names.

@@ -28,6 +28,7 @@ pub(crate) fn results(trials: Vec<TrialResult>) -> ResultsResponse {
         name: "demo".to_owned(),
         metric: Some(Metric { name: "top1".to_owned(), goal: Goal::Maximize }),
         swept: vec!["lr".to_owned()],
+        code: None,
         trials,
     }
 }

@@ -15,8 +15,8 @@ pub use results::ResultsDocument;
 use super::audit::Audited;
 use crate::plan::Plan;
 use crate::protocol::http::{
-    DoctorResponse, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse, SweepStatus,
-    TrialResult, WorkerStatus,
+    DoctorResponse, EarlierSweep, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse,
+    SweepStatus, TrialResult, WorkerStatus,
 };
 use crate::protocol::steering::{BumpResponse, CancelResponse};
 use crate::slurm::SlurmView;
@@ -42,6 +42,23 @@ pub struct SubmitDocument {
     /// Trials of other sweeps that teach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     selected: Vec<SelectedEntry>,
+    /// The same spec with other code, not all of whose trials have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earlier: Option<EarlierEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct EarlierEntry {
+    sweep: SweepId,
+    unfinished: u64,
+    /// Files that have changed since.
+    changed: Vec<String>,
+}
+
+impl From<EarlierSweep> for EarlierEntry {
+    fn from(EarlierSweep { sweep, unfinished, changed }: EarlierSweep) -> EarlierEntry {
+        EarlierEntry { sweep, unfinished, changed }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -78,6 +95,7 @@ impl From<SubmitResponse> for SubmitDocument {
             epochs_run_again: response.epochs_run_again,
             existing: response.is_existing,
             selected: response.selected.into_iter().map(Into::into).collect(),
+            earlier: response.earlier.map(Into::into),
         }
     }
 }

@@ -55,6 +55,15 @@ impl CommandTemplate {
         command.iter().map(item).collect::<Result<_, _>>().map(CommandTemplate)
     }
 
+    /// The arguments that are the same in every trial, with their places.
+    pub fn constants(&self) -> impl Iterator<Item = (usize, &str)> {
+        let items = self.0.iter().enumerate();
+        items.filter_map(|(at, (text, item))| match item {
+            Item::One(_) if !text.contains("{{") => Some((at, text.as_str())),
+            Item::One(_) | Item::Parameters => None,
+        })
+    }
+
     /// The program and arguments of one trial.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::axes::Reader;
 use super::base::{FindBase, inherit};
 use super::check::{self, space_of};
+use super::code::{Code, read_code};
 use super::error::{Findings, SpecError, SpecProblem};
 use super::expansion::{Spec, Trainer};
 use super::extent::check_extent;
@@ -29,6 +30,7 @@ pub(super) const KEYS: &[&str] = &[
     "description",
     "trainer",
     "command",
+    "code",
     "search",
     "count",
     "search_seed",
@@ -142,6 +144,7 @@ impl<'n> Document<'n> {
         let name = self.name(source_name, findings);
         let description = self.text("description", findings);
         let trainer = self.trainer(findings);
+        let code = self.code(trainer.as_ref(), findings);
         let search = read_search(self, findings);
         let metric = read_metric(self, trainer.as_ref(), findings);
         let seeds = self.seeds(findings);
@@ -164,6 +167,7 @@ impl<'n> Document<'n> {
             name,
             description,
             trainer: trainer?,
+            code,
             metric,
             seeds,
             space,
@@ -252,6 +256,19 @@ impl<'n> Document<'n> {
                 None
             }
         }
+    }
+
+    fn code(&self, trainer: Option<&Trainer>, findings: &mut Findings) -> Code {
+        let Some(entry) = self.find("code") else { return Code::Named };
+        if trainer == Some(&Trainer::Resnet) {
+            let problem = SpecProblem::new(&entry.key_span, "`code` has no effect on the built-in trainer");
+            findings.push(problem.help("remove it; it is for specs with a `command`"));
+            return Code::Named;
+        }
+        read_code(entry).unwrap_or_else(|problem| {
+            findings.push(problem);
+            Code::Named
+        })
     }
 
     fn seeds(&self, findings: &mut Findings) -> Vec<u64> {

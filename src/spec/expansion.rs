@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use super::census::census;
+use super::code::Code;
 use super::settings::{Keep, Order, Resources, SeedOrder};
 use super::space::{Axis, Search, Space};
 use super::stages::Stage;
@@ -19,6 +20,8 @@ pub struct Spec {
     pub name: String,
     pub description: Option<String>,
     pub trainer: Trainer,
+    /// What of a command's code is kept.
+    pub code: Code,
     /// What results are ranked by; a command spec may have none.
     pub metric: Option<Metric>,
     /// Distinct, at least one.

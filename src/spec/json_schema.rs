@@ -73,6 +73,10 @@ fn doc_of(key: &str) -> &'static str {
         "description" => "What it is about",
         "trainer" => "The built-in trainer; it may be left out",
         "command" => "A program and its arguments; {{name}} puts a parameter in, ${args} all of them",
+        "code" => {
+            "A folder, relative to this file, that is kept as it is when the spec is submitted; or `live`: nothing is kept. Left \
+             out, the files that the command names are"
+        }
         "search" => "All combinations, or `count` draws",
         "count" => "How many configurations a random search draws",
         "search_seed" => "Another one draws other configurations",
@@ -109,6 +113,7 @@ fn schema_of(key: &str, owner: Owner) -> Value {
         "name" | "description" => text,
         "trainer" => json!({"const": "resnet"}),
         "command" => json!({"type": "array", "minItems": 1, "items": text}),
+        "code" if owner == Any => json!({"type": "string", "minLength": 1}),
         "search" | "method" => json!({"enum": ["grid", "random"]}),
         "count" | "run_cap" => integer(1, 10_000_000),
         "search_seed" => json!({"type": "integer", "minimum": 0}),
@@ -128,7 +133,7 @@ fn schema_of(key: &str, owner: Owner) -> Value {
         "seed_order" => json!({"enum": SEED_ORDERS}),
         "keep" => json!({"enum": KEEPS}),
         "stages" if owner == Any => stages(),
-        // `stages` of the built-in trainer, `early_terminate`
+        // `code` and `stages` of the built-in trainer, `early_terminate`
         _ => json!(false),
     }
 }

@@ -1,7 +1,7 @@
 //! A spec: YAML text and overrides → [`Spec`], the validated sweep, and its trials. `docs/SPEC.md` describes the language.
 //!
 //! [`parse`] reads the text into a tree that knows its lines (`yaml`, `tree`), puts bases and overrides into that tree
-//! (`base`, `overrides`), reads the keys (`document`, `keys`, `search`, `metric`, `settings`, `stages`) and the parameters (`groups`,
+//! (`base`, `overrides`, `target`), reads the keys (`document`, `keys`, `code`, `search`, `metric`, `settings`, `stages`) and the parameters (`groups`,
 //! `axes`, `forms`, `conditions`), and checks them, for the built-in trainer by `recipe::schema` one by one (`check`) and over
 //! all combinations (`together`), for programs against the command (`command`); then the whole (`extent`, `census`). All problems are found in one go and
 //! point at their place ([`SpecError`]). `space` and `expansion` number the trials;
@@ -13,6 +13,7 @@ mod axes;
 mod base;
 mod census;
 mod check;
+mod code;
 mod command;
 mod conditions;
 mod decimal;
@@ -39,6 +40,7 @@ mod settings;
 mod source;
 mod space;
 mod stages;
+mod target;
 mod template;
 mod together;
 mod tree;
@@ -53,6 +55,7 @@ mod wrong_spaces;
 mod wrong_specs;
 
 pub use base::{FindBase, MOST_BASES, base_of};
+pub use code::Code;
 pub use command::{CommandTemplate, RenderError, render_command};
 pub use distribution::{Distribution, Shape};
 pub use document::{parse, parse_finding};

@@ -5,38 +5,11 @@ use super::error::{Findings, SpecProblem};
 use super::override_values::{no_value, read_values};
 use super::place::{Change, change_parameter, replace_or_append};
 use super::source::{Source, Span};
+use super::target::{PARAMETERS, Target, misread_key};
 use super::tree::{Entry, Node, Shape};
 
-/// Keys of the document that an override reaches by name; every other name is a parameter.
-const DOCUMENT_KEYS: &[&str] = &[
-    "name",
-    "description",
-    "search",
-    "count",
-    "search_seed",
-    "seeds",
-    "retries",
-    "priority",
-    "order",
-    "seed_order",
-    "keep",
-];
-/// Sections of the document that an override can only take away.
-const SECTIONS: &[&str] = &["metric", "zip", "when", "exclude", "resources", "stages"];
-/// Keys of maps in the document that an override reaches as `map.key`.
-const NESTED_KEYS: &[(&str, &str)] = &[
-    ("metric", "name"),
-    ("metric", "goal"),
-    ("resources", "gpus"),
-    ("resources", "cpus"),
-    ("resources", "memory"),
-    ("resources", "time"),
-    ("resources", "stall_timeout"),
-];
 /// What W&B calls a key of the document; overriding that key overrides it too.
 const WANDB_WORDS: &[(&str, &str)] = &[("search", "method"), ("count", "run_cap")];
-/// Reaches a parameter that shares its name with a key of the document.
-const PARAMETERS: &str = "parameters";
 
 /// Puts each override in the place of what it overrides, or behind the last one.
 pub(super) fn apply(document: &mut Vec<Entry>, overrides: &[String], findings: &mut Findings) {
@@ -49,7 +22,10 @@ pub(super) fn apply(document: &mut Vec<Entry>, overrides: &[String], findings: &
                 continue;
             }
         };
-        let target = target_of(&read.key, read.verb);
+        let target = match read.verb {
+            Verb::Remove => Target::to_remove(&read.key),
+            Verb::Set | Verb::Add => Target::to_set(&read.key),
+        };
         let earlier = given.iter().find(|(earlier, _)| *earlier == target);
         if let Some((_, span)) = earlier {
             findings.push(
@@ -114,28 +90,6 @@ fn read_override(index: usize, text: &str) -> Result<Override, Vec<SpecProblem>>
     Ok(Override { verb, key: key.to_owned(), key_span, node })
 }
 
-/// Where an override goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
-    /// This key of the document itself.
-    Document(String),
-    /// The key in this map of the document.
-    Map(&'static str, String),
-    Parameter(String),
-}
-
-fn target_of(key: &str, verb: Verb) -> Target {
-    if DOCUMENT_KEYS.contains(&key) || verb == Verb::Remove && SECTIONS.contains(&key) {
-        return Target::Document(key.to_owned());
-    }
-    let nested = NESTED_KEYS.iter().find(|(map, inner)| key == format!("{map}.{inner}"));
-    match (nested, key.strip_prefix("parameters.")) {
-        (Some((map, inner)), _) => Target::Map(map, (*inner).to_owned()),
-        (None, Some(name)) => Target::Parameter(name.to_owned()),
-        (None, None) => Target::Parameter(key.to_owned()),
-    }
-}
-
 fn place(document: &mut Vec<Entry>, target: Target, read: Override) -> Result<(), SpecProblem> {
     let Override { verb, key, key_span, node } = read;
     let missing = SpecProblem::new(&key_span, format!("there is no `{key}` that could be taken away"));
@@ -152,20 +106,24 @@ fn place(document: &mut Vec<Entry>, target: Target, read: Override) -> Result<()
             let Some(entries) = map_in(document, map, &key_span) else { return Ok(()) };
             change_map(entries, Entry { key, key_span, node }, verb, missing, present)
         }
-        Target::Parameter(key) => {
-            let entry = Entry { key, key_span, node };
+        Target::Parameter(name) => {
+            let misread = misread_key(&key, &key_span);
+            let entry = Entry { key: name, key_span, node };
             match verb {
                 Verb::Remove => {
-                    change_parameter(document, &entry.key, &Change::Remove).then_some(()).ok_or(missing)
+                    let is_removed = change_parameter(document, &entry.key, &Change::Remove);
+                    if is_removed { Ok(()) } else { Err(misread.unwrap_or(missing)) }
                 }
                 // Nothing is added in the place of something.
                 Verb::Add if change_parameter(&mut document.clone(), &entry.key, &Change::Remove) => {
                     Err(present)
                 }
+                _ if change_parameter(document, &entry.key, &Change::Set(&entry)) => Ok(()),
                 _ => {
-                    if !change_parameter(document, &entry.key, &Change::Set(&entry))
-                        && let Some(entries) = map_in(document, PARAMETERS, &entry.key_span)
-                    {
+                    if let Some(misread) = misread {
+                        return Err(misread);
+                    }
+                    if let Some(entries) = map_in(document, PARAMETERS, &entry.key_span) {
                         entries.push(entry);
                     }
                     Ok(())
@@ -264,13 +222,6 @@ mod tests {
         );
         assert_eq!(spec.metric.as_ref().unwrap().name, "loss");
         assert_eq!(axes(&spec)[2..], [("name", json!(["me"])), ("method", json!(["kd"]))]);
-    }
-
-    #[test]
-    fn every_resource_is_reached() {
-        for key in super::super::settings::RESOURCES {
-            assert!(super::NESTED_KEYS.contains(&("resources", key)), "{key}");
-        }
     }
 
     #[test]

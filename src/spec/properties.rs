@@ -45,6 +45,7 @@ fn seeds() -> impl Strategy<Value = Vec<u64>> {
 
 fn spec_of(space: Space, seeds: Vec<u64>) -> Spec {
     Spec {
+        code: super::Code::Named,
         name: "sweep".to_owned(),
         description: None,
         trainer: Trainer::Command(vec!["run".to_owned()]),

@@ -35,6 +35,10 @@ impl Source {
         Arc::new(Source { order: OVERRIDES + index, named: NamedSource::new(COMMAND_LINE, text.to_owned()) })
     }
 
+    pub(super) fn is_command_line(&self) -> bool {
+        self.order >= OVERRIDES
+    }
+
     pub(super) fn text(&self) -> &str {
         self.named.inner()
     }

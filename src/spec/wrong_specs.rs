@@ -269,6 +269,19 @@ fn wrong_overrides() {
 }
 
 #[test]
+fn overrides_that_miss_a_key_do_not_become_parameters() {
+    let text = "command: [run]\nparameters: {x: 1, resources.disk: 1}\n";
+    let missed = ["resources.tme=5", "metric.nme=loss", "+resources.disc=1", "~resources.gpu", "metric=loss"];
+    let others = ["zip.a=1", "seeds.first=1", "command=[x]", "parameters=1"];
+    assert_snapshot!(refusal(text, &[&missed[..], &others[..]].concat()));
+    let parameters = ["resources.disk=2", "parameters.metric.tau=1", "parameters.zip=2", "method.x=1"];
+    let parameters: Vec<_> = parameters.iter().map(|text| (*text).to_owned()).collect();
+    let spec = parse("s.yaml", text, &parameters).unwrap();
+    let names: Vec<_> = spec.space.axes.iter().flat_map(|axis| axis.names.clone()).collect();
+    assert_eq!(names, ["x", "resources.disk", "metric.tau", "zip", "method.x"]);
+}
+
+#[test]
 fn overrides_that_say_more_or_less_than_they_mean() {
     assert_snapshot!(refusal(
         MASK,

@@ -13,6 +13,8 @@ pub struct RequestRow {
     /// A JSON array.
     pub overrides: String,
     pub working_directory: String,
+    /// What programs are run from, as JSON.
+    pub code: Option<String>,
 }
 
 /// A trial that has succeeded, with all that was reported of it.
@@ -33,7 +35,7 @@ pub async fn find_request(reader: &mut Reader, sweep: SweepId) -> Result<Option<
     let row = sqlx::query_as!(
         RequestRow,
         "-- find_request
-        SELECT name, spec, overrides, working_directory
+        SELECT name, spec, overrides, working_directory, code
         FROM sweeps
         WHERE id = ?",
         sweep.0
@@ -41,6 +43,20 @@ pub async fn find_request(reader: &mut Reader, sweep: SweepId) -> Result<Option<
     .fetch_optional(reader.connection())
     .await?;
     Ok(row)
+}
+
+/// The sweeps of programs, each with what these are run from, as JSON.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn list_code(reader: &mut Reader) -> Result<Vec<(SweepId, String)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_code
+        SELECT id AS \"id!\", code AS \"code!\" FROM sweeps WHERE code IS NOT NULL ORDER BY id"
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    Ok(rows.into_iter().map(|row| (SweepId(row.id), row.code)).collect())
 }
 
 /// How a trial was trained, if it has succeeded.

@@ -48,7 +48,7 @@ pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_
 pub use doctor::{Finding, examine};
 pub use file_system::FileSystem;
 pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
-pub use history::{HistoryRow, RequestRow, find_history, find_request};
+pub use history::{HistoryRow, RequestRow, find_history, find_request, list_code};
 pub use ill_hosts::{IllHost, list_held, list_ill_hosts};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
@@ -59,7 +59,7 @@ pub use read::{
 };
 pub use size::StoreSize;
 pub use slurm::{SlurmJobRow, WorkerSlurmRow, list_slurm_jobs};
-pub use submit::{Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
+pub use submit::{Earlier, Keep, NewJob, NewSweep, NewTrial, Submitted, TrialSource};
 pub use sweeps::{Bumped, NewPriority};
 pub use trials::{Cause, FailureRow, KeptRow, TrialRow, list_trials, list_trials_at};
 pub use workers::{LiveWorker, NewWorker};

@@ -8,7 +8,7 @@ mod slurm;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::http::{AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
+use crate::protocol::http::{self, AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
 use crate::vocabulary::Timestamp;
@@ -120,7 +120,10 @@ async fn a_script_that_was_changed_on_the_host_from_which_it_is_submitted_is_ano
     let fixture = Fixture::new().await;
     let with = |checksum: &str| SubmitRequest {
         working_directory: "/not/to/be/seen/from/here".to_owned(),
-        code: Some([("run.py".to_owned(), checksum.to_owned())].into()),
+        code: Some(http::Code {
+            files: [("run.py".to_owned(), checksum.to_owned())].into(),
+            ..Default::default()
+        }),
         ..fixture.spec("command: [python3, run.py]")
     };
     let first = fixture.coordinator.submit(&with("a")).await.unwrap();

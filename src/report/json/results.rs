@@ -10,7 +10,7 @@ use super::super::published::{Published, References, Verdict};
 use super::super::sheet::{Figure, Sheet};
 use super::super::{Configuration, View, dead_knobs, rank};
 use super::SCHEMA_VERSION;
-use crate::protocol::http::{Failure, TrialResult, TrialState};
+use crate::protocol::http::{CodeSummary, Failure, TrialResult, TrialState};
 use crate::vocabulary::{Goal, Metric, Metrics, Parameters, SweepId};
 
 /// `sweep results SWEEP --json`
@@ -21,6 +21,9 @@ pub struct ResultsDocument<'a> {
     name: &'a str,
     /// What ranks.
     metric: Option<Metric>,
+    /// What its programs are run from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<CodeEntry<'a>>,
     /// Of which epoch the numbers are: `last`, `best`, or a number.
     epoch: String,
     /// By what the best epoch is chosen.
@@ -39,6 +42,29 @@ pub struct ResultsDocument<'a> {
     /// Parameters between some of whose values nothing changes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     dead_knobs: Vec<DeadKnobEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct CodeEntry<'a> {
+    /// Names the archive: `.sweep/artifacts/code/HASH.tar`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<&'a str>,
+    /// As git names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    /// Whether files were not as they are in the commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<bool>,
+}
+
+impl<'a> From<&'a CodeSummary> for CodeEntry<'a> {
+    fn from(CodeSummary { hash, commit }: &'a CodeSummary) -> Self {
+        CodeEntry {
+            hash: hash.as_deref(),
+            commit: commit.as_ref().map(|commit| commit.hash.as_str()),
+            modified: commit.as_ref().map(|commit| commit.is_modified),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +200,7 @@ impl<'a> ResultsDocument<'a> {
                     Some(Metric { name: metric.name.clone(), goal: metric.goal.unwrap_or(Goal::Maximize) })
                 }
             },
+            code: results.code.as_ref().map(Into::into),
             epoch: origin.epoch.clone(),
             best_by: origin.best_by.clone(),
             selected: origin.selected.clone(),

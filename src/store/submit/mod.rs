@@ -39,6 +39,8 @@ pub struct NewSweep {
     pub keep: Keep,
     /// What one attempt may use, as JSON that the store hands out as it is.
     pub resources: String,
+    /// What programs are run from, as JSON; nothing for the built-in trainer.
+    pub code: Option<String>,
     /// What trials of a kind have in common, as JSON that the store hands out as it is.
     pub contexts: Vec<String>,
     /// In the order in which they are to run; parents come before the jobs that need them.
@@ -127,6 +129,16 @@ pub struct Submitted {
     pub epochs_unshared: u64,
     /// Epochs that are run although they have been, or are being, since nothing is left to go on from.
     pub epochs_run_again: u64,
+    /// The newest sweep of the same spec with other code that has not ended.
+    pub earlier: Option<Earlier>,
+}
+
+/// A sweep of the same spec with other code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    pub sweep: SweepId,
+    /// Trials that have not ended.
+    pub unfinished: u64,
 }
 
 impl NewSweep {
@@ -211,6 +223,8 @@ impl Request for Submit {
         let mut submission = Submission::new(&self.sweep, sweep, contexts, self.now);
         submission.find_ends(unit).await?;
         submission.store_jobs(unit).await?;
-        submission.store_trials(unit).await
+        let submitted = submission.store_trials(unit).await?;
+        let earlier = rows::find_earlier(unit.connection(), sweep, &self.sweep).await?;
+        Ok(Submitted { earlier, ..submitted })
     }
 }

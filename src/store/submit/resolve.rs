@@ -71,6 +71,7 @@ impl<'a> Submission<'a> {
             epochs_to_run: 0,
             epochs_unshared: epochs.sum(),
             epochs_run_again: 0,
+            earlier: None,
         };
         Submission {
             new,

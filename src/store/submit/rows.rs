@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use sqlx::SqliteConnection;
 
-use super::{NewSweep, NewTrial, Submitted};
+use super::{Earlier, NewSweep, NewTrial, Submitted};
 use crate::store::StoreError;
 use crate::store::flush::rows;
 use crate::store::load::id_list;
@@ -60,7 +60,38 @@ pub(super) async fn find_expansion(
         epochs_to_run: 0,
         epochs_unshared: 0,
         epochs_run_again: 0,
+        earlier: None,
     }))
+}
+
+/// The newest unfinished sweep of the same spec, where it is the code that makes it another one.
+pub(super) async fn find_earlier(
+    connection: &mut SqliteConnection,
+    own: SweepId,
+    sweep: &NewSweep,
+) -> Result<Option<Earlier>, StoreError> {
+    let Some(code) = &sweep.code else { return Ok(None) };
+    let found = sqlx::query!(
+        "-- find_earlier
+        SELECT id AS \"id!\", trials_queued + trials_running AS \"unfinished!: i64\"
+        FROM sweeps
+        WHERE id <> ?1 AND name = ?2 AND spec = ?3 AND overrides = ?4 AND working_directory = ?5
+          AND (code -> 'files' <> ?6 -> 'files' OR code ->> '$.kept.hash' IS NOT ?6 ->> '$.kept.hash')
+          AND trials_queued + trials_running > 0
+        ORDER BY id DESC
+        LIMIT 1",
+        own.0,
+        sweep.name,
+        sweep.spec,
+        sweep.overrides,
+        sweep.working_directory,
+        code
+    )
+    .fetch_optional(connection)
+    .await?;
+    let earlier =
+        |id, unfinished| Earlier { sweep: SweepId(id), unfinished: u64::try_from(unfinished).unwrap_or(0) };
+    Ok(found.map(|row| earlier(row.id, row.unfinished)))
 }
 
 pub(super) async fn insert_sweep(
@@ -77,8 +108,8 @@ pub(super) async fn insert_sweep(
     let id = sqlx::query_scalar!(
         "-- insert_sweep
         INSERT INTO sweeps (name, spec, overrides, working_directory, expansion_hash, metric_name, metric_goal,
-                            swept, created_at, priority, resources, keeps_more)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                            swept, created_at, priority, resources, keeps_more, code)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         RETURNING id",
         sweep.name,
         sweep.spec,
@@ -91,7 +122,8 @@ pub(super) async fn insert_sweep(
         now.0,
         sweep.priority,
         sweep.resources,
-        keeps_more
+        keeps_more,
+        sweep.code
     )
     .fetch_one(connection)
     .await?;

@@ -78,6 +78,7 @@ fn plan(name: &str, trials: &[&str], states: impl Fn(&str) -> Vec<StateHash>) ->
         retries: 0,
         keep: Keep::Last,
         resources: "{}".to_owned(),
+        code: None,
         contexts: vec!["context".to_owned()],
         jobs: vec![],
         inner_states: vec![],

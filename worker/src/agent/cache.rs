@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sweep::vocabulary::{CheckpointHash, NAMED_WEIGHTS, weights_file_name};
+use sweep::vocabulary::{CheckpointHash, KEPT_CODE, NAMED_WEIGHTS, weights_file_name};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -77,6 +77,7 @@ fn tidy(folder: &Path, superseded: &BTreeSet<CheckpointHash>) -> BTreeSet<Checkp
         superseded.iter().map(|hash| weights_file_name(&hash.to_string())).collect();
     let mut copies = list(folder, &names);
     copies.extend(list(&folder.join(NAMED_WEIGHTS), &names));
+    copies.extend(list(&folder.join(KEPT_CODE), &names));
     for path in choose(copies, most_bytes(folder)) {
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::warn!(%error, "can't delete `{}`, which is not needed any more", path.display());

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use sweep::protocol::http::{CommandWork, EpochMetrics};
 use sweep::vocabulary::{FailureReason, Metrics};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::code::Copy;
 use super::event::{Stop, TrialEnd};
 use super::output::Output;
 use super::process::{TrialProcess, cant_start, failure};
@@ -23,7 +24,26 @@ const REPORT_PERIOD: Duration = Duration::from_millis(300);
 
 /// Runs the program to its end, whoever brings that about.
 pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
-    let Some((program, arguments)) = work.command.split_first() else {
+    let Some(kept) = &work.code else {
+        return run_in(Path::new(&work.working_directory), &work.command, None, work, trial).await;
+    };
+    match Copy::make(kept, trial).await {
+        Ok(copy) => {
+            let (directory, command) = (copy.working_directory(work), copy.command(&work.command));
+            run_in(&directory, &command, Some(copy), work, trial).await
+        }
+        Err(end) => end,
+    }
+}
+
+async fn run_in(
+    directory: &Path,
+    command: &[String],
+    copy: Option<Copy>,
+    work: &CommandWork,
+    trial: &mut Trial,
+) -> TrialEnd {
+    let Some((program, arguments)) = command.split_first() else {
         return bad_config("the command is empty".to_owned());
     };
     let report_name = format!("job-{}-attempt-{}.jsonl", trial.token.job, trial.token.attempt);
@@ -34,17 +54,21 @@ pub(crate) async fn run(work: &CommandWork, trial: &mut Trial) -> TrialEnd {
     let epochs_before = stage.as_ref().map_or(0, Stage::epochs_before);
     let reports = ReportFile::new(trial.place.spool.join(report_name), epochs_before);
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&work.working_directory);
+    command.args(arguments).current_dir(directory);
     set_environment(&mut command, work, trial, reports.path());
     if let Some(stage) = &stage {
         stage.set_environment(&mut command);
     }
     let (process, output) = match start(&command, &trial.place.inheritance) {
         Ok(started) => started,
-        Err(error) => return cant_start(program, &error, missing_folder(&work.working_directory)),
+        Err(error) => {
+            clear(copy).await;
+            return cant_start(program, &error, missing_folder(directory));
+        }
     };
     let reports_from = stage.as_ref().map_or(1, Stage::reports_from);
-    let end = watch(process, output, Reports { file: reports, from: reports_from }, program, trial).await;
+    let reports = Reports { file: reports, from: reports_from };
+    let end = watch(process, output, reports, program, copy, trial).await;
     let was_asked = end == TrialEnd::ExitedCleanly && trial.was_asked_to_stop().await;
     match (end, &stage) {
         // One that was asked to end says nothing by exit code 0, and what it saved is the state after some epoch or other.
@@ -75,6 +99,7 @@ fn set_environment(command: &mut Command, work: &CommandWork, trial: &Trial, rep
         .env("SWEEP_TRIAL", work.trial.to_string())
         .env("SWEEP_SEED", work.seed.to_string())
         .env("SWEEP_REPORT", report)
+        .env("SWEEP_PROJECT", &work.working_directory)
         .env("CUDA_VISIBLE_DEVICES", &trial.visible_gpus);
 }
 
@@ -87,8 +112,16 @@ fn start(command: &Command, inheritance: &Inheritance) -> io::Result<(TrialProce
 }
 
 /// The system says "no such file" for a missing folder as for a missing program.
-fn missing_folder(folder: &str) -> &'static str {
-    if Path::new(folder).is_dir() { "" } else { " (its working directory is no folder)" }
+fn missing_folder(folder: &Path) -> &'static str {
+    if folder.is_dir() { "" } else { " (its working directory is no folder)" }
+}
+
+/// The folder in which the program left something.
+async fn clear(copy: Option<Copy>) -> Option<PathBuf> {
+    match copy {
+        Some(copy) => copy.clear().await,
+        None => None,
+    }
 }
 
 /// What a program reports, of the epochs that are its job's.
@@ -110,6 +143,7 @@ async fn watch(
     mut output: Output,
     mut reports: Reports,
     program: &str,
+    copy: Option<Copy>,
     trial: &mut Trial,
 ) -> TrialEnd {
     let mut log = trial.log();
@@ -144,6 +178,9 @@ async fn watch(
     reports.pass_on(last, trial).await;
     if let Some(fault) = reports.file.fault() {
         log.note(fault).await;
+    }
+    if let Some(left) = clear(copy).await {
+        log.note(&format!("what the program wrote beside its code is in `{}`", left.display())).await;
     }
     match reports.file.fault() {
         Some(fault) if is_given_up => TrialEnd::Failed {

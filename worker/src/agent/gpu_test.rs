@@ -75,6 +75,7 @@ exec sleep 600
             spool: folder.to_owned(),
             datasets: folder.to_owned(),
             artifacts: folder.to_owned(),
+            attempts: folder.to_owned(),
             remote: None,
             trainer,
             grace: Duration::ZERO,

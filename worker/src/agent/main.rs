@@ -10,6 +10,7 @@
 //! Start reading at `state`; then `shell` and `slot`, and below those `command` and `trainer_process`.
 
 mod cache;
+mod code;
 mod command;
 mod event;
 mod gauge;

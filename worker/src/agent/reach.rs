@@ -105,6 +105,7 @@ mod tests {
         Work::Command(CommandWork {
             command: vec![],
             working_directory: String::new(),
+            code: None,
             parameters: Default::default(),
             seed: 0,
             trial: TrialNumber(1),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::Work;
-use sweep::vocabulary::{CheckpointHash, NAMED_WEIGHTS, weights_file_name};
+use sweep::vocabulary::{CheckpointHash, KEPT_CODE, NAMED_WEIGHTS, code_file_name, weights_file_name};
 use tempfile::TempPath;
 use tokio::task::spawn_blocking;
 
@@ -104,9 +104,9 @@ impl Remote {
 
     /// The files that `work` reads, and where they have to lie. What is no hash can't be a file.
     fn inputs(&self, work: &Work) -> Vec<(CheckpointHash, PathBuf)> {
-        let (checkpoints, weights) = match work {
-            Work::Resnet(request) => (request.checkpoints(), request.named_weights()),
-            Work::Command(work) => (work.checkpoints(), Vec::new()),
+        let (checkpoints, weights, code) = match work {
+            Work::Resnet(request) => (request.checkpoints(), request.named_weights(), None),
+            Work::Command(work) => (work.checkpoints(), Vec::new(), work.kept_code()),
         };
         let named = self.folder.join(NAMED_WEIGHTS);
         let place = |hash: CheckpointHash, folder: &Path| {
@@ -114,7 +114,11 @@ impl Remote {
             (hash, path)
         };
         let checkpoints = checkpoints.into_iter().map(|hash| place(hash, &self.folder));
-        checkpoints.chain(weights.into_iter().map(|hash| place(hash, &named))).collect()
+        let code = code.map(|hash| {
+            let path = self.folder.join(KEPT_CODE).join(code_file_name(&hash.to_string()));
+            (hash, path)
+        });
+        checkpoints.chain(weights.into_iter().map(|hash| place(hash, &named))).chain(code).collect()
     }
 
     /// Sends a checkpoint that lies here, unless the coordinator has it.

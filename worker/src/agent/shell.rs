@@ -12,7 +12,7 @@ use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
     HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse, WriteResponse,
 };
-use sweep::vocabulary::{NAMED_WEIGHTS, SweepId, WorkerId};
+use sweep::vocabulary::{KEPT_CODE, NAMED_WEIGHTS, SweepId, WorkerId};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -29,7 +29,7 @@ use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
 use super::spawn::Inheritance;
 use super::state::{Agent, Settings, Until};
-use super::{AgentError, Inbox, gpu_test, gpus, identity, self_test, spool};
+use super::{AgentError, Inbox, code, gpu_test, gpus, identity, self_test, spool};
 
 /// The files of the state folder in which a coordinator says where it is, and what it wants to be shown.
 const ANNOUNCEMENT: &str = "coordinator.json";
@@ -70,7 +70,8 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
     // What it took to get here counts, too.
     let limit = options.time_limit.map(|limit| started + limit);
-    let ends_at = options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
+    let ends_at =
+        options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
     let registered = tokio::select! {
@@ -120,6 +121,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     if let Some(remote) = shell.place.remote.clone() {
         shell.tasks.spawn(remote.keep_tidy());
     }
+    shell.tasks.spawn(code::clear_abandoned(shell.place.clone()));
     if options.exit_with_parent {
         shell.tasks.spawn(watch_parent(parent, inbox));
     }
@@ -161,7 +163,8 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
     let state = &options.state_dir;
     let fail = |source| AgentError::StateFolder { path: state.clone(), source };
     let state = std::path::absolute(state).map_err(fail)?;
-    let [logs, spools, artifacts] = ["logs", "spool", "artifacts"].map(|name| state.join(name));
+    let [logs, spools, artifacts, attempts] =
+        ["logs", "spool", "artifacts", "attempts"].map(|name| state.join(name));
     for folder in [&logs, &artifacts] {
         std::fs::create_dir_all(folder).map_err(fail)?;
     }
@@ -172,6 +175,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
         datasets: options.datasets.clone(),
         artifacts,
         remote: None,
+        attempts,
         trainer: find_trainer(options.trainer.as_deref()),
         grace: Duration::from_secs(options.grace),
         ends_with_its_trials: options.slurm.task().is_some(),
@@ -194,8 +198,10 @@ async fn reach_files(
         return Ok(None);
     }
     let folder = place.artifacts.with_file_name("cache");
-    let made = std::fs::create_dir_all(folder.join(NAMED_WEIGHTS));
-    made.map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
+    let mut made =
+        [NAMED_WEIGHTS, KEPT_CODE].into_iter().map(|name| std::fs::create_dir_all(folder.join(name)));
+    made.try_for_each(|made| made)
+        .map_err(|source| AgentError::StateFolder { path: folder.clone(), source })?;
     tracing::info!("the coordinator keeps its files elsewhere: checkpoints and logs are sent to it");
     place.artifacts.clone_from(&folder);
     Ok(Some(Arc::new(Remote::new(client.clone(), backoff(seed, WORK_ATTEMPTS), folder))))

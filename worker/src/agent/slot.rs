@@ -40,6 +40,8 @@ pub(crate) struct Place {
     pub(crate) artifacts: PathBuf,
     /// The way to the coordinator's files, where they are not this node's.
     pub(crate) remote: Option<Arc<Remote>>,
+    /// Where programs have copies of their code, and what they leave in these.
+    pub(crate) attempts: PathBuf,
     pub(crate) trainer: PathBuf,
     /// How long a trial has between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,

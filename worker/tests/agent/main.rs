@@ -134,6 +134,7 @@ fn program(command: &[&str]) -> Work {
     Work::Command(CommandWork {
         command: command.iter().map(|&part| part.to_owned()).collect(),
         working_directory: "/".to_owned(),
+        code: None,
         parameters: Parameters::from([("lr".to_owned(), json!(0.1))]),
         seed: 7,
         trial: TrialNumber(3),
@@ -215,6 +216,7 @@ fn the_ways_in_which_a_program_fails_are_told_apart() {
         Work::Command(CommandWork {
             command: vec!["true".to_owned()],
             working_directory: "/no/such/folder".to_owned(),
+            code: None,
             parameters: Parameters::new(),
             seed: 0,
             trial: TrialNumber(1),

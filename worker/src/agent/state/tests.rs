@@ -29,6 +29,7 @@ fn lease(job: i64, cpus: u32) -> Lease {
     let work = Work::Command(CommandWork {
         command: vec!["true".to_owned()],
         working_directory: "/".to_owned(),
+        code: None,
         parameters: Parameters::new(),
         seed: 0,
         trial: TrialNumber(job),

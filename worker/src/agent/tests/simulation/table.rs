@@ -75,6 +75,8 @@ impl Template {
                 spec: (*spec).to_owned(),
                 source_name: "s.yaml".to_owned(),
                 working_directory: "/".to_owned(),
+                // Nothing to look at on the disk, and no git to ask.
+                code: Some(Default::default()),
                 ..SubmitRequest::default()
             };
             let submitted = coordinator.submit(&request).await;

@@ -1,0 +1,163 @@
+//! What is in a copy of the code: the archive's files, which can't be written, its links, and links to all else that lies
+//! beside them in the folder for which the copy stands.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use sweep::vocabulary::KeptCode;
+
+use super::archive::{Archive, Item};
+use super::ways_to;
+
+/// Links to what lies beside the code. More would take longer than starting a program does.
+const MOST_LINKS: usize = 10_000;
+
+/// Python's bytecode. Its files say of which version of a source they are by its time and size, so those of one copy must never
+/// be taken for another's.
+const BYTECODE: &str = "__pycache__";
+
+/// The state folder leads to the copies themselves.
+const STATE: &str = ".sweep";
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// Another node, or this one when it is mended, may do better.
+    Node(String),
+    /// What was submitted can't be run anywhere.
+    Submission(String),
+}
+
+impl Problem {
+    pub(super) fn into_words(self) -> String {
+        match self {
+            Problem::Node(words) | Problem::Submission(words) => words,
+        }
+    }
+}
+
+/// Puts the code into an empty folder.
+pub(super) fn fill(copy: &Path, archive: &Archive, kept: &KeptCode) -> Result<(), Problem> {
+    let directory = Path::new(&kept.directory);
+    let root = Path::new(&kept.root);
+    let leads_out = directory.components().any(|component| !matches!(component, Component::Normal(_)));
+    if leads_out || !root.is_absolute() {
+        return Err(Problem::Submission(format!(
+            "`{}` in `{}` is no place for trials",
+            kept.directory, kept.root
+        )));
+    }
+    let unwritable = |error: io::Error| {
+        Problem::Node(format!("can't make a copy of the code in `{}`: {error}", copy.display()))
+    };
+    let mut folders = ways_to(directory);
+    for (path, _) in archive.items() {
+        folders.extend(ways_to(path.parent().unwrap_or(Path::new(""))));
+    }
+    for folder in &folders {
+        fs::create_dir_all(copy.join(folder)).map_err(unwritable)?;
+    }
+    for (path, item) in archive.items() {
+        if let Item::File { at, is_executable } = item {
+            write(&copy.join(path), archive.contents(at), *is_executable).map_err(unwritable)?;
+        }
+    }
+    for (path, item) in archive.items() {
+        if let Item::Link(target) = item {
+            symlink(target, copy.join(path)).map_err(unwritable)?;
+        }
+    }
+    link_beside(copy, root, &folders)
+}
+
+fn write(path: &Path, contents: &[u8], is_executable: bool) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(contents)?;
+    file.set_permissions(Permissions::from_mode(if is_executable { 0o555 } else { 0o444 }))
+}
+
+/// Links what lies in the project beside the code.
+fn link_beside(copy: &Path, root: &Path, folders: &BTreeSet<PathBuf>) -> Result<(), Problem> {
+    let mut links = 0;
+    for folder in folders {
+        let project = root.join(folder);
+        // On another host there may be no such folder; then the code is all there is.
+        let Ok(entries) = fs::read_dir(&project) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name == BYTECODE || name == STATE {
+                continue;
+            }
+            match symlink(project.join(&name), copy.join(folder).join(&name)) {
+                Ok(()) => links += 1,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    return Err(Problem::Node(format!("can't write into `{}`: {error}", copy.display())));
+                }
+            }
+            if links > MOST_LINKS {
+                return Err(Problem::Submission(format!(
+                    "beside the code in `{}` lie more than {MOST_LINKS} other files; put the code into a folder of its own, or \
+                     write `code: live`",
+                    project.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what [`fill`] has put into a copy; says whether nothing is left.
+pub(super) fn clear(copy: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
+    clear_folder(copy, Path::new(""), &|path, inner| is_ours(path, inner, archive, root))
+}
+
+fn clear_folder(
+    folder: &Path,
+    inner: &Path,
+    is_ours: &impl Fn(&Path, &Path) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let mut is_empty = true;
+    for entry in entries {
+        let entry = entry?;
+        let (path, inner) = (entry.path(), inner.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            is_empty &= clear_folder(&path, &inner, is_ours)?;
+        } else if is_ours(&path, &inner)? {
+            fs::remove_file(&path)?;
+        } else {
+            is_empty = false;
+        }
+    }
+    if is_empty {
+        fs::remove_dir(folder)?;
+    }
+    Ok(is_empty)
+}
+
+/// Whether a file or link was put there, or follows from what was.
+fn is_ours(path: &Path, inner: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
+    if inner.parent().is_some_and(|folder| folder.ends_with(BYTECODE)) {
+        return Ok(true);
+    }
+    let kind = path.symlink_metadata()?;
+    if kind.is_symlink() {
+        let target = fs::read_link(path)?;
+        let is_kept = matches!(archive.find(inner), Some(Item::Link(kept)) if *kept == target);
+        return Ok(is_kept || target == root.join(inner));
+    }
+    match archive.find(inner) {
+        Some(Item::File { at, .. }) if kind.len() == at.len() as u64 => {
+            Ok(fs::read(path)? == archive.contents(at))
+        }
+        Some(_) | None => Ok(false),
+    }
+}
