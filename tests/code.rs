@@ -196,4 +196,8 @@ fn who_submits_from_elsewhere_sends_the_code() {
     assert!(audited.stderr().contains("all the same"), "{}", audited.stderr());
     let changed = elsewhere.sweep(&["submit", "fit.yaml"]).exits_with(0);
     assert_eq!(changed.stdout(), "2\n");
+    // Nor does a worker that has none of the coordinator's folders need more than its address.
+    elsewhere.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(losses(&elsewhere, "2"), [json!(41.0), json!(42.0)]);
+    assert_eq!(fs::read_dir(elsewhere.path(".sweep/cache/code")).unwrap().count(), 1);
 }
