@@ -102,6 +102,11 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The largest number of channels that oneDNN takes at a time. Where a convolution of single pixels with a stride has fewer
+/// input channels and these lie last in memory, oneDNN's gradient of the weights is wrong, or destroys memory
+/// (uxlfoundation/oneDNN#6035, found in libtorch 2.11 on a CPU with AVX2).
+const ONEDNN_BLOCK: i64 = 16;
+
 /// A convolution without bias. Kaiming-normal by fan-out for ReLU (He et al. 2015).
 #[derive(Debug)]
 pub(super) struct Convolution {
@@ -133,9 +138,14 @@ impl Convolution {
 
     /// `[B, from, H, W]` → `[B, to, ⌈H / stride⌉, ⌈W / stride⌉]`, in the kind of `x`.
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        let padding = self.weight.size()[2] / 2;
+        let (_, from, size, _) = self.weight.size4().expect("a kernel has four dimensions");
+        let spoils_memory = size == 1 && self.stride > 1 && from < ONEDNN_BLOCK && x.device() == Device::Cpu;
+        // A kernel of one pixel looks at every so many pixels only.
+        let thinned =
+            spoils_memory.then(|| x.slice(2, None, None, self.stride).slice(3, None, None, self.stride));
+        let (x, stride) = thinned.as_ref().map_or((x, self.stride), |thinned| (thinned, 1));
         let convolve =
-            |weight: &Tensor| x.conv2d::<Tensor>(weight, None, [self.stride; 2], [padding; 2], [1, 1], 1);
+            |weight: &Tensor| x.conv2d::<Tensor>(weight, None, [stride; 2], [size / 2; 2], [1, 1], 1);
         // In bf16 the weights stay float32 and are rounded for each pass; their gradients are float32 again.
         if x.kind() == self.weight.kind() {
             convolve(&self.weight)
@@ -226,5 +236,30 @@ pub(super) fn channels_last(tensor: &Tensor) -> Tensor {
     match tensor.dim() {
         4 => tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
         _ => tensor.contiguous(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strided_convolution_of_single_pixels_has_the_right_gradients_however_few_its_channels() {
+        for from in [1, 3, 5, 8, 17] {
+            let place = (Kind::Double, Device::Cpu);
+            let (x, weight) =
+                (Tensor::randn([32, from, 32, 32], place), Tensor::randn([2 * from, from, 1, 1], place));
+            let gradient = |kind: Kind| {
+                let weight = weight.to_kind(kind).copy().set_requires_grad(true);
+                let x = channels_last(&x.to_kind(kind));
+                let y = Convolution { weight: weight.shallow_clone(), stride: 2 }.forward(&x);
+                assert_eq!(y.size(), [32, 2 * from, 16, 16]);
+                y.square().sum(kind).backward();
+                weight.grad().to_kind(Kind::Double)
+            };
+            let (exact, got) = (gradient(Kind::Double), gradient(Kind::Float));
+            let error = f64::try_from((&got - &exact).abs().max() / exact.abs().max()).unwrap();
+            assert!(error < 1e-5, "{from} channels: {error}");
+        }
     }
 }
