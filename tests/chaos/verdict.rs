@@ -63,13 +63,15 @@ pub(crate) fn assert_nothing_is_left_over(cluster: &mut Cluster, named: &BTreeSe
     cluster.project.sweep(&["doctor"]).exits_with(0);
     println!("{} files of crashes had to be deleted", left.len());
     assert_eq!(files(&cluster.project, "spool"), BTreeSet::new(), "left in the spool");
+    assert_eq!(files(&cluster.project, "artifacts/code").len(), 1, "the program's code");
     let left = files(&cluster.project, "");
     let partial: Vec<&String> = left.iter().filter(|name| name.contains("partial")).collect();
     assert!(partial.is_empty(), "{partial:?}");
 }
 
 fn files(project: &Project, folder: &str) -> BTreeSet<String> {
-    let files = fs::read_dir(project.path(".sweep").join(folder)).unwrap().flatten();
+    let entries = fs::read_dir(project.path(".sweep").join(folder)).unwrap().flatten();
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
     files.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
