@@ -91,6 +91,8 @@ pub(crate) enum Action {
 pub(crate) enum Timer {
     AskAgain,
     Heartbeat,
+    /// Ends have waited for others to travel with.
+    Gathering,
     /// Jobs that were leased ahead had this long to start.
     Surplus,
     /// It is time to look whether anything is at work.

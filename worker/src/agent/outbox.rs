@@ -109,6 +109,11 @@ impl Outbox {
         waiting == [0; 3] && self.under_way.is_none()
     }
 
+    /// How many ends and reports wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outcomes.len() + self.reports.len()
+    }
+
     /// Ended attempts whose outcome the coordinator doesn't know yet.
     pub(crate) fn ended_tokens(&self) -> impl Iterator<Item = LeaseToken> {
         let waiting = self.outcomes.iter().map(|outcome| outcome.item.token);

@@ -10,8 +10,9 @@ use super::slots::Need;
 const SHORT: Duration = Duration::from_secs(1);
 /// How much work is leased ahead: several slow round trips.
 const AHEAD: Duration = Duration::from_secs(2);
-/// No more jobs are leased ahead, however short: so many are given back quickly.
-const MOST_AHEAD: usize = 64;
+/// No more jobs are leased ahead, however short: so many are given back quickly, and half of them, when the next are asked
+/// for, outlast some slow commits where jobs take a millisecond.
+const MOST_AHEAD: usize = 256;
 /// How many jobs are remembered. One long job among them ends leasing ahead until so many short ones have passed.
 const REMEMBERED: usize = 16;
 
@@ -67,6 +68,11 @@ impl Pace {
         // A mean of zero gives infinity, which the cast turns into the largest number.
         let ahead = AHEAD.as_secs_f64() / mean_seconds * slots as f64;
         (ahead as usize).min(MOST_AHEAD)
+    }
+
+    /// Whether `slots` slots end more than a hundred jobs a second.
+    pub(crate) fn is_rapid(&self, slots: usize) -> bool {
+        self.jobs_ahead(slots) == MOST_AHEAD
     }
 }
 

@@ -49,17 +49,20 @@ impl Inheritance {
         &self.no_input
     }
 
-    /// The environment of a command: what is inherited, with what the command changes of it.
-    fn for_command(&self, command: &Command) -> io::Result<Vec<CString>> {
-        let mut variables = self.variables.clone();
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => variables.insert(name.to_owned(), variable(name, value)?),
-                None => variables.remove(name),
-            };
-        }
-        Ok(variables.into_values().collect())
+    /// What is inherited and no change of a command speaks of.
+    fn unchanged_by(&self, changes: &Changes<'_>) -> impl Iterator<Item = &CString> {
+        let variables = self.variables.iter().filter(|(name, _)| !changes.contains_key(name.as_os_str()));
+        variables.map(|(_, variable)| variable)
     }
+}
+
+/// What a command changes of the environment, by name; nothing where a variable is taken out.
+type Changes<'a> = BTreeMap<&'a OsStr, Option<CString>>;
+
+fn changes_by(command: &Command) -> io::Result<Changes<'_>> {
+    let change =
+        |(name, value): (_, Option<&_>)| Ok((name, value.map(|value| variable(name, value)).transpose()?));
+    command.get_envs().map(change).collect()
 }
 
 /// What becomes a program's standard input, output and error.
@@ -78,9 +81,10 @@ pub(crate) fn spawn(command: &Command, inheritance: &Inheritance, streams: Strea
     for argument in command.get_args() {
         arguments.push(text(argument)?);
     }
-    let variables = inheritance.for_command(command)?;
+    let changes = changes_by(command)?;
+    let variables = inheritance.unchanged_by(&changes).chain(changes.values().flatten());
     let folder = command.get_current_dir().map(|folder| text(folder.as_os_str())).transpose()?;
-    let (arguments, variables) = (pointers(&arguments), pointers(&variables));
+    let (arguments, variables) = (pointers(&arguments), pointers(variables));
     let plan = Plan {
         program: program.as_ptr(),
         arguments: arguments.as_ptr(),
@@ -224,8 +228,8 @@ fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
     CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).map_err(io::Error::from)
 }
 
-fn pointers(texts: &[CString]) -> Vec<*const c_char> {
-    texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+fn pointers<'a>(texts: impl IntoIterator<Item = &'a CString>) -> Vec<*const c_char> {
+    texts.into_iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ fn short_jobs_are_leased_ahead_and_start_without_a_round_trip() {
     agent.step(Event::Started);
     agent.step(leased(&[lease(1, 1)]));
     let actions = agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
-    assert_eq!(asked(&actions), Some(65));
+    assert_eq!(asked(&actions), Some(MOST_LEASES));
     assert_eq!(started_jobs(&agent.step(leased(&[lease(2, 1), lease(3, 1)]))), [2]);
     assert_eq!(started_jobs(&agent.step(ended(2, TrialEnd::ExitedCleanly, SHORT_JOB))), [3]);
 }
@@ -183,6 +183,55 @@ fn outcomes_accumulate_while_a_request_is_under_way() {
     assert_eq!(jobs, [2, 3]);
 }
 
+/// One slot that ends jobs all the time, and holds so many more.
+fn rapid_agent(waiting: i64) -> Agent {
+    let mut agent = agent(1);
+    agent.step(Event::Started);
+    agent.step(leased(&[lease(1, 1)]));
+    agent.step(ended(1, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(written());
+    let leases: Vec<Lease> = (2..=waiting + 2).map(|job| lease(job, 1)).collect();
+    assert_eq!(started_jobs(&agent.step(leased(&leases))), [2]);
+    agent
+}
+
+#[test]
+fn ends_of_rapid_jobs_wait_a_moment_for_others_while_the_next_jobs_are_here() {
+    let mut agent = rapid_agent(5);
+    let actions = agent.step(ended(2, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert_eq!(sent_ends(&actions), []);
+    assert!(actions.contains(&Action::Wait(Timer::Gathering, GATHERING)), "{actions:?}");
+    let actions = agent.step(ended(3, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Wait(Timer::Gathering, _))), "{actions:?}");
+    // Meanwhile their leases are kept alive.
+    let beat = agent.step(Event::Due(Timer::Heartbeat)).into_iter().find_map(|action| match action {
+        Action::Beat(held) => Some(held),
+        _ => None,
+    });
+    let held = beat.unwrap();
+    assert!(held.contains(&token(2)) && held.contains(&token(3)), "{held:?}");
+    let jobs = |actions: &[Action]| sent_ends(actions).into_iter().map(|(job, _)| job).collect::<Vec<_>>();
+    assert_eq!(jobs(&agent.step(Event::Due(Timer::Gathering))), [2, 3]);
+    agent.step(written());
+    // The last jobs have nobody behind them, and a slot may wait for what comes of their ends.
+    agent.step(ended(4, TrialEnd::ExitedCleanly, SHORT_JOB));
+    agent.step(ended(5, TrialEnd::ExitedCleanly, SHORT_JOB));
+    assert_eq!(jobs(&agent.step(ended(6, TrialEnd::ExitedCleanly, SHORT_JOB))), [4, 5, 6]);
+}
+
+#[test]
+fn many_ends_do_not_wait_and_no_end_waits_once_the_agent_stops() {
+    let jobs = i64::try_from(ENOUGH).unwrap() + 1;
+    let mut agent = rapid_agent(jobs + 10);
+    for job in 2..jobs {
+        assert_eq!(sent_ends(&agent.step(ended(job, TrialEnd::ExitedCleanly, SHORT_JOB))), []);
+    }
+    assert_eq!(sent_ends(&agent.step(ended(jobs, TrialEnd::ExitedCleanly, SHORT_JOB))).len(), ENOUGH);
+    agent.step(written());
+    assert_eq!(sent_ends(&agent.step(ended(jobs + 1, TrialEnd::ExitedCleanly, SHORT_JOB))), []);
+    assert!(sent_ends(&agent.step(Event::StopAsked)).iter().any(|(job, _)| *job == jobs + 1));
+}
+
 #[test]
 fn jobs_leased_ahead_are_given_back_while_a_long_job_runs_and_not_asked_for_again() {
     let mut agent = agent(1);
@@ -194,6 +243,7 @@ fn jobs_leased_ahead_are_given_back_while_a_long_job_runs_and_not_asked_for_agai
     assert!(actions.contains(&Action::Wait(Timer::Surplus, PATIENCE)), "{actions:?}");
     // A start in the meantime shows that the jobs behind it will have their turn.
     assert_eq!(started_jobs(&agent.step(ended(2, TrialEnd::ExitedCleanly, SHORT_JOB))), [3]);
+    agent.step(Event::Due(Timer::Gathering));
     agent.step(written());
     let actions = agent.step(Event::Due(Timer::Surplus));
     assert_eq!(sent_ends(&actions), []);
