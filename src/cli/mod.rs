@@ -5,6 +5,7 @@
 
 mod access;
 mod analyze;
+mod apart;
 mod audit;
 mod backup;
 mod bump;
@@ -32,6 +33,7 @@ mod schema;
 mod serve;
 mod signals;
 mod slurm;
+mod smoke;
 mod spec_file;
 mod status;
 mod stint;

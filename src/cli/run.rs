@@ -19,6 +19,10 @@ use crate::report::{self, TableOrigin, View};
 pub(super) struct Args {
     #[command(flatten)]
     spec: SpecArgs,
+    /// Only try whether it works: each code path of the trainer that trials take, once, in seconds, on images that come with
+    /// the program. Nothing is stored.
+    #[arg(long)]
+    smoke: bool,
     /// Print the results as one JSON document.
     #[arg(long)]
     json: bool,
@@ -33,7 +37,10 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let Args { spec, json, quiet, lease, worker } = args;
+    let Args { spec, smoke, json, quiet, lease, worker } = args;
+    if smoke {
+        return super::smoke::run(&spec.into_request(context)?, &worker, json, quiet, context).await;
+    }
     let mut spec = spec.into_checked(context)?;
     let stint = Stint::endless();
     work_through(Duration::from_secs(lease), context, async |session| {
