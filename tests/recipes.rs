@@ -1,7 +1,11 @@
 //! Every recipe of the study, as `sweep run RECIPE --smoke` runs it: each code path of the trainer that its trials take, once. `make
 //! test-recipes` runs it and shows how far it is.
 
-#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "a test fails by panicking, and says what it sees")]
+#![allow(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and says what it sees"
+)]
 
 mod harness;
 

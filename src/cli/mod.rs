@@ -24,6 +24,7 @@ mod metrics;
 mod output;
 mod params;
 mod pause;
+mod preflight;
 mod progress;
 mod results;
 mod resume;

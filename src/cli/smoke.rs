@@ -54,7 +54,11 @@ impl Smoke {
     /// How many trials stand for how many.
     pub(super) fn describe(&self) -> String {
         let trials = self.paths.iter().map(|path| path.trials).sum();
-        format!("{} of {}", counted(self.paths.len() as u64, "code path", "code paths"), counted(trials, "trial", "trials"))
+        format!(
+            "{} of {}",
+            counted(self.paths.len() as u64, "code path", "code paths"),
+            counted(trials, "trial", "trials")
+        )
     }
 
     /// Runs them; nothing where the user stopped it.
@@ -161,7 +165,11 @@ pub(super) async fn run(
         )));
     }
     if !quiet {
-        context.output.note(&format!("`{}`: {}, each in a small form; nothing is stored", smoke.name, smoke.describe()));
+        context.output.note(&format!(
+            "`{}`: {}, each in a small form; nothing is stored",
+            smoke.name,
+            smoke.describe()
+        ));
     }
     let name = smoke.name.clone();
     let Some(tried) = smoke.run(worker, quiet, context).await? else {

@@ -9,7 +9,7 @@
 use serde_json::{Value, json};
 
 use super::schema::{Kind, Parameter, Preset, Problems, canonical, find};
-use super::{EvalWeights, Recipe, Teacher, TeacherEvent};
+use super::{EvalWeights, LrSchedule, Recipe, TeacherEvent};
 use crate::vocabulary::Parameters;
 
 /// The dataset of such trials: a few images that come with the program.
@@ -31,14 +31,18 @@ const HIDDEN_WIDTH: u32 = 8;
 /// # Errors
 /// When the parameters are not canonical.
 pub fn smoke(parameters: &Parameters) -> Result<Parameters, Problems> {
-    let recipe = Recipe::try_from(parameters)?;
     let mut smoke = parameters.clone();
+    // Files that teach need not have been looked at.
+    if let Some(teachers) = smoke.get_mut("teachers") {
+        *teachers = (0..TEACHERS).map(|n| n.to_string().repeat(64)).collect();
+    }
+    let recipe = Recipe::try_from(&smoke)?;
     for (name, value) in &mut smoke {
         if let Some(parameter) = find(name) {
             *value = reduced(parameter, value);
         }
     }
-    for (name, value) in machine(&recipe, parameters).into_iter().chain(timeline(&recipe)) {
+    for (name, value) in machine(parameters).into_iter().chain(timeline(&recipe)) {
         // What has no effect in the trial has none here.
         if let Some(place) = smoke.get_mut(name) {
             *place = value;
@@ -78,26 +82,22 @@ fn number_like(parameter: &Parameter, number: Option<f64>) -> Value {
 }
 
 /// What says where and on what it runs.
-fn machine(recipe: &Recipe, parameters: &Parameters) -> Vec<(&'static str, Value)> {
+fn machine(parameters: &Parameters) -> Vec<(&'static str, Value)> {
     let device = if parameters.get("device").is_some_and(|word| word == "cpu") { "cpu" } else { "auto" };
-    let mut machine = vec![
+    vec![
         ("dataset", json!(DATASET)),
         ("width", json!(WIDTH)),
         ("batch_size", json!(BATCH_SIZE)),
         ("threads", json!(1)),
         ("device", json!(device)),
         ("checkpoint_every", json!(1)),
-    ];
-    if let Some(Teacher::Checkpoints(_)) = recipe.teacher() {
-        let stand_ins: Vec<String> = (0..TEACHERS).map(|n| n.to_string().repeat(64)).collect();
-        machine.push(("teachers", json!(stand_ins)));
-    }
-    machine
+    ]
 }
 
 /// What says when something happens.
 fn timeline(recipe: &Recipe) -> Vec<(&'static str, Value)> {
-    let happens = |wanted| (1..=recipe.epochs).any(|epoch| recipe.teacher_event_before(epoch) == Some(wanted));
+    let happens =
+        |wanted| (1..=recipe.epochs).any(|epoch| recipe.teacher_event_before(epoch) == Some(wanted));
     let (start, every, epochs) = match recipe.self_teaching() {
         // One with the events or none, the one before, and the last.
         None => (0, 1, 3),
@@ -113,7 +113,7 @@ fn timeline(recipe: &Recipe) -> Vec<(&'static str, Value)> {
         }
     };
     let mut steps = vec![1, epochs - 1];
-    if let super::LrSchedule::MultiStep { steps: written, .. } = &recipe.lr_schedule {
+    if let LrSchedule::MultiStep { steps: written, .. } = &recipe.lr_schedule {
         steps.truncate(written.len());
     }
     vec![
@@ -162,7 +162,10 @@ mod tests {
     }
 
     fn mask() -> Value {
-        with(&kd(), json!({"method": "mask", "mask_ratio": 0.01, "mask_mode": "a", "inv_mode": "v2", "mask_multi": 8}))
+        with(
+            &kd(),
+            json!({"method": "mask", "mask_ratio": 0.01, "mask_mode": "a", "inv_mode": "v2", "mask_multi": 8}),
+        )
     }
 
     fn varied() -> Vec<Value> {
@@ -189,7 +192,8 @@ mod tests {
             let full = parameters(written.clone());
             let small = smoke(&full).unwrap();
             assert_eq!(complete(&small).unwrap(), small, "{written}");
-            let expected = choices(&full).into_iter().filter(|(name, _)| name != "dataset" && name != "teachers");
+            let expected =
+                choices(&full).into_iter().filter(|(name, _)| name != "dataset" && name != "teachers");
             let found = choices(&small);
             let missing: Vec<_> = expected.filter(|choice| !found.contains(choice)).collect();
             assert!(missing.is_empty(), "{written}: {missing:?}");

@@ -29,7 +29,11 @@ pub fn smoke_table(tried: &[Tried]) -> String {
     for Tried { path, failure } in tried {
         let mut row = vec![path.trial.to_string(), path.trials.to_string()];
         row.extend(names.iter().map(|name| parameter(&path.parameters, name)));
-        row.push(failure.as_ref().map_or_else(|| "ok".to_owned(), |failure| format!("failed ({})", failure.reason)));
+        row.push(
+            failure
+                .as_ref()
+                .map_or_else(|| "ok".to_owned(), |failure| format!("failed ({})", failure.reason)),
+        );
         table.add_row(row);
     }
     lines_of(&table)
@@ -134,8 +138,8 @@ mod tests {
 
     #[test]
     fn the_document_says_what_was_run() {
-        let (tried, document) = (tried(), |tried: &[Tried]| serde_json::to_value(SmokeDocument::new("losses", tried)).unwrap());
-        let document = document(&tried);
+        let tried = tried();
+        let document = serde_json::to_value(SmokeDocument::new("losses", &tried)).unwrap();
         assert_eq!((&document["trials"], &document["code_paths"][0]["works"]), (&8.into(), &true.into()));
         assert_eq!(document["code_paths"][1]["failure"]["reason"], "nan");
         assert_eq!(document["code_paths"][1]["parameters"]["width"], 8);

@@ -73,7 +73,8 @@ impl CodePath {
 /// A spec is YAML, and so is JSON.
 fn spec_text(name: &str, seeds: Value, parameters: &Parameters) -> String {
     let resources = json!({"time": LONGEST});
-    json!({"name": name, "seeds": seeds, "retries": 0, "resources": resources, "parameters": parameters}).to_string()
+    json!({"name": name, "seeds": seeds, "retries": 0, "resources": resources, "parameters": parameters})
+        .to_string()
 }
 
 /// All of the trainer's code that a spec's trials run, by the first trial of each; nothing of a spec that runs a program.
@@ -117,19 +118,23 @@ pub fn differing(paths: &[CodePath]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
+    use super::super::{Weights, parse_finding};
     use super::*;
 
+    fn parse(text: &str) -> Spec {
+        let unfound = |named: Weights<'_>| Ok(vec![named.unfound()]);
+        parse_finding("s.yaml", text, &[], &unfound, &|_| None).unwrap()
+    }
+
     fn paths(text: &str) -> Vec<CodePath> {
-        code_paths(&parse("s.yaml", text, &[]).unwrap()).unwrap()
+        code_paths(&parse(text)).unwrap()
     }
 
     #[test]
     fn trials_that_differ_in_numbers_are_one_code_path() {
         let paths = paths(
-            "seeds: 3\nparameters: {method: [ce, mask], method_start: 1, method_every: 1, loss_weight: [1, 2, 0.5], \
-             mask_ratio: [0.5, 0.9], mask_mode: [s, a], inv_mode: v1}\n\
-             exclude: [{method: ce, loss_weight: [2, 0.5]}, {method: ce, mask_ratio: 0.9}, {method: ce, mask_mode: a}]",
+            "seeds: 3\nparameters: {method: [ce, mask]}\nwhen: [{if: {method: mask}, parameters: {method_start: 1, \
+             method_every: 1, loss_weight: [1, 2, 0.5], mask_ratio: [0.5, 0.9], mask_mode: [s, a], inv_mode: v1}}]",
         );
         let counts: Vec<_> = paths.iter().map(|path| path.trials).collect();
         assert_eq!(counts, [3, 18, 18]);
@@ -146,7 +151,7 @@ mod tests {
         let texts = paths[0].spec_texts();
         let names: Vec<_> = texts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["teachers-of-trial-1", "trial-1"]);
-        let specs: Vec<_> = texts.iter().map(|(name, text)| parse(name, text, &[]).unwrap()).collect();
+        let specs: Vec<_> = texts.iter().map(|(_, text)| parse(text)).collect();
         assert_eq!(specs.iter().map(|spec| spec.trials().count()).collect::<Vec<_>>(), [2, 1]);
         let pools = specs.iter().map(|spec| spec.trial(TrialNumber(1)).unwrap().parameters["pool"].clone());
         assert!(pools.eq(["gem", "gem"].map(Value::from)));

@@ -70,7 +70,8 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
     // What it took to get here counts, too.
     let limit = options.time_limit.map(|limit| started + limit);
-    let ends_at = options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
+    let ends_at =
+        options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
     let registered = tokio::select! {
