@@ -26,6 +26,7 @@ mod params;
 mod pause;
 mod preflight;
 mod progress;
+mod recipes;
 mod results;
 mod resume;
 mod retry;
@@ -121,6 +122,7 @@ enum Command {
     Workers(workers::Args),
     Slurm(Box<slurm::Args>),
     Data(data::Args),
+    Recipes(recipes::Args),
     Metrics(metrics::Args),
     Params(params::Args),
     Schema(schema::Args),
@@ -194,6 +196,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Workers(args) => workers::run(&args, &context).await,
         Command::Slurm(args) => slurm::run(*args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
+        Command::Recipes(args) => recipes::run(&args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),
         Command::Schema(args) => schema::run(&args, &context),
