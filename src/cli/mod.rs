@@ -212,7 +212,9 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
 
 fn import_or_show(args: data::Args, context: &Context) -> Result<(), CliError> {
     let mut text = Vec::new();
-    let outcome = data::run(args, &context.datasets()?, &mut text);
+    let mut view = data::FetchView::new(context.output);
+    let outcome = data::run(args, &context.datasets()?, &mut text, &mut |progress| view.show(progress));
+    drop(view);
     // What was found is shown even where it ends in an error: `verify` lists the damage.
     let printed = context.output.data(&String::from_utf8_lossy(&text));
     outcome.map_err(|error| match error.is_bad_input() {
