@@ -42,8 +42,11 @@ fn tar_gz(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
+/// Files of an archive, by path.
+type Files = Vec<(&'static str, Vec<u8>)>;
+
 /// As the publisher packs CIFAR-10, with two images in each file.
-fn cifar10_files() -> Vec<(&'static str, Vec<u8>)> {
+fn cifar10_files() -> Files {
     let mut files = vec![
         ("cifar-10-batches-bin/batches.meta.txt", b"cat\ndog\n\n".to_vec()),
         ("cifar-10-batches-bin/readme.html", b"<html>".to_vec()),
@@ -285,7 +288,7 @@ fn other_and_damaged_files_are_refused_and_not_kept() {
 
 #[test]
 fn archives_in_another_format_are_refused_by_what_is_wrong() {
-    let refuse = |change: &dyn Fn(&mut Vec<(&'static str, Vec<u8>)>)| {
+    let refuse = |change: &dyn Fn(&mut Files)| {
         let mut files = cifar10_files();
         change(&mut files);
         let archive = tar_gz(&files);
