@@ -40,7 +40,7 @@ $(TORCH):
 		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
 	@touch $@
 
-test: lint test-run test-api ## Set up, lint and run every test
+test: lint test-run test-recipes test-api ## Set up, lint and run every test
 
 # The binaries first: tests start them, whatever package a test belongs to.
 test-run: $(TORCH)
@@ -51,6 +51,11 @@ test-run: $(TORCH)
 	@mkdir -p target && cargo test --locked --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee target/test.log
 	@awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 		END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' target/test.log
+
+test-recipes: $(TORCH) ## Try every code path of every recipe in sweeps/, in small, on real images
+	@cargo build --locked --workspace --bins
+	@echo "== test-recipes"
+	@cargo test --locked --workspace --test recipes -- --ignored --nocapture
 
 test-long: $(TORCH) ## Run what takes minutes more: ten times as many histories
 	@cargo test --locked --package sweep --lib -- --ignored
@@ -142,4 +147,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-recipes test-api test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean

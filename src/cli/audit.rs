@@ -4,13 +4,14 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::access::Access;
+use super::apart::Apart;
 use super::choice::SweepArg;
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::spec_file::CheckedSpec;
 use super::stint::Stint;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{DatabaseLock, LEASE, StateFolder, lend_code, lend_weights};
+use crate::coordinator::{LEASE, lend_code, lend_weights};
 use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
@@ -154,43 +155,20 @@ fn lend_teachers(teachers: &BTreeSet<CheckpointHash>, from: &Path, to: &Path) ->
     Ok(())
 }
 
-/// Deletes the folders of audits that were killed: nobody holds the lock of a table there any more.
-async fn delete_left_over(folder: &Path) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
-        let lock = StateFolder::lock_in(&entry.path());
-        if lock.is_file() && DatabaseLock::acquire(&lock).await.is_ok() {
-            let _found_again_by_the_next = std::fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 /// Trains the trials in a state folder of their own, which goes when they are done.
 async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Vec<TrialHistory>, CliError> {
     let Drawn { sweep, request, teachers, code, .. } = drawn;
-    let beside = StateFolder::find(&context.environment.working_directory);
-    if let Some(folder) = &beside {
-        delete_left_over(folder.path()).await;
-    }
-    let place = match &beside {
-        Some(folder) => tempfile::Builder::new().prefix(PREFIX).tempdir_in(folder.path()),
-        None => tempfile::tempdir(),
-    };
-    let place = place.map_err(CliError::failed)?;
-    let own = StateFolder::create(place.path()).map_err(CliError::failed)?;
-    let artifacts = beside.map(|folder| folder.artifacts()).unwrap_or_default();
-    lend_teachers(teachers, &artifacts, &own.artifacts())?;
+    let apart = Apart::begin(PREFIX, context).await?;
+    let artifacts = apart.beside().map(|folder| folder.artifacts()).unwrap_or_default();
+    lend_teachers(teachers, &artifacts, &apart.folder().artifacts())?;
     if let Some((hash, from)) = code {
-        lend_code(hash, from.path(), &own.artifacts()).map_err(CliError::failed)?;
+        lend_code(hash, from.path(), &apart.folder().artifacts()).map_err(CliError::failed)?;
     }
-    let mut alone = context.clone();
-    // Neither the coordinator nor the table of those that are audited.
-    (alone.coordinator, alone.database) = (None, None);
+    let alone = apart.context();
     let stint = Stint::endless();
-    alone.environment.working_directory = place.path().to_owned();
     let mut spec = CheckedSpec { request: request.clone(), prepared: None, code: None };
     let mut again = Vec::new();
-    work_through(LEASE, &alone, async |session| {
+    work_through(LEASE, alone, async |session| {
         let submitted = session.access().submit(&mut spec).await?;
         if !args.quiet {
             let trials = request.only.as_ref().map_or(0, Vec::len);
@@ -198,7 +176,7 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
         let hands = Hands { args: &args.worker, stint: &stint };
-        match follow(session, &scope, hands, args.quiet, &alone).await? {
+        match follow(session, &scope, hands, args.quiet, alone).await? {
             Ended::Orphaned => return Ok(Turn::Orphaned),
             Ended::Interrupted => {
                 context.output.note("stopped; nothing was compared");

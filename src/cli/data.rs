@@ -1,5 +1,6 @@
-//! `sweep data`: import, list and verify datasets.
+//! `sweep data`: fetch, import, list and verify datasets.
 
+mod fetch;
 mod print;
 
 use std::collections::BTreeMap;
@@ -8,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
+use crate::dataset::fetch::{self as fetched, FetchError, FetchRequest, Progress};
 use crate::dataset::import::{self, AddSetRequest, Existing, ImportError, ImportRequest};
 use crate::dataset::{self, DamagedFile, DatasetError, DatasetName, Manifest, SetName};
+pub(super) use fetch::FetchView;
 use print::Format;
 
-/// Import, list and verify datasets
+/// Fetch, import, list and verify datasets
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -21,6 +24,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Fetch(fetch::FetchArgs),
     Import(ImportArgs),
     List(ListArgs),
     Verify(VerifyArgs),
@@ -92,6 +96,10 @@ pub(super) enum DataError {
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error(transparent)]
+    Name(#[from] dataset::ParseNameError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
     Dataset(#[from] DatasetError),
     #[error("damaged: {}; import the same images again, with `--replace` where it is the manifest", names.join(", "))]
     Damaged { names: Vec<String> },
@@ -105,31 +113,47 @@ impl DataError {
     #[must_use]
     pub(super) fn is_bad_input(&self) -> bool {
         match self {
-            DataError::SetTwice(_) | DataError::NoSource => true,
-            DataError::Import(ImportError::Dataset(error)) | DataError::Dataset(error) => {
-                matches!(error, DatasetError::NotFound { .. } | DatasetError::UnknownSet { .. })
-            }
-            DataError::Import(error) => {
-                matches!(error, ImportError::Input { .. } | ImportError::Exists { .. })
+            DataError::SetTwice(_) | DataError::NoSource | DataError::Name(_) => true,
+            DataError::Dataset(error) => is_missing(error),
+            DataError::Import(error) | DataError::Fetch(FetchError::Import(error)) => match error {
+                ImportError::Dataset(error) => is_missing(error),
+                error => matches!(error, ImportError::Input { .. } | ImportError::Exists { .. }),
+            },
+            // One that the user named; what goes wrong with a download's own file is the disk's matter.
+            DataError::Fetch(FetchError::File { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+            DataError::Fetch(error) => {
+                matches!(error, FetchError::OtherSize { .. } | FetchError::OtherContents { .. })
             }
             DataError::Damaged { .. } | DataError::Output(_) => false,
         }
     }
 }
 
+fn is_missing(error: &DatasetError) -> bool {
+    matches!(error, DatasetError::NotFound { .. } | DatasetError::UnknownSet { .. })
+}
+
 enum Request {
+    Fetch(FetchRequest),
     Import(ImportRequest),
     AddSet(AddSetRequest),
     List { format: Format },
     Verify { names: Vec<String>, format: Format },
 }
 
-/// Does what `args` ask for in the folder `root`, where datasets lie, and prints the answer to `out`.
+/// Does what `args` ask for in the folder `root`, where datasets lie, and prints the answer to `out`; tells `progress` how far
+/// a download is.
 ///
 /// # Errors
 /// When an input is bad, a dataset is missing or damaged, or something can't be written.
-pub(super) fn run(args: Args, root: &Path, out: &mut dyn Write) -> Result<(), DataError> {
-    match request(args)? {
+pub(super) fn run(
+    args: Args,
+    root: &Path,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<(), DataError> {
+    match request(args, root)? {
+        Request::Fetch(request) => print::fetched(&fetched::fetch(root, &request, progress)?, out)?,
         Request::Import(request) => print::outcome(&import::import(root, &request)?, out)?,
         Request::AddSet(request) => print::outcome(&import::add_set(root, &request)?, out)?,
         Request::List { format } => print::list(&Listing::read(root)?, format, out)?,
@@ -146,9 +170,10 @@ pub(super) fn run(args: Args, root: &Path, out: &mut dyn Write) -> Result<(), Da
     Ok(())
 }
 
-fn request(args: Args) -> Result<Request, DataError> {
+fn request(args: Args, root: &Path) -> Result<Request, DataError> {
     let format = |json| if json { Format::Json } else { Format::Human };
     Ok(match args.command {
+        Command::Fetch(args) => Request::Fetch(args.into_request(root)?),
         Command::Import(args) => import_request(args)?,
         Command::List(args) => Request::List { format: format(args.json) },
         Command::Verify(args) => Request::Verify { names: args.names, format: format(args.json) },
@@ -159,7 +184,14 @@ fn import_request(args: ImportArgs) -> Result<Request, DataError> {
     let existing = if args.replace { Existing::Replace } else { Existing::Keep };
     if let (Some(set), Some([images, labels])) = (args.set_name, args.npy.as_deref()) {
         let (images, labels) = (images.clone(), labels.clone());
-        return Ok(Request::AddSet(AddSetRequest { dataset: args.name, set, images, labels, existing }));
+        return Ok(Request::AddSet(AddSetRequest {
+            dataset: args.name,
+            set,
+            images,
+            labels,
+            existing,
+            source: None,
+        }));
     }
     let (Some(train), Some(test)) = (args.train, args.test) else {
         return Err(DataError::NoSource);

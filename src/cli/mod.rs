@@ -5,6 +5,7 @@
 
 mod access;
 mod analyze;
+mod apart;
 mod audit;
 mod backup;
 mod bump;
@@ -24,7 +25,9 @@ mod metrics;
 mod output;
 mod params;
 mod pause;
+mod preflight;
 mod progress;
+mod recipes;
 mod results;
 mod resume;
 mod retry;
@@ -33,6 +36,7 @@ mod schema;
 mod serve;
 mod signals;
 mod slurm;
+mod smoke;
 mod spec_file;
 mod status;
 mod stint;
@@ -119,6 +123,7 @@ enum Command {
     Workers(workers::Args),
     Slurm(Box<slurm::Args>),
     Data(data::Args),
+    Recipes(recipes::Args),
     Metrics(metrics::Args),
     Params(params::Args),
     Schema(schema::Args),
@@ -192,6 +197,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Workers(args) => workers::run(&args, &context).await,
         Command::Slurm(args) => slurm::run(*args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
+        Command::Recipes(args) => recipes::run(&args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),
         Command::Schema(args) => schema::run(&args, &context),
@@ -207,7 +213,9 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
 
 fn import_or_show(args: data::Args, context: &Context) -> Result<(), CliError> {
     let mut text = Vec::new();
-    let outcome = data::run(args, &context.datasets()?, &mut text);
+    let mut view = data::FetchView::new(context.output);
+    let outcome = data::run(args, &context.datasets()?, &mut text, &mut |progress| view.show(progress));
+    drop(view);
     // What was found is shown even where it ends in an error: `verify` lists the damage.
     let printed = context.output.data(&String::from_utf8_lossy(&text));
     outcome.map_err(|error| match error.is_bad_input() {

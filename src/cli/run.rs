@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::looking::warn;
+use super::preflight::{PreflightArgs, preflight};
 use super::spec_file::SpecArgs;
 use super::stint::Stint;
 use super::submit::note_submitted;
@@ -19,6 +20,12 @@ use crate::report::{self, TableOrigin, View};
 pub(super) struct Args {
     #[command(flatten)]
     spec: SpecArgs,
+    /// Only try whether it works: each code path of the trainer that trials take, once, in seconds, on images that come with
+    /// the program. Nothing is stored.
+    #[arg(long)]
+    smoke: bool,
+    #[command(flatten)]
+    preflight: PreflightArgs,
     /// Print the results as one JSON document.
     #[arg(long)]
     json: bool,
@@ -33,8 +40,12 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
-    let Args { spec, json, quiet, lease, worker } = args;
+    let Args { spec, smoke, preflight: first, json, quiet, lease, worker } = args;
+    if smoke {
+        return super::smoke::run(&spec.into_request(context)?, &worker, json, quiet, context).await;
+    }
     let mut spec = spec.into_checked(context)?;
+    preflight(first, &spec, &worker, quiet, context).await?;
     let stint = Stint::endless();
     work_through(Duration::from_secs(lease), context, async |session| {
         let submitted = session.access().submit(&mut spec).await?;

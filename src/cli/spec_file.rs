@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CliError, Context};
+use super::{CliError, Context, recipes};
 use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, StateFolder, prepare};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
@@ -10,7 +10,7 @@ use crate::spec;
 /// A spec and what is changed in it.
 #[derive(Debug, clap::Args)]
 pub(super) struct SpecArgs {
-    /// The spec, a YAML file.
+    /// The spec, a YAML file, or the name of a recipe (`sweep recipes`).
     #[arg(value_name = "SPEC")]
     spec: PathBuf,
 
@@ -71,12 +71,19 @@ impl SpecArgs {
         CheckedSpec::new(self.into_request(context)?, context)
     }
 
-    pub(super) fn into_request(self, context: &Context) -> Result<SubmitRequest, CliError> {
+    pub(super) fn into_request(mut self, context: &Context) -> Result<SubmitRequest, CliError> {
+        let is_there = context.environment.working_directory.join(&self.spec).exists();
+        let name = self.spec.to_str().filter(|_| !is_there);
+        if let Some(recipe) = name.and_then(|name| recipes::find(name, context)) {
+            self.spec = recipe;
+        }
         let path = context.environment.working_directory.join(&self.spec);
         let spec = std::fs::read_to_string(&path).map_err(|error| {
             let source_name = self.spec.display();
             CliError::usage(match error.kind() {
-                std::io::ErrorKind::NotFound => format!("there is no spec `{source_name}`"),
+                std::io::ErrorKind::NotFound => {
+                    format!("there is no spec `{source_name}`, nor a recipe of that name (`sweep recipes` lists them)")
+                }
                 std::io::ErrorKind::InvalidData => {
                     format!("`{source_name}` is no text (UTF-8), so it is no spec")
                 }

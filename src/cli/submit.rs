@@ -1,6 +1,8 @@
 use super::access::Access;
 use super::code::describe_earlier;
+use super::preflight::{PreflightArgs, preflight};
 use super::spec_file::SpecArgs;
+use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
 use crate::protocol::http::{Selected, SubmitResponse};
@@ -12,6 +14,8 @@ use crate::report::json::SubmitDocument;
 pub(super) struct Args {
     #[command(flatten)]
     spec: SpecArgs,
+    #[command(flatten)]
+    preflight: PreflightArgs,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -19,6 +23,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let mut spec = args.spec.into_checked(context)?;
+    preflight(args.preflight, &spec, &WorkerArgs::usual(), false, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
     let submitted = access.submit(&mut spec).await;
     access.close().await;

@@ -44,6 +44,16 @@ pub(super) struct WorkerArgs {
 }
 
 impl WorkerArgs {
+    /// For work of seconds that nobody has said anything about.
+    pub(super) fn usual() -> WorkerArgs {
+        WorkerArgs { cpu_slots: None, gpus: None, slots_per_gpu: None, grace: 10, trainer: None }
+    }
+
+    /// The program that trains, where the user named one.
+    pub(super) fn trainer(&self) -> Option<&Path> {
+        self.trainer.as_deref()
+    }
+
     pub(super) fn grace(&self) -> Duration {
         Duration::from_secs(self.grace)
     }

@@ -8,8 +8,8 @@ use super::manifest::{MANIFEST_FILE, SCHEMA_VERSION};
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     #[error(
-        "no dataset `{name}` in {}{}; make it with `sweep data import {name} --train DIR|TAR --test DIR|TAR`",
-        root.display(), others("there are", name, known)
+        "no dataset `{name}` in {}{}; make it with {}`sweep data import {name} --train DIR|TAR --test DIR|TAR`",
+        root.display(), others("there are", name, known), by_fetching(name)
     )]
     NotFound { name: String, root: PathBuf, known: Vec<String> },
     #[error("dataset `{dataset}` has no set `{set}`{}", others("it has", set, known))]
@@ -61,6 +61,12 @@ impl DatasetError {
 /// Files of images are repaired by an import; without its manifest nobody knows what a folder holds.
 fn with_replace(damaged: &Path) -> &'static str {
     if damaged.ends_with(MANIFEST_FILE) { " with `--replace`" } else { "" }
+}
+
+/// What its publisher has need not be imported from files.
+fn by_fetching(name: &str) -> String {
+    let is_published = ["cifar10", "cifar100"].contains(&name);
+    if is_published { format!("`sweep data fetch {name}` or ") } else { String::new() }
 }
 
 /// ` (there are: a, b; did you mean `a`?)`, or ` (there are: none)`.

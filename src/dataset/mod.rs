@@ -1,12 +1,14 @@
 //! Imported datasets on disk: one folder each, `$XDG_DATA_HOME/sweep/datasets/NAME/`, with a manifest and one
 //! safetensors file per split (`train`, `test`, and any extra evaluation sets).
 //!
-//! Reading is always compiled, because the trainer does it; [`import`] is the only writer. A dataset appears under
+//! Reading is always compiled, because the trainer does it; [`import`] is the only writer (`fetch` brings it what publishers have). A dataset appears under
 //! its name when it is whole, and its manifest names whole files only, so a reader never meets half of one.
 //! Every read is checked against the manifest's checksums. Nothing here knows what a dataset is used for.
 //! Start with [`Manifest`], which describes a dataset; [`Dataset`] holds its images.
 
 mod error;
+#[cfg(feature = "coordinator")]
+pub mod fetch;
 #[cfg(feature = "coordinator")]
 pub mod import;
 mod manifest;

@@ -3,7 +3,7 @@
 //!
 //! Planner and trainer both call this room; there is no second copy of any of it. It is pure.
 //! Start with [`Recipe`], the typed configuration of one trial; [`schema`] is its description as data,
-//! [`metrics`] that of its results; [`variant`] knows where the study departs from its own text.
+//! [`metrics`] that of its results; [`smoke`] makes the smallest trial that runs the same code; [`variant`] knows where the study departs from its own text.
 
 mod config;
 mod effective;
@@ -11,6 +11,7 @@ mod from_parameters;
 pub mod metrics;
 pub mod schedule;
 pub mod schema;
+pub mod smoke;
 pub mod variant;
 
 pub use config::{

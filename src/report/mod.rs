@@ -28,6 +28,7 @@ mod rank;
 mod records;
 mod sheet;
 mod slurm;
+mod smoke;
 mod table;
 mod tree;
 mod value;
@@ -51,6 +52,7 @@ pub use rank::rank;
 pub use records::{RecordColumn, Records, Values, pivot_records, results_records};
 pub use sheet::{Cell, Figure, Head, Sheet, pivot_sheets, results_sheet};
 pub use slurm::slurm_table;
+pub use smoke::{SmokeDocument, Tried, smoke_failures, smoke_table};
 pub use table::{
     chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
 };

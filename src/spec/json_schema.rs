@@ -24,7 +24,7 @@ pub fn json_schema() -> Value {
         "properties": map(docs),
         // A spec with a base may run anything, and takes keys away with `null`.
         "if": {"required": ["base"]},
-        "then": {"properties": map(keys(Any).map(|(key, schema)| (key, or_null(key, &schema))))},
+        "then": {"properties": map(keys(Either).map(|(key, schema)| (key, or_null(key, &schema))))},
         "else": {
             "if": runs_a_program,
             "then": {"properties": map(keys(Any))},
@@ -41,17 +41,23 @@ enum Owner {
     Any,
     /// The built-in trainer's.
     BuiltIn,
+    /// Whose they are, another file says.
+    Either,
 }
-use Owner::{Any, BuiltIn};
+use Owner::{Any, BuiltIn, Either};
 
 impl Owner {
     fn reference(self, section: &str) -> Value {
-        let owner = if self == Any { "any" } else { "resnet" };
-        json!({"$ref": format!("#/$defs/{owner}-{section}")})
+        reference(&self.name(section))
     }
 
     fn name(self, section: &str) -> String {
-        format!("{}-{section}", if self == Any { "any" } else { "resnet" })
+        let owner = match self {
+            Any => "any",
+            BuiltIn => "resnet",
+            Either => "either",
+        };
+        format!("{owner}-{section}")
     }
 }
 
@@ -113,7 +119,7 @@ fn schema_of(key: &str, owner: Owner) -> Value {
         "name" | "description" => text,
         "trainer" => json!({"const": "resnet"}),
         "command" => json!({"type": "array", "minItems": 1, "items": text}),
-        "code" if owner == Any => json!({"type": "string", "minLength": 1}),
+        "code" if owner != BuiltIn => json!({"type": "string", "minLength": 1}),
         "search" | "method" => json!({"enum": ["grid", "random"]}),
         "count" | "run_cap" => integer(1, 10_000_000),
         "search_seed" => json!({"type": "integer", "minimum": 0}),
@@ -132,7 +138,7 @@ fn schema_of(key: &str, owner: Owner) -> Value {
         "order" => json!({"enum": ORDERS}),
         "seed_order" => json!({"enum": SEED_ORDERS}),
         "keep" => json!({"enum": KEEPS}),
-        "stages" if owner == Any => stages(),
+        "stages" if owner != BuiltIn => stages(),
         // `code` and `stages` of the built-in trainer, `early_terminate`
         _ => json!(false),
     }
@@ -151,7 +157,7 @@ fn resources(owner: Owner) -> Value {
     let memory =
         json!({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?[KMGTkmgt](i?B)?$", "examples": ["8G"]});
     let time = json!({"type": "string", "pattern": "^([0-9]+-)?[0-9]+:[0-9]{2}:[0-9]{2}$|^( *[0-9]+ *[dhms])+$", "examples": ["3h30m"]});
-    let cpus = if owner == Any { integer(1, 1024) } else { json!(false) };
+    let cpus = if owner == BuiltIn { json!(false) } else { integer(1, 1024) };
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -175,7 +181,7 @@ fn stages() -> Value {
 
 fn definitions() -> Vec<(String, Value)> {
     let mut definitions = Vec::new();
-    for owner in [Any, BuiltIn] {
+    for owner in [Any, BuiltIn, Either] {
         definitions.extend(
             [("parameters", parameters(owner)), ("conditions", conditions(owner)), ("when", when(owner))]
                 .map(|(section, schema)| (owner.name(section), schema)),
@@ -220,7 +226,21 @@ fn parameters(owner: Owner) -> Value {
             let properties = PARAMETERS.iter().map(|parameter| (parameter.name, of_parameter(parameter)));
             json!({"type": "object", "additionalProperties": false, "properties": map(properties)})
         }
+        Either => {
+            let properties = list_valued().map(|parameter| (parameter.name, either_parameter(parameter)));
+            let others = reference("any-parameter");
+            json!({"type": "object", "additionalProperties": others, "properties": map(properties)})
+        }
     }
+}
+
+/// The built-in trainer's parameters of which a value is more than any value of a program's parameter.
+fn list_valued() -> impl Iterator<Item = &'static Parameter> {
+    PARAMETERS.iter().filter(|parameter| parameter.is_list())
+}
+
+fn either_parameter(parameter: &Parameter) -> Value {
+    json!({"anyOf": [of_parameter(parameter), reference("any-parameter")]})
 }
 
 fn any_parameter() -> Value {
@@ -242,6 +262,15 @@ fn conditions(owner: Owner) -> Value {
             let of_parameter = |parameter: &Parameter| any_of(reference(&value_name(parameter)));
             let properties = PARAMETERS.iter().map(|parameter| (parameter.name, of_parameter(parameter)));
             json!({"type": "object", "minProperties": 1, "additionalProperties": false, "properties": map(properties)})
+        }
+        Either => {
+            let any = any_of(reference("any-value"));
+            let either = |parameter: &Parameter| {
+                let own = any_of(reference(&value_name(parameter)));
+                (parameter.name, json!({"anyOf": [own, any]}))
+            };
+            let properties = map(list_valued().map(either));
+            json!({"type": "object", "minProperties": 1, "additionalProperties": any, "properties": properties})
         }
     }
 }
@@ -375,8 +404,10 @@ fn integer(least: i64, most: i64) -> Value {
 /// What a key of a spec with a base can be: `null` takes it, or a parameter, away.
 fn or_null(key: &str, schema: &Value) -> Value {
     if key == "parameters" {
-        let parameter = json!({"anyOf": [reference("any-parameter"), {"type": "null"}]});
-        return json!({"type": ["object", "null"], "additionalProperties": parameter});
+        let gone = |schema: Value| json!({"anyOf": [schema, {"type": "null"}]});
+        let properties = list_valued().map(|parameter| (parameter.name, gone(either_parameter(parameter))));
+        let others = gone(reference("any-parameter"));
+        return json!({"type": ["object", "null"], "additionalProperties": others, "properties": map(properties)});
     }
     json!({"anyOf": [schema, {"type": "null"}]})
 }

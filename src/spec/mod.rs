@@ -5,7 +5,7 @@
 //! `axes`, `forms`, `conditions`), and checks them, for the built-in trainer by `recipe::schema` one by one (`check`) and over
 //! all combinations (`together`), for programs against the command (`command`); then the whole (`extent`, `census`). All problems are found in one go and
 //! point at their place ([`SpecError`]). `space` and `expansion` number the trials;
-//! `json_schema` tells editors what can be written. `select` reads what names trials and sweeps on the command line.
+//! `json_schema` tells editors what can be written. `code_paths` finds out which code of the trainer trials run. `select` reads what names trials and sweeps on the command line.
 //!
 //! Pure: whoever calls has read the files. A [`Spec`] that exists needs no further checks.
 
@@ -14,6 +14,7 @@ mod base;
 mod census;
 mod check;
 mod code;
+mod code_paths;
 mod command;
 mod conditions;
 mod decimal;
@@ -56,6 +57,7 @@ mod wrong_specs;
 
 pub use base::{FindBase, MOST_BASES, base_of};
 pub use code::Code;
+pub use code_paths::{CodePath, code_paths, differing};
 pub use command::{CommandTemplate, RenderError, render_command};
 pub use distribution::{Distribution, Shape};
 pub use document::{parse, parse_finding};

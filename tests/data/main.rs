@@ -69,6 +69,7 @@ impl Place {
             images: self.write("images.npy", images),
             labels: self.write("labels.npy", labels),
             existing: Existing::Keep,
+            source: None,
         }
     }
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 TRAIN_PER_CLASS = 200
 TEST_PER_CLASS = 100
 SHIFTED_PER_CLASS = 50
+SMOKE_PER_CLASS = 8
 
 # The shift, in this order.
 CONTRAST = 0.6  # around the image's mean grey
@@ -33,9 +34,11 @@ def main() -> None:
     output = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent
     train = choose(source / "train", lambda names: evenly(names, TRAIN_PER_CLASS))
     test = choose(source / "test", lambda names: evenly(names, TEST_PER_CLASS))
+    smoke = choose(source / "test", lambda names: evenly(names, TEST_PER_CLASS)[:SMOKE_PER_CLASS])
     others = choose(source / "test", lambda names: evenly(without(names, TEST_PER_CLASS), SHIFTED_PER_CLASS))
     write(output / "cifar10-sample-train.tar.xz", {name: path.read_bytes() for name, path in train.items()})
     write(output / "cifar10-sample-test.tar.xz", {name: path.read_bytes() for name, path in test.items()})
+    write(output / "cifar10-smoke.tar.xz", {name: path.read_bytes() for name, path in smoke.items()})
     write(output / "cifar10-sample-shifted.tar.xz", {name: shift(name, path) for name, path in others.items()})
 
 

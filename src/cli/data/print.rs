@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::{Listing, Verified};
+use crate::dataset::fetch::Fetched;
 use crate::dataset::import::Outcome;
 use crate::dataset::{DamagedFile, DatasetError, Manifest, TEST, TRAIN};
 
@@ -14,7 +15,7 @@ use crate::dataset::{DamagedFile, DatasetError, Manifest, TEST, TRAIN};
 const JSON_SCHEMA_VERSION: u32 = 1;
 /// As much of a checksum as people compare.
 const SHORT_CHECKSUM: usize = 12;
-const NO_DATASETS: &str = "no datasets; `sweep data import` makes one";
+const NO_DATASETS: &str = "no datasets; `sweep data fetch` and `sweep data import` make some";
 
 #[derive(Clone, Copy)]
 pub(super) enum Format {
@@ -43,6 +44,13 @@ pub(super) fn outcome(outcome: &Outcome, out: &mut dyn Write) -> Result<(), io::
     match manifest.eval_sets.is_empty() {
         true => writeln!(out, ")"),
         false => writeln!(out, "; extra evaluation sets: {})", describe_sets(manifest)),
+    }
+}
+
+pub(super) fn fetched(fetched: &Fetched, out: &mut dyn Write) -> Result<(), io::Error> {
+    match fetched {
+        Fetched::Imported(imported) => outcome(imported, out),
+        Fetched::AlreadyThere(manifest) => outcome(&Outcome::AlreadyThere(manifest.clone()), out),
     }
 }
 

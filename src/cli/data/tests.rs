@@ -34,7 +34,7 @@ impl Place {
     fn run(&self, arguments: &[&str]) -> (Result<(), DataError>, String) {
         let mut out = Vec::new();
         let args = Args::try_parse_from([&["data"], arguments].concat()).unwrap();
-        let result = run(args, &self.path("datasets"), &mut out);
+        let result = run(args, &self.path("datasets"), &mut out, &mut |_| {});
         (result, String::from_utf8(out).unwrap())
     }
 }
@@ -44,7 +44,7 @@ fn import_and_list_print_what_there_is() {
     let place = Place::new();
     let (result, out) = place.run(&["list"]);
     assert!(result.is_ok());
-    assert_eq!(out, "no datasets; `sweep data import` makes one\n");
+    assert_eq!(out, "no datasets; `sweep data fetch` and `sweep data import` make some\n");
 
     let (result, out) = place.import_tiny();
     assert!(result.is_ok(), "{result:?}");

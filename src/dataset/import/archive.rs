@@ -15,7 +15,15 @@ const END_MARK_BYTES: usize = 512;
 /// Reads all files in the tar archive `path`, plain or compressed with gzip or xz. Nothing is unpacked to disk.
 /// Names that begin with a dot are left out.
 pub(super) fn list(path: &Path) -> Result<Listing, ImportError> {
-    let mut listing = Listing::new(format!("{}: ", path.display()));
+    read(path, Listing::new(format!("{}: ", path.display())))
+}
+
+/// The same with files that may be as large as this, each.
+pub(super) fn list_files_up_to(path: &Path, bytes: u64) -> Result<Listing, ImportError> {
+    read(path, Listing::new(format!("{}: ", path.display())).with_files_up_to(bytes))
+}
+
+fn read(path: &Path, mut listing: Listing) -> Result<Listing, ImportError> {
     let damaged = |error| damaged(path, &error);
     let file = decompress(path).map_err(|error| ImportError::at(path, Problem::Unreadable(error)))?;
     let mut archive = Archive::new(EndWatch { inner: file, zeros: 0 });

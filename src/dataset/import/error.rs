@@ -34,6 +34,12 @@ pub enum Problem {
     Archive(String),
     #[error("ends before its end-of-archive mark: it is truncated, or no tar archive")]
     TruncatedArchive,
+    #[error("has no file `{0}`, as the publisher's archive has")]
+    MissingFile(String),
+    #[error(
+        "has {bytes} bytes, which are not one or more records of {record}: it is truncated, or of another format"
+    )]
+    Records { bytes: usize, record: usize },
     #[error("is in the archive twice")]
     Twice,
     #[error("is {bytes} bytes long; at most {limit} are allowed")]

@@ -6,6 +6,7 @@
 //! Start with [`import`] and [`add_set`]; `source` finds the images, `decode` reads them, `publish` writes.
 
 mod archive;
+mod binary;
 mod decode;
 mod error;
 mod folder;
@@ -47,6 +48,27 @@ pub struct AddSetRequest {
     /// A `.npy` file, u8, i32 or i64 `[N]`.
     pub labels: PathBuf,
     pub existing: Existing,
+    /// What the manifest says of where it comes from, if not the files' names.
+    pub source: Option<String>,
+}
+
+/// A dataset to make from an archive of CIFAR's binary version.
+#[derive(Debug, Clone)]
+pub struct BinaryRequest {
+    pub name: DatasetName,
+    pub archive: PathBuf,
+    pub format: BinaryFormat,
+    pub existing: Existing,
+    /// What the manifest says of where it comes from.
+    pub source: String,
+}
+
+/// What an archive of CIFAR's binary version holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryFormat {
+    Cifar10,
+    /// With its 100 fine classes.
+    Cifar100,
 }
 
 /// What to do with other contents under the same name.
@@ -107,6 +129,15 @@ pub fn import(root: &Path, request: &ImportRequest) -> Result<Outcome, ImportErr
     publish::dataset(root, &request.name, &classes, &splits, request.existing)
 }
 
+/// Makes the dataset of `request` in the folder `root`, with the images in the publisher's order.
+///
+/// # Errors
+/// When the archive is not what it should be, other contents have that name, or nothing can be written.
+pub fn import_binary(root: &Path, request: &BinaryRequest) -> Result<Outcome, ImportError> {
+    let (classes, splits) = binary::read(&request.archive, request.format, &request.source)?;
+    publish::dataset(root, &request.name, &classes, &splits, request.existing)
+}
+
 /// Adds the set of `request` to a dataset in the folder `root`.
 ///
 /// # Errors
@@ -114,7 +145,8 @@ pub fn import(root: &Path, request: &ImportRequest) -> Result<Outcome, ImportErr
 /// can be written.
 pub fn add_set(root: &Path, request: &AddSetRequest) -> Result<Outcome, ImportError> {
     let manifest = Manifest::read(root, request.dataset.as_str())?;
-    let split = npy::read(&request.images, &request.labels, &request.set, &manifest)?;
+    let mut split = npy::read(&request.images, &request.labels, &request.set, &manifest)?;
+    split.source = request.source.clone().unwrap_or(split.source);
     publish::set(root, &request.dataset, &split, request.existing)
 }
 

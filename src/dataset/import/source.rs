@@ -34,6 +34,7 @@ pub(super) struct Listing {
     files: BTreeMap<String, Vec<u8>>,
     pub(super) folders: BTreeSet<String>,
     total_bytes: u64,
+    max_file_bytes: u64,
 }
 
 /// Reads the images in `path`, a folder or an archive, of the split called `split`.
@@ -53,7 +54,23 @@ pub(super) fn read(path: &Path, split: &str) -> Result<ClassFolders, ImportError
 
 impl Listing {
     pub(super) fn new(place_prefix: String) -> Listing {
-        Listing { place_prefix, files: BTreeMap::new(), folders: BTreeSet::new(), total_bytes: 0 }
+        Listing {
+            place_prefix,
+            files: BTreeMap::new(),
+            folders: BTreeSet::new(),
+            total_bytes: 0,
+            max_file_bytes: MAX_FILE_BYTES,
+        }
+    }
+
+    /// Of files that are no single images.
+    pub(super) fn with_files_up_to(self, bytes: u64) -> Listing {
+        Listing { max_file_bytes: bytes, ..self }
+    }
+
+    /// Takes the file of this path out of it.
+    pub(super) fn take(&mut self, path: &str) -> Option<Vec<u8>> {
+        self.files.remove(path)
     }
 
     pub(super) fn error(&self, path: &str, problem: Problem) -> ImportError {
@@ -63,8 +80,8 @@ impl Listing {
     /// Refuses a file before it is read, for its size or because there are too many.
     pub(super) fn admit(&mut self, path: &str, bytes: u64) -> Result<(), ImportError> {
         self.total_bytes = self.total_bytes.saturating_add(bytes);
-        let problem = if bytes > MAX_FILE_BYTES {
-            Problem::FileTooLarge { bytes, limit: MAX_FILE_BYTES }
+        let problem = if bytes > self.max_file_bytes {
+            Problem::FileTooLarge { bytes, limit: self.max_file_bytes }
         } else if self.files.len() >= MAX_FILES {
             Problem::TooManyFiles { limit: MAX_FILES }
         } else if self.total_bytes > MAX_SPLIT_BYTES {
