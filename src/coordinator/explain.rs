@@ -34,11 +34,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// When there is no such trial, or the table can't be read.
-    pub async fn explain(
-        &self,
-        sweep: SweepId,
-        trial: TrialNumber,
-    ) -> Result<Explanation, CoordinatorError> {
+    pub async fn explain(&self, sweep: SweepId, trial: TrialNumber) -> Result<Explanation, CoordinatorError> {
         self.find(sweep).await?;
         let now = self.clock.now();
         let mut reader = self.store.reader().await?;
@@ -235,7 +231,10 @@ impl Facts {
             let message = message.map(|message| format!(": {message}")).unwrap_or_default();
             return vec![plain(
                 CauseCode::BackingOff,
-                format!("it backs off for another {seconds:.0} s, since attempt {} failed{message}", job.attempt),
+                format!(
+                    "it backs off for another {seconds:.0} s, since attempt {} failed{message}",
+                    job.attempt
+                ),
             )];
         }
         let mut causes = Vec::new();

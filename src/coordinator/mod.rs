@@ -13,6 +13,7 @@ mod context;
 mod explain;
 mod feed;
 mod folder;
+mod forecast;
 mod loads;
 mod lock;
 mod logs;
@@ -39,6 +40,7 @@ pub use clock::Clock;
 use feed::Feed;
 pub use feed::{EventId, Follower};
 pub use folder::{FolderError, StateFolder, own_host};
+use forecast::Outline;
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use logs::SentLogs;
@@ -220,10 +222,13 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         let selected = prepared.selected();
+        let (seeds, gpus) = prepared.seeds_and_gpus();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
+        let outline = Outline::of(&sweep, seeds, gpus);
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
-        Ok(SubmitResponse { selected, ..wire::submitted(rehearsed, name, jobs) })
+        let forecast = Some(self.forecast(&outline).await?);
+        Ok(SubmitResponse { selected, forecast, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.

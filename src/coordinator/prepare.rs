@@ -95,6 +95,11 @@ impl Prepared {
         self.selected.clone()
     }
 
+    /// How many seeds each configuration has, and how many GPUs a trial asks for, where it says.
+    pub(super) fn seeds_and_gpus(&self) -> (usize, Option<u32>) {
+        (self.spec.seeds.len(), self.spec.resources.gpus)
+    }
+
     pub(super) fn into_row(self) -> NewSweep {
         row_of(&self.request, &self.selected, self.spec, self.plan)
     }

@@ -17,9 +17,7 @@ use crate::store::{
     NewOutcome, NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError,
     Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{
-    EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
-};
+use crate::vocabulary::{EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -244,6 +242,7 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
         epochs_run_again: submitted.epochs_run_again,
         is_existing: submitted.is_existing,
         selected: Vec::new(),
+        forecast: None,
     }
 }
 

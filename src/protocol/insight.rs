@@ -165,3 +165,51 @@ pub struct RecentFailure {
     /// It is not tried again.
     pub is_final: bool,
 }
+
+/// What is known of a sweep before it runs, by jobs of its kind that finished in this table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Forecast {
+    /// What ranks its trials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// How many seeds each configuration has.
+    pub seeds: u64,
+    /// What an epoch costs one slot; nothing where no such job has finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostOfEpoch>,
+    /// It runs on GPUs, as far as is known.
+    pub on_gpus: bool,
+    /// How many checkpoints stay when all is done.
+    pub checkpoints_kept: u64,
+    /// How large one is; nothing where none of the kind is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_bytes: Option<u64>,
+    /// How far seeds spread; nothing where no configuration has two results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<SpreadOfSeeds>,
+}
+
+/// What an epoch costs one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct CostOfEpoch {
+    /// On average, in seconds.
+    pub seconds: f64,
+    /// The 5th percentile over jobs.
+    pub low: f64,
+    /// The 95th percentile over jobs.
+    pub high: f64,
+    /// Over how many jobs.
+    pub jobs: u64,
+}
+
+/// How far a metric spreads among seeds of the same configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct SpreadOfSeeds {
+    /// The pooled standard deviation.
+    pub std: f64,
+    /// How well it is known: results less configurations.
+    pub degrees_of_freedom: u64,
+}

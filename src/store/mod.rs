@@ -13,6 +13,7 @@ mod candidates;
 mod chains;
 mod checkpoints;
 mod doctor;
+mod experience;
 mod explain;
 mod file_system;
 mod finished;
@@ -48,6 +49,7 @@ pub use candidates::{Candidate, list_candidates};
 pub use chains::At;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
 pub use doctor::{Finding, examine};
+pub use experience::{FinishedJobRow, list_experience, list_seed_values};
 pub use explain::{LineRow, NeededRow, count_ready_before, list_line, list_needed, list_queues};
 pub use file_system::FileSystem;
 pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
@@ -57,8 +59,8 @@ pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, Require
 pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use progress::{
-    FailedRow, RecentFailureRow, StretchRow, count_unshared_epochs, find_best_trial, list_failed, list_progress,
-    list_recent_failures,
+    FailedRow, RecentFailureRow, StretchRow, count_unshared_epochs, find_best_trial, list_failed,
+    list_progress, list_recent_failures,
 };
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
