@@ -1,11 +1,13 @@
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 
-use super::extract::{Path, parse_id};
+use super::extract::{Path, Query, parse_id};
 use super::problem::ApiError;
 use super::routes::Answer;
 use crate::coordinator::Coordinator;
-use crate::protocol::insight::{Explanation, SweepProgress};
+use crate::protocol::insight::{CurvesQuery, CurvesResponse, Explanation, StagesResponse, SweepProgress};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// Why a trial is where it is: what has to happen before it runs, or how it ended.
@@ -34,4 +36,35 @@ pub(super) async fn progress(
     Path(sweep): Path<String>,
 ) -> Answer<SweepProgress> {
     Ok(Json(coordinator.progress(parse_id(sweep)?).await?))
+}
+
+/// What some trials of a sweep reported, epoch by epoch.
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/curves", tag = "sweeps", params(
+    ("sweep" = SweepId, Path, description = "The sweep's id."),
+    CurvesQuery,
+), responses(
+    (status = 200, description = "by trial and metric", body = CurvesResponse),
+    (status = 404, description = "there is no such sweep"),
+))]
+pub(super) async fn curves(
+    State(coordinator): State<Coordinator>,
+    Path(sweep): Path<String>,
+    Query(query): Query<CurvesQuery>,
+) -> Answer<CurvesResponse> {
+    let numbers = query.trials.split(',').filter(|number| !number.is_empty());
+    let trials: Result<BTreeSet<TrialNumber>, ApiError> =
+        numbers.map(|number| number.parse().map_err(|_| ApiError::Id(number.to_owned()))).collect();
+    Ok(Json(coordinator.curves(parse_id(sweep)?, &trials?).await?))
+}
+
+/// The stage tree of a sweep as it is in the job table.
+#[utoipa::path(get, path = "/v1/sweeps/{sweep}/stages", tag = "sweeps", params(("sweep" = SweepId, Path, description = "The sweep's id.")), responses(
+    (status = 200, description = "the jobs, a parent before what goes on from it", body = StagesResponse),
+    (status = 404, description = "there is no such sweep"),
+))]
+pub(super) async fn stages(
+    State(coordinator): State<Coordinator>,
+    Path(sweep): Path<String>,
+) -> Answer<StagesResponse> {
+    Ok(Json(coordinator.stages(parse_id(sweep)?).await?))
 }

@@ -118,6 +118,8 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(routes::release))
         .routes(routes!(insight::explain))
         .routes(routes!(insight::progress))
+        .routes(routes!(insight::curves))
+        .routes(routes!(insight::stages))
         .routes(routes!(logs::log))
         .routes(routes!(logs::receive))
         .routes(routes!(steering::cancel))

@@ -17,7 +17,6 @@ use crate::protocol::http::{
     DoctorResponse, ReleaseRequest, ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest,
     SubmitResponse, SweepStatus, TrialHistory,
 };
-use crate::protocol::insight::{Explanation, SweepProgress};
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
@@ -40,7 +39,7 @@ pub(super) enum Access {
 
 /// A coordinator that runs in another process.
 pub(super) struct Remote {
-    client: Client,
+    pub(super) client: Client,
     pub(super) url: String,
     pub(super) token: String,
     /// Where it announced itself, and what it locks; `None` for one that the user named.
@@ -167,22 +166,6 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.history(sweep, trial).await?),
             Access::Remote(remote) => Ok(remote.client.history(sweep, trial).await?),
-        }
-    }
-
-    /// Why a trial is where it is.
-    pub(super) async fn explain(&self, sweep: SweepId, trial: TrialNumber) -> Result<Explanation, CliError> {
-        match self {
-            Access::Local(local) => Ok(local.coordinator.explain(sweep, trial).await?),
-            Access::Remote(remote) => Ok(remote.client.explain(sweep, trial).await?),
-        }
-    }
-
-    /// How far a sweep is.
-    pub(super) async fn progress(&self, sweep: SweepId) -> Result<SweepProgress, CliError> {
-        match self {
-            Access::Local(local) => Ok(local.coordinator.progress(sweep).await?),
-            Access::Remote(remote) => Ok(remote.client.progress(sweep).await?),
         }
     }
 

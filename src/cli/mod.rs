@@ -19,6 +19,7 @@ mod expand;
 mod explain;
 mod follow;
 mod host;
+mod insight;
 mod logs;
 mod looking;
 mod metrics;
@@ -26,6 +27,7 @@ mod output;
 mod params;
 mod pause;
 mod progress;
+mod report;
 mod results;
 mod resume;
 mod retry;
@@ -119,6 +121,7 @@ enum Command {
     Status(status::Args),
     Explain(explain::Args),
     Results(results::Args),
+    Report(report::Args),
     Analyze(analyze::Args),
     Check(check::Args),
     Logs(logs::Args),
@@ -194,6 +197,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Status(args) => status::run(&args, &context).await,
         Command::Explain(args) => explain::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Report(args) => report::run(&args, &context).await,
         Command::Analyze(args) => analyze::run(&args, &context).await,
         Command::Check(args) => check::run(&args, &context).await,
         Command::Logs(args) => logs::run(&args, &context).await,

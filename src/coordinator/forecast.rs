@@ -20,11 +20,24 @@ pub(super) struct Outline {
     on_gpus: Option<bool>,
 }
 
+/// What of a spec a forecast needs beside the rows that it becomes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpecFacts {
+    pub(super) seeds: usize,
+    /// How many GPUs a trial asks for, where it says.
+    pub(super) gpus: Option<u32>,
+    pub(super) is_program: bool,
+}
+
 impl Outline {
-    pub(super) fn of(sweep: &NewSweep, seeds: usize, gpus: Option<u32>) -> Outline {
+    pub(super) fn of(sweep: &NewSweep, spec: &SpecFacts) -> Outline {
+        let SpecFacts { seeds, gpus, is_program } = *spec;
         let ends: BTreeSet<u32> = sweep.trial_ends.iter().copied().collect();
         let ends = super::wire::count(ends.len());
+        // A program without stages has one epoch and leaves nothing.
+        let leaves_none = is_program && sweep.jobs.iter().all(|job| job.last_epoch == 1);
         let kept = match sweep.keep {
+            _ if leaves_none => 0,
             Keep::None => 0,
             Keep::Last => ends,
             // The best one and the last one, which may be the same.

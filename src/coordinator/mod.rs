@@ -18,6 +18,7 @@ mod loads;
 mod lock;
 mod logs;
 mod nodes;
+mod pictures;
 mod placement;
 mod prepare;
 mod processes;
@@ -222,10 +223,10 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         let selected = prepared.selected();
-        let (seeds, gpus) = prepared.seeds_and_gpus();
+        let facts = prepared.facts();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
-        let outline = Outline::of(&sweep, seeds, gpus);
+        let outline = Outline::of(&sweep, &facts);
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
         let forecast = Some(self.forecast(&outline).await?);
         Ok(SubmitResponse { selected, forecast, ..wire::submitted(rehearsed, name, jobs) })

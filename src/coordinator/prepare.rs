@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
+use super::forecast::SpecFacts;
 use super::resources::Resources;
 use super::selection::{Selection, Selections};
 use super::weights::{Finder, Found};
@@ -95,9 +96,12 @@ impl Prepared {
         self.selected.clone()
     }
 
-    /// How many seeds each configuration has, and how many GPUs a trial asks for, where it says.
-    pub(super) fn seeds_and_gpus(&self) -> (usize, Option<u32>) {
-        (self.spec.seeds.len(), self.spec.resources.gpus)
+    pub(super) fn facts(&self) -> SpecFacts {
+        SpecFacts {
+            seeds: self.spec.seeds.len(),
+            gpus: self.spec.resources.gpus,
+            is_program: self.spec.trainer != Trainer::Resnet,
+        }
     }
 
     pub(super) fn into_row(self) -> NewSweep {

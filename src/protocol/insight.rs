@@ -1,5 +1,7 @@
 //! What people ask about work that goes on: why a trial is not running, how far a sweep is, and what went wrong in it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::http::TrialState;
@@ -212,4 +214,71 @@ pub struct SpreadOfSeeds {
     pub std: f64,
     /// How well it is known: results less configurations.
     pub degrees_of_freedom: u64,
+}
+
+/// Query of `GET /v1/sweeps/{sweep}/curves`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "coordinator", into_params(parameter_in = Query))]
+pub struct CurvesQuery {
+    /// Numbers of trials with commas between them, `1,2,7`; at most 2000. One that there is not is passed over.
+    #[serde(default)]
+    pub trials: String,
+}
+
+/// Answer to `GET /v1/sweeps/{sweep}/curves`: what some of its trials reported, epoch by epoch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct CurvesResponse {
+    /// By number.
+    pub trials: Vec<TrialCurves>,
+}
+
+/// What a trial reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct TrialCurves {
+    /// Its number.
+    pub trial: TrialNumber,
+    /// By metric.
+    pub metrics: BTreeMap<String, Curve>,
+}
+
+/// A metric over the epochs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Curve {
+    /// In order, counted from 1.
+    pub epochs: Vec<u32>,
+    /// One for each of them.
+    pub values: Vec<f64>,
+}
+
+/// Answer to `GET /v1/sweeps/{sweep}/stages`: the stage tree as it is in the job table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct StagesResponse {
+    /// Each once; a parent comes before what goes on from it.
+    pub stages: Vec<TreeStage>,
+}
+
+/// A job of the stage tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct TreeStage {
+    /// The job.
+    pub job: JobId,
+    /// The job whose state it continues.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// Its first epoch, counted from 1.
+    pub first_epoch: u32,
+    /// Its last epoch, inclusive.
+    pub last_epoch: u32,
+    /// `blocked`, `queued`, `leased`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    /// How many of the sweep's trials end in it.
+    pub ends: u64,
+    /// The first of these, or one that goes through it.
+    pub trial: TrialNumber,
 }

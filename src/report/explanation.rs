@@ -3,13 +3,19 @@
 use comfy_table::{Cell, CellAlignment};
 
 use super::table::{lines_of, new_table};
+use crate::protocol::http::TrialState;
 use crate::protocol::insight::{ExplainedStage, Explanation};
 
 /// The state, then each cause with what to do about it, then the trial's jobs where there are several.
 #[must_use]
 pub fn explanation(explained: &Explanation) -> String {
     let Explanation { sweep, trial, state, causes, stages } = explained;
-    let mut text = format!("trial {trial} of sweep {sweep} is {state}\n");
+    let verb = match state {
+        TrialState::Queued | TrialState::Running => "is",
+        TrialState::Succeeded | TrialState::Failed => "has",
+        TrialState::Cancelled => "was",
+    };
+    let mut text = format!("trial {trial} of sweep {sweep} {verb} {state}\n");
     for cause in causes {
         text += &format!("  {}\n", cause.what);
         if let Some(help) = &cause.help {

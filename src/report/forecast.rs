@@ -14,7 +14,7 @@ const POWER: f64 = 0.8;
 #[must_use]
 pub fn forecast(planned: &SubmitResponse) -> String {
     let mut lines = Vec::new();
-    let mut trials = counted(planned.trials, "trial", "trials");
+    let mut trials = grouped(planned.trials);
     if planned.trials_reused > 0 {
         trials += &format!(", {} of which have their result already", grouped(planned.trials_reused));
     }
@@ -24,6 +24,7 @@ pub fn forecast(planned: &SubmitResponse) -> String {
         new => format!(", {} of them new", grouped(new)),
     };
     lines.push(("stages", format!("{}{new}", grouped(planned.jobs))));
+    let has_epochs = planned.epochs_unshared > planned.trials;
     let mut epochs = format!(
         "{} to run, of {} were each trial trained alone",
         grouped(planned.epochs_to_run),
@@ -35,7 +36,10 @@ pub fn forecast(planned: &SubmitResponse) -> String {
             grouped(planned.epochs_run_again)
         );
     }
-    lines.push(("epochs", epochs));
+    // A program's trial is one epoch, of which nothing is to be said.
+    if has_epochs {
+        lines.push(("epochs", epochs));
+    }
     if let Some(forecast) = &planned.forecast {
         lines.push((if forecast.on_gpus { "GPU time" } else { "slot time" }, time(planned, forecast)));
         lines.push(("disk", disk(forecast)));

@@ -23,6 +23,7 @@ pub mod json;
 mod latex;
 mod markdown;
 mod notes;
+pub mod page;
 mod parquet;
 mod pivot;
 mod plain;
