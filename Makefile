@@ -40,7 +40,7 @@ $(TORCH):
 		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
 	@touch $@
 
-test: lint test-run test-api ## Set up, lint and run every test
+test: lint test-run test-api test-browser ## Set up, lint and run every test
 
 # The binaries first: tests start them, whatever package a test belongs to.
 test-run: $(TORCH)
@@ -75,6 +75,18 @@ test-api: $(TORCH) ## Ask a real coordinator what its OpenAPI document allows an
 		echo "make: schemathesis can't be installed"; exit 1; \
 	else \
 		echo "SKIPPED test-api: schemathesis can't be installed (pip said why, above)"; \
+	fi
+
+# Chromium is Debian's package, what drives it is npm's playwright-core. Where they can't be had this is left out, except where everything must hold.
+test-browser: $(TORCH) ## Look at a report in a headless Chromium; its screenshots stay in target/browser/screenshots
+	@cargo build --locked --workspace --bins
+	@mkdir -p target/browser
+	@if reason=$$(tests/browser/install.sh target/browser 2>&1 >/dev/null); then \
+		echo "== test-browser"; timeout 240 tests/browser/run.sh target/debug/sweep target/browser; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "$$reason"; echo "make: there is no browser to test in"; exit 1; \
+	else \
+		echo "SKIPPED test-browser: $$(tail -n 1 <<<"$$reason")"; \
 	fi
 
 target/api-venv/.done:
@@ -142,4 +154,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-api test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-api test-browser test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean

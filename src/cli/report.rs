@@ -9,8 +9,8 @@ use crate::coordinator::Clock;
 use crate::protocol::http::SubmitRequest;
 use crate::protocol::insight::{CurvesResponse, StagesResponse, SweepProgress};
 use crate::protocol::trial::TrialRecord;
-use crate::report::page::{PageDocument, PageParts, page};
 use crate::report::View;
+use crate::report::page::{PageDocument, PageParts, page};
 use crate::vocabulary::TrialNumber;
 
 /// Trials whose curves are in a report: those of the best configurations.

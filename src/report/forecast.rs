@@ -2,7 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::{counted, duration, grouped};
+use super::{counted, grouped};
 use crate::protocol::http::SubmitResponse;
 use crate::protocol::insight::{Forecast, SpreadOfSeeds};
 
@@ -41,7 +41,7 @@ pub fn forecast(planned: &SubmitResponse) -> String {
         lines.push(("epochs", epochs));
     }
     if let Some(forecast) = &planned.forecast {
-        lines.push((if forecast.on_gpus { "GPU time" } else { "slot time" }, time(planned, forecast)));
+        lines.push((if forecast.on_gpus { "GPU-hours" } else { "slot-hours" }, time(planned, forecast)));
         lines.push(("disk", disk(forecast)));
         if let Some(metric) = &forecast.metric {
             lines.push((metric, difference(forecast, metric)));
@@ -59,9 +59,9 @@ fn time(planned: &SubmitResponse, forecast: &Forecast) -> String {
         return "unknown yet: no job of this kind has finished".to_owned();
     };
     let epochs = as_float(planned.epochs_to_run);
-    let of = |seconds: f64| duration(seconds * epochs);
+    let of = |seconds: f64| hours(seconds * epochs);
     format!(
-        "about {} ({} to {}, as fast as nine of ten of {} of this kind)",
+        "about {} ({} to {} at the speeds of nine in ten of {} of this kind)",
         of(cost.seconds),
         of(cost.low),
         of(cost.high),
@@ -107,6 +107,17 @@ pub fn smallest_difference(spread: SpreadOfSeeds, seeds: u64) -> f64 {
     let Ok(t) = StudentsT::new(0.0, 1.0, degrees) else { return f64::NAN };
     let quantiles = t.inverse_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0) + t.inverse_cdf(POWER);
     quantiles * spread.std * (2.0 / as_float(seeds.max(1))).sqrt()
+}
+
+/// `46.7`: three digits.
+fn hours(seconds: f64) -> String {
+    let hours = seconds / 3600.0;
+    match hours {
+        0.0..0.01 => format!("{hours:.4}"),
+        0.01..1.0 => format!("{hours:.3}"),
+        1.0..100.0 => format!("{hours:.1}"),
+        _ => format!("{hours:.0}"),
+    }
 }
 
 /// `44.7 MB`

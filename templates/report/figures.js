@@ -177,14 +177,21 @@ function curves(doc, axes, pick, width) {
     if (!byConfiguration.has(trial.configuration)) byConfiguration.set(trial.configuration, []);
     byConfiguration.get(trial.configuration).push(trial);
   }
-  const places = [...byConfiguration.keys()].sort((a, b) => a - b).slice(0, pick.count);
+  let places = [...byConfiguration.keys()].sort((a, b) => a - b);
+  if (pick.count === "spread") {
+    // From the best to the worst of those whose curves are here, evenly.
+    const most = Math.min(6, places.length);
+    places = Array.from({ length: most }, (_, i) => places[Math.round((i * (places.length - 1)) / Math.max(1, most - 1))]);
+  } else places = places.slice(0, Number(pick.count));
+  // In the legend only what these differ in.
+  const differing = axes.filter((axis) => new Set(places.map((place) => JSON.stringify(doc.configurations[place].values[axis.place]))).size > 1);
   if (places.length === 0) return `Nothing was reported of ${metric.name} epoch by epoch.`;
   const data = [], numbers = [], starts = new Set();
   let longest = 0;
   places.forEach((place, i) => {
     const [c, trials, colour] = [doc.configurations[place], byConfiguration.get(place), COLOURS[i % COLOURS.length]];
     const dash = ["solid", "dash", "dot"][Math.floor(i / COLOURS.length) % 3];
-    const name = label(doc, c, axes);
+    const name = label(doc, c, differing.length ? differing : axes);
     const points = averaged(trials, metric.name);
     const x = points.map((p) => p.epoch);
     longest = Math.max(longest, x.length);
@@ -209,9 +216,9 @@ function curves(doc, axes, pick, width) {
   return {
     data,
     layout: {
-      height: 340 + 19 * rows, hovermode: "closest", margin: { l: 56, r: 16, t: marks.length ? 26 : 12, b: 44 },
+      height: 360 + 19 * rows, hovermode: "closest", margin: { l: 56, r: 16, t: marks.length ? 26 : 12, b: 44 },
       xaxis: { title: { text: "epoch" }, rangemode: longest > 1 ? "normal" : "tozero" }, yaxis: { title: { text: plain(metric.name) } },
-      legend: { orientation: "h", x: 0, y: -52 / (284), yanchor: "top", font: { color: t.soft, size: 11 } },
+      legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { color: t.soft, size: 11 } },
       shapes: marks.map((epoch) => ({ type: "line", x0: epoch, x1: epoch, yref: "paper", y0: 0, y1: 1, line: { color: t.soft, width: 1.2, dash: "dash" } })),
       annotations: marks.map((epoch, i) => ({ x: epoch, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, text: i === 0 ? `method starts (${epoch})` : String(epoch), font: { size: 11, color: t.soft } })),
     },

@@ -94,7 +94,7 @@
     ];
     const list = table(columns, all, { first: 12 });
     const words = (row) => [label(doc, row.c, axes), row.c.trials, row.c.hash].join(" ").toLowerCase();
-    const find = el("input", { type: "search", placeholder: "lr=0.1 sgf", oninput: () => {
+    const find = el("input", { type: "search", placeholder: best ? label(doc, best, axes.slice(0, 1)) : "", "aria-label": "Find configurations", oninput: () => {
       const wanted = find.value.toLowerCase().split(/\s+/).filter(Boolean);
       list.show(all.filter((row) => wanted.every((word) => words(row).includes(word))));
     } });
@@ -145,7 +145,7 @@
       const counts = [...new Set([3, 6, 12, 24, there].filter((n) => n <= there))].sort((a, b) => a - b);
       section(id, title, about, chosenFigure(title, (redraw) => [
         choice("Metric", metricChoices, pick.metric, (value) => { pick.metric = value; redraw(); }),
-        choice("Configurations", counts.map((n) => [n, n === doc.configurations.length ? `all ${n}` : `best ${n}`]), pick.count, (value) => { pick.count = Number(value); redraw(); }),
+        choice("Configurations", [...counts.map((n) => [n, n === doc.configurations.length ? `all ${n}` : `best ${n}`]), ["spread", "from best to worst"]], pick.count, (value) => { pick.count = value; redraw(); }),
         tick("single trials", false, (value) => { pick.single = value; redraw(); }),
       ], (width) => curves(doc, axes, pick, width)));
     };
@@ -206,7 +206,7 @@
   // --- provenance
   const p = doc.provenance;
   const facts = [["sweep", `${doc.sweep} (${doc.name})`], ["made", new Date(doc.made_at).toISOString().replace("T", " ").slice(0, 19) + " UTC"], ["by", `sweep ${doc.version}`],
-    ["numbers", `of epoch ${doc.epoch}${doc.selected ? `, where ${doc.selected}` : ""}`], ["spec", p.source], ["folder", p.working_directory], ["changes", p.overrides.join(" ") || "none"], ...p.record];
+    ["numbers", `of epoch ${doc.epoch}${doc.selected ? `, where ${doc.selected}` : ""}`], ["folder", p.working_directory], ["changes", p.overrides.join(" ") || "none"], ...p.record];
   section("provenance", "Provenance", null, el("dl", {}, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("details", {}, el("summary", {}, "The spec"), el("pre", {}, p.spec)), p.bases.map(([name, text]) => el("details", {}, el("summary", {}, `Its base ${name}`), el("pre", {}, text))),
     el("details", { ontoggle: (event) => { if (event.target.open && event.target.children.length === 1) event.target.append(hashes()); } }, el("summary", {}, "Configuration hashes and trials")));

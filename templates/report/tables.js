@@ -9,7 +9,7 @@ function el(name, attributes, ...children) {
     if (key === "onclick" || key === "onchange" || key === "oninput" || key === "ontoggle") element[key] = value;
     else element.setAttribute(key, value === true ? "" : value);
   }
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined) element.append(child);
   }
   return element;

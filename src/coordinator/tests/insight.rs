@@ -68,7 +68,10 @@ async fn a_trial_that_failed_says_how_and_when_it_is_tried_again() {
     let lease = fixture.lease().await.remove(0);
     fixture.finish(lease.token, fail(FailureReason::GpuOom)).await;
     let failed = explain(&fixture, sweep, 1).await.causes;
-    assert_eq!((failed[0].code, failed[0].what.as_str()), (CauseCode::Failed, "it failed (gpu_oom): it broke"));
+    assert_eq!(
+        (failed[0].code, failed[0].what.as_str()),
+        (CauseCode::Failed, "it failed (gpu_oom): it broke")
+    );
     assert!(failed[0].help.as_ref().is_some_and(|help| help.contains("sweep retry 1 1")));
     let progress = fixture.coordinator.progress(sweep).await.unwrap();
     assert_eq!((progress.failed[0].trials, progress.failed[0].reason), (1, FailureReason::GpuOom));
@@ -103,7 +106,8 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
     let fixture = Fixture::new().await;
     let sweep = fixture.submit(STAGED).await;
     let lease = fixture.lease().await.remove(0);
-    let reported = |epoch, top1| Report { token: lease.token, epoch, metrics: metrics(top1), checkpoint: None };
+    let reported =
+        |epoch, top1| Report { token: lease.token, epoch, metrics: metrics(top1), checkpoint: None };
     let reports = ReportsRequest { reports: vec![reported(1, 10.0), reported(2, 20.0)] };
     fixture.coordinator.report(reports).await.unwrap();
     let waiting = explain(&fixture, sweep, 2).await;
@@ -142,7 +146,8 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
 #[tokio::test]
 async fn a_plan_knows_what_finished_jobs_of_its_kind_have_cost() {
     let fixture = Fixture::new().await;
-    let spec = "command: [/bin/true]\nmetric: {name: top1, goal: maximize}\nseeds: 2\nparameters: {x: [1, 2]}\n";
+    let spec =
+        "command: [/bin/true]\nmetric: {name: top1, goal: maximize}\nseeds: 2\nparameters: {x: [1, 2]}\n";
     let rehearse = |text: &str| SubmitRequest { is_rehearsal: true, ..fixture.spec(text) };
     let before = fixture.coordinator.submit(&rehearse(spec)).await.unwrap().forecast.unwrap();
     assert_eq!((before.seeds, before.cost, before.spread), (2, None, None));
@@ -159,7 +164,10 @@ async fn a_plan_knows_what_finished_jobs_of_its_kind_have_cost() {
     let planned = fixture.coordinator.submit(&rehearse(&more)).await.unwrap();
     let known = planned.forecast.unwrap();
     assert_eq!((planned.trials_reused, planned.epochs_to_run), (4, 2));
-    assert_eq!(known.cost.map(|cost| (cost.seconds, cost.low, cost.high, cost.jobs)), Some((4.0, 1.0, 7.0, 4)));
+    assert_eq!(
+        known.cost.map(|cost| (cost.seconds, cost.low, cost.high, cost.jobs)),
+        Some((4.0, 1.0, 7.0, 4))
+    );
     // Seeds vary fastest: 1 and 3, 5 and 7.
     let spread = known.spread.unwrap();
     assert_eq!((spread.degrees_of_freedom, spread.std), (2, 2.0_f64.sqrt()));

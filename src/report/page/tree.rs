@@ -101,8 +101,7 @@ mod tests {
             stage(5, Some(4), (36, 50), 1),
         ];
         let (blocks, left_out) = blocks(&stages);
-        let shown: Vec<_> =
-            blocks.iter().map(|b| (b.parent, b.first, b.last, b.stages, b.trials)).collect();
+        let shown: Vec<_> = blocks.iter().map(|b| (b.parent, b.first, b.last, b.stages, b.trials)).collect();
         assert_eq!(
             shown,
             [(None, 1, 30, 1, 4), (Some(0), 31, 50, 2, 3), (Some(0), 31, 35, 1, 1), (Some(2), 36, 50, 1, 1)]
@@ -112,7 +111,8 @@ mod tests {
 
     #[test]
     fn what_is_too_much_for_a_picture_is_counted() {
-        let roots: Vec<TreeStage> = (1..=700).map(|job| stage(job, None, (1, u32::try_from(job).unwrap()), 1)).collect();
+        let roots: Vec<TreeStage> =
+            (1..=700).map(|job| stage(job, None, (1, u32::try_from(job).unwrap()), 1)).collect();
         let (blocks, left_out) = blocks(&roots);
         assert_eq!((blocks.len(), left_out), (MOST_BLOCKS, 100));
     }
