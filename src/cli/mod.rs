@@ -17,6 +17,7 @@ mod doctor;
 mod exit;
 mod expand;
 mod explain;
+mod export;
 mod follow;
 mod host;
 mod insight;
@@ -122,6 +123,7 @@ enum Command {
     Explain(explain::Args),
     Results(results::Args),
     Report(report::Args),
+    Export(export::Args),
     Analyze(analyze::Args),
     Check(check::Args),
     Logs(logs::Args),
@@ -197,6 +199,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Status(args) => status::run(&args, &context).await,
         Command::Explain(args) => explain::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Export(args) => export::run(&args, &context).await,
         Command::Report(args) => report::run(&args, &context).await,
         Command::Analyze(args) => analyze::run(&args, &context).await,
         Command::Check(args) => check::run(&args, &context).await,
