@@ -315,21 +315,27 @@ function parallel(doc, axes, pick, width) {
   data.push({ type: "scatter", mode: "lines+markers", x: first.map((_, i) => i), y: first, line: { color: t.ink, width: 3 }, marker: { size: 6, color: t.ink }, hoverinfo: "text", hovertext: plain(`best: ${label(doc, all[0], axes)}`), showlegend: false });
   const names = [...shownAxes.map((axis) => axis.name), metric.name];
   const decimals = decimalsFor([low, high]);
-  const cut = (text) => (text.length > 14 ? text.slice(0, 13) + "…" : text);
-  const tick = (x, y, text) => ({ x, y, xanchor: x === names.length - 1 ? "right" : "left", xshift: x === names.length - 1 ? -6 : 6, showarrow: false, text: plain(cut(text)), font: { size: 10.5, color: t.ink }, bgcolor: t.card, opacity: 0.85, borderpad: 1 });
+  // As much as fits between two axes.
+  const room = Math.max(5, Math.min(16, Math.floor((width - 60) / Math.max(1, names.length - 1) / 8.5)));
+  const cut = (text) => (text.length > room ? text.slice(0, room - 1) + "…" : text);
+  const tick = (x, y, text) => ({ x, y, xanchor: "left", xshift: 6, showarrow: false, text: plain(cut(text)), font: { size: 10.5, color: t.ink }, bgcolor: t.card, opacity: 0.85, borderpad: 1 });
   const ticks = shownAxes.flatMap((axis, x) => {
     const n = axis.levels.length;
     const every = Math.ceil(n / 12);
     return axis.levels.map((value, i) => (i % every === 0 || i === n - 1 ? tick(x, n > 1 ? i / (n - 1) : 0.5, shown(value)) : null)).filter(Boolean);
   });
-  ticks.push(tick(names.length - 1, 0, low.toFixed(decimals)), tick(names.length - 1, 1, high.toFixed(decimals)));
+  const last = names.length - 1;
+  const end = (y, text, yshift) => ({ x: last, y, yshift, xanchor: "right", xshift: 8, showarrow: false, text, font: { size: 10.5, color: t.ink } });
+  ticks.push(end(0, low.toFixed(decimals), -11), end(1, high.toFixed(decimals), 11));
+  const head = (x, text) => ({ x, y: 1, yshift: 32, xanchor: x === 0 ? "left" : x === last ? "right" : "center", xshift: x === 0 ? -8 : x === last ? 8 : 0, showarrow: false, text: plain(cut(text)), font: { size: 12, color: t.ink } });
+  ticks.push(...names.map((name, x) => head(x, name)));
   return {
     data,
     layout: {
-      height: 430, margin: { l: 24, r: 24, t: 40, b: 16 }, annotations: ticks,
+      height: 430, margin: { l: 16, r: 16, t: 48, b: 16 }, annotations: ticks,
       shapes: names.map((_, x) => ({ type: "line", x0: x, x1: x, y0: 0, y1: 1, line: { color: t.line, width: 1.5 }, layer: "below" })),
-      xaxis: { tickvals: names.map((_, x) => x), ticktext: names.map((name) => plain(cut(name))), side: "top", showgrid: false, zeroline: false, range: [-0.12, names.length - 0.88], tickfont: { color: t.ink, size: 12 }, ticklen: 0 },
-      yaxis: { visible: false, range: [-0.06, 1.06] },
+      xaxis: { visible: false, range: [-0.08, last + 0.08] },
+      yaxis: { visible: false, range: [-0.07, 1.02] },
     },
   };
 }

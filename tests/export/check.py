@@ -69,7 +69,8 @@ while True:
     token = page.token
     if not token:
         break
-assert len(runs) == len(trials), f"{len(runs)} runs"
+sent = [trial for trial in trials.values() if trial["parameters"]["loss_weight"] == 0.9]
+assert len(runs) == len(sent), f"{len(runs)} runs"
 for run in runs:
     trial = trials[int(run.data.tags["sweep.trial"])]
     assert (run.info.status == "FINISHED") == (trial["state"] == "succeeded"), run.info.status

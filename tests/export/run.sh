@@ -28,7 +28,7 @@ done
 for _ in once again; do
     "$sweep" export last --to tensorboard -o tb --python "$python"
     "$sweep" export last --to optuna -o study.db --python "$python"
-    "$sweep" export last --to mlflow -o "http://127.0.0.1:$port" --python "$python"
+    "$sweep" export last --to mlflow -o "http://127.0.0.1:$port" --where loss_weight=0.9 --python "$python"
     # A run takes a second or two.
     "$sweep" export last --to wandb -o wb --where seed=1 --where loss_weight=0.9 --python "$python"
 done
