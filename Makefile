@@ -40,7 +40,7 @@ $(TORCH):
 		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
 	@touch $@
 
-test: lint test-run test-recipes test-api ## Set up, lint and run every test
+test: lint test-run test-recipes test-api test-browser test-export ## Set up, lint and run every test
 
 # The binaries first: tests start them, whatever package a test belongs to.
 test-run: $(TORCH)
@@ -81,6 +81,35 @@ test-api: $(TORCH) ## Ask a real coordinator what its OpenAPI document allows an
 	else \
 		echo "SKIPPED test-api: schemathesis can't be installed (pip said why, above)"; \
 	fi
+
+# Chromium is Debian's package, what drives it is npm's playwright-core. Where they can't be had this is left out, except where everything must hold.
+test-browser: $(TORCH) ## Look at a report in a headless Chromium; its screenshots stay in target/browser/screenshots
+	@cargo build --locked --workspace --bins
+	@mkdir -p target/browser
+	@if reason=$$(tests/browser/install.sh target/browser 2>&1 >/dev/null); then \
+		echo "== test-browser"; timeout 240 tests/browser/run.sh target/debug/sweep target/browser; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "$$reason"; echo "make: there is no browser to test in"; exit 1; \
+	else \
+		echo "SKIPPED test-browser: $$(tail -n 1 <<<"$$reason")"; \
+	fi
+
+# The tools that exports are for, from PyPI. Without a package index this one is left out, except where everything must hold.
+test-export: $(TORCH) ## Hand a sweep to TensorBoard, Optuna, MLflow and W&B, and read it back with their own packages
+	@cargo build --locked --workspace --bins
+	@if $(MAKE) --no-print-directory target/export-venv/.done; then \
+		echo "== test-export"; timeout 240 tests/export/run.sh target/debug/sweep target/export-venv/bin/python; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo "make: the tools that exports are for can't be installed"; exit 1; \
+	else \
+		echo "SKIPPED test-export: the tools that exports are for can't be installed (pip said why, above)"; \
+	fi
+
+target/export-venv/.done:
+	@echo "== target/export-venv"
+	@$(PYTHON) -m venv target/export-venv
+	@target/export-venv/bin/pip install --quiet --no-input --disable-pip-version-check tensorboard optuna wandb mlflow
+	@touch $@
 
 target/api-venv/.done:
 	@echo "== target/api-venv"
@@ -147,4 +176,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-recipes test-api test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-recipes test-api test-browser test-export test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean

@@ -3,28 +3,36 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap_complete::CompleteEnv;
 use sweep::cli::{self, Cli, Environment, LogFormat, Output};
 use tracing_subscriber::EnvFilter;
 
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 fn main() -> ExitCode {
-    let cli = Cli::parse();
     let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into);
-    let output = Output::new(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
-    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
-    start_log(cli.log_format(), filter);
-    let working_directory = match std::env::current_dir() {
-        Ok(directory) => directory,
-        Err(error) => return output.report_failure(format!("the working directory is gone: {error}")),
-    };
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let working_directory = std::env::current_dir();
     let environment = Environment {
-        working_directory,
+        working_directory: working_directory.as_ref().map(Clone::clone).unwrap_or_default(),
         home: path("HOME"),
         xdg_data_home: path("XDG_DATA_HOME"),
-        token: std::env::var("SWEEP_TOKEN").ok().filter(|token| !token.is_empty()),
+        token: text("SWEEP_TOKEN"),
         search_path: std::env::var_os("PATH"),
         own_directory: std::env::current_exe().ok().and_then(|file| file.parent().map(Into::into)),
     };
+    // Where a shell asks what may stand there, this answers and ends the program.
+    let (asking, coordinator) = (environment.clone(), text("SWEEP_COORDINATOR"));
+    CompleteEnv::with_factory(move || cli::completed(asking.clone(), coordinator.clone()))
+        .var(cli::COMPLETE)
+        .complete();
+    let cli = Cli::parse();
+    let output =
+        Output::new(cli.colour(), std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
+    let filter = EnvFilter::try_from_env("SWEEP_LOG").unwrap_or_else(|_| EnvFilter::new("error"));
+    start_log(cli.log_format(), filter);
+    if let Err(error) = working_directory {
+        return output.report_failure(format!("the working directory is gone: {error}"));
+    }
     // One thread would do, but a slow read of results must not hold up a heartbeat.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match runtime {

@@ -11,6 +11,7 @@ mod auth;
 mod backup;
 mod events;
 mod extract;
+mod insight;
 mod limits;
 mod logs;
 mod metrics;
@@ -115,6 +116,10 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(routes::request))
         .routes(routes!(routes::history))
         .routes(routes!(routes::release))
+        .routes(routes!(insight::explain))
+        .routes(routes!(insight::progress))
+        .routes(routes!(insight::curves))
+        .routes(routes!(insight::stages))
         .routes(routes!(logs::log))
         .routes(routes!(logs::receive))
         .routes(routes!(steering::cancel))

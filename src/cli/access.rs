@@ -39,7 +39,7 @@ pub(super) enum Access {
 
 /// A coordinator that runs in another process.
 pub(super) struct Remote {
-    client: Client,
+    pub(super) client: Client,
     pub(super) url: String,
     pub(super) token: String,
     /// Where it announced itself, and what it locks; `None` for one that the user named.

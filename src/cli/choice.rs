@@ -32,7 +32,16 @@ impl SweepArg {
         if let Some(id) = self.0.id() {
             return Ok(id);
         }
-        let found = select_sweeps(&self.0, &access.status().await?)?;
+        self.find_in(&access.status().await?)
+    }
+
+    /// The sweep that is meant, which has to be there.
+    pub(super) async fn find_present(&self, access: &Access) -> Result<SweepId, CliError> {
+        self.find_in(&access.status().await?)
+    }
+
+    fn find_in(&self, status: &StatusResponse) -> Result<SweepId, CliError> {
+        let found = select_sweeps(&self.0, status)?;
         found.first().map(|sweep| sweep.id).ok_or_else(|| CliError::usage("there are no sweeps"))
     }
 }
@@ -96,6 +105,28 @@ pub(super) struct TrialArgs {
 impl TrialArgs {
     pub(super) fn selector(&self) -> Result<TrialSelector, CliError> {
         Ok(TrialSelector::parse(&[&self.trials[..], &self.conditions[..]].concat())?)
+    }
+}
+
+/// The one trial that is meant. `why`: why it must be one.
+pub(super) async fn find_trial(
+    why: &str,
+    trial: &[String],
+    sweep: SweepId,
+    access: &Access,
+) -> Result<TrialNumber, CliError> {
+    let selector = TrialSelector::parse(trial)?;
+    let numbers = match selector.numbers() {
+        Some(numbers) => numbers,
+        None => selector.select(&facts(&access.results(sweep).await?))?,
+    };
+    match numbers.iter().copied().collect::<Vec<_>>()[..] {
+        [only] => Ok(only),
+        [] => Err(CliError::usage(format!("no trial of sweep {sweep} is so"))),
+        [first, second, ..] => Err(CliError::usage(format!(
+            "{why}, and {} trials of sweep {sweep} are meant ({first}, {second}, …); name one by its number, or `last`",
+            numbers.len()
+        ))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::access::Access;
 use super::host::{Door, Host};
@@ -187,7 +187,8 @@ pub(super) async fn follow(
         return Ok(Ended::Drained);
     }
     let progress = Progress::start(scope.sweep, quiet, context.output);
-    let mut follower = Follower { session, scope, hands, context, progress, restarts: 0 };
+    let next_progress_at = Instant::now();
+    let mut follower = Follower { session, scope, hands, context, progress, next_progress_at, restarts: 0 };
     let ended = follower.run().await;
     follower.progress.end();
     ended
@@ -204,6 +205,7 @@ struct Follower<'a> {
     hands: Hands<'a>,
     context: &'a Context,
     progress: Progress,
+    next_progress_at: Instant,
     restarts: u32,
 }
 
@@ -264,6 +266,7 @@ impl Follower<'_> {
                 if missed >= MISSED_REFRESHES {
                     self.progress.note("the coordinator is there again");
                 }
+                self.ask_for_progress(&status).await;
                 self.progress.show(&status);
                 Ok(0)
             }
@@ -278,6 +281,15 @@ impl Follower<'_> {
                 }
                 Ok(missed.saturating_add(1))
             }
+        }
+    }
+
+    /// How far the sweeps are is not asked at each refresh: the larger they are, the less often.
+    async fn ask_for_progress(&mut self, status: &StatusResponse) {
+        if self.progress.is_shown() && Instant::now() >= self.next_progress_at {
+            let begun = Instant::now();
+            note_progress(&mut self.progress, status, &self.session.access).await;
+            self.next_progress_at = Instant::now() + next_in(begun.elapsed());
         }
     }
 
@@ -301,6 +313,23 @@ impl Follower<'_> {
         self.session.bury_dead_workers().await?;
         self.start_worker()
     }
+}
+
+/// Asks how far the sweeps are that are shown. What can't be had now is shown as it was.
+pub(super) async fn note_progress(progress: &mut Progress, status: &StatusResponse, access: &Access) {
+    let sweeps: Vec<SweepId> = progress.shown(status).iter().map(|sweep| sweep.id).collect();
+    for sweep in sweeps {
+        let answer = tokio::time::timeout(LONGEST_REFRESH, access.progress(sweep)).await;
+        if let Ok(Ok(answer)) = answer {
+            progress.note_progress(answer);
+        }
+    }
+}
+
+/// When to ask again for what took so long: a tenth of the time at most.
+fn next_in(took: Duration) -> Duration {
+    const SOONEST: Duration = Duration::from_secs(1);
+    (took * 9).max(SOONEST)
 }
 
 /// How often a worker was started again, given that the last one worked for this long.

@@ -1,12 +1,10 @@
 use std::time::Duration;
 
 use super::access::Access;
-use super::choice::SweepArg;
+use super::choice::{SweepArg, find_trial};
 use super::{CliError, Context};
 use crate::protocol::http::TrialState;
 use crate::protocol::logs::{AttemptName, LogExtent, LogQuery, LoggedAttempt, LoggedStage};
-use crate::report::facts;
-use crate::spec::TrialSelector;
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// How often a log that is followed is looked at.
@@ -43,7 +41,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
 
 async fn print_or_follow(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
     let sweep = args.sweep.find(access).await?;
-    let logged = Logged { sweep, trial: find_trial(&args.trial, sweep, access).await?, args };
+    let logged =
+        Logged { sweep, trial: find_trial("a log is one trial's", &args.trial, sweep, access).await?, args };
     match args.follow {
         true => follow(&logged, access, context).await,
         false => print(&logged, access, context).await,
@@ -55,24 +54,6 @@ struct Logged<'a> {
     sweep: SweepId,
     trial: TrialNumber,
     args: &'a Args,
-}
-
-/// The one trial that is meant.
-async fn find_trial(trial: &[String], sweep: SweepId, access: &Access) -> Result<TrialNumber, CliError> {
-    let selector = TrialSelector::parse(trial)?;
-    let numbers = match selector.numbers() {
-        Some(numbers) => numbers,
-        None => selector.select(&facts(&access.results(sweep).await?))?,
-    };
-    match numbers.iter().copied().collect::<Vec<_>>()[..] {
-        [only] => Ok(only),
-        [] => Err(CliError::usage(format!("no trial of sweep {sweep} is so"))),
-        [first, second, ..] => Err(CliError::usage(format!(
-            "a log is one trial's, and {} trials of sweep {sweep} are meant ({first}, {second}, …); name one by its \
-             number, or `last`",
-            numbers.len()
-        ))),
-    }
 }
 
 /// Prints what is there now.

@@ -13,12 +13,16 @@ mod cancel;
 mod check;
 mod choice;
 mod code;
+mod completions;
 mod data;
 mod doctor;
 mod exit;
 mod expand;
+mod explain;
+mod export;
 mod follow;
 mod host;
+mod insight;
 mod logs;
 mod looking;
 mod metrics;
@@ -28,6 +32,7 @@ mod pause;
 mod preflight;
 mod progress;
 mod recipes;
+mod report;
 mod results;
 mod resume;
 mod retry;
@@ -45,8 +50,9 @@ mod worker;
 mod worker_process;
 mod workers;
 
+pub use completions::{VARIABLE as COMPLETE, completed};
 pub use exit::{CliError, ExitStatus};
-pub use output::Output;
+pub use output::{ColourChoice, Output};
 
 use std::path::PathBuf;
 
@@ -54,9 +60,13 @@ use clap::{Parser, Subcommand};
 
 use crate::dataset::datasets_root;
 
+/// What a script may rely on.
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 trials failed, the work was stopped, a check found something, or the machine, the disk or \
+                          the network failed; 2 what was asked for can't be done as it is written.";
+
 /// One file, one command, a table to trust: hyperparameter sweeps for masked self-distillation, and for any program.
 #[derive(Debug, Parser)]
-#[command(name = "sweep", version, max_term_width = 100)]
+#[command(name = "sweep", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,6 +78,10 @@ pub struct Cli {
     /// Where the job table is to lie, if not in `.sweep/`: on a local disk, for instance; needed once.
     #[arg(long = "db", global = true, value_name = "FILE")]
     database: Option<PathBuf>,
+
+    /// When there are colours; NO_COLOR switches them off, too.
+    #[arg(long = "color", global = true, value_name = "WHEN", value_enum, default_value_t)]
+    colour: ColourChoice,
 
     /// How the log on stderr is written, of this command and of the worker that it starts; SWEEP_LOG sets what is logged.
     #[arg(long, global = true, env = "SWEEP_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t)]
@@ -98,6 +112,11 @@ impl Cli {
     pub fn log_format(&self) -> LogFormat {
         self.log_format
     }
+
+    #[must_use]
+    pub fn colour(&self) -> ColourChoice {
+        self.colour
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,7 +125,10 @@ enum Command {
     Expand(expand::Args),
     Submit(submit::Args),
     Status(status::Args),
+    Explain(explain::Args),
     Results(results::Args),
+    Report(report::Args),
+    Export(export::Args),
     Analyze(analyze::Args),
     Check(check::Args),
     Logs(logs::Args),
@@ -127,6 +149,7 @@ enum Command {
     Metrics(metrics::Args),
     Params(params::Args),
     Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 /// What `main` read from the environment, once.
@@ -180,7 +203,10 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Expand(args) => expand::run(args, &context).await,
         Command::Submit(args) => submit::run(args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
+        Command::Explain(args) => explain::run(&args, &context).await,
         Command::Results(args) => results::run(&args, &context).await,
+        Command::Export(args) => export::run(&args, &context).await,
+        Command::Report(args) => report::run(&args, &context).await,
         Command::Analyze(args) => analyze::run(&args, &context).await,
         Command::Check(args) => check::run(&args, &context).await,
         Command::Logs(args) => logs::run(&args, &context).await,
@@ -201,6 +227,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),
         Command::Schema(args) => schema::run(&args, &context),
+        Command::Completions(args) => completions::run(&args, &context),
     };
     match outcome {
         Ok(()) => ExitStatus::Success,

@@ -5,20 +5,79 @@ use std::io::{BufRead, IsTerminal, Write};
 use super::CliError;
 use crate::spec::Colour;
 
+/// When there are colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ColourChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Also where the output goes to a file, and whatever NO_COLOR says.
+    Always,
+    /// Nowhere.
+    Never,
+}
+
+/// Whether there are colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paint {
+    Colour,
+    Plain,
+}
+
+impl Paint {
+    fn new(choice: ColourChoice, no_color: bool, is_terminal: bool) -> Paint {
+        match choice {
+            ColourChoice::Always => Paint::Colour,
+            ColourChoice::Auto if is_terminal && !no_color => Paint::Colour,
+            ColourChoice::Auto | ColourChoice::Never => Paint::Plain,
+        }
+    }
+
+    /// What has to be seen.
+    pub(super) fn alarm(self, text: &str) -> String {
+        match self {
+            Paint::Colour => format!("\x1b[31m{text}\x1b[0m"),
+            Paint::Plain => text.to_owned(),
+        }
+    }
+}
+
 /// Where text goes, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    colour: Colour,
+    /// On stderr.
+    paint: Paint,
+    /// On stdout.
+    data_paint: Paint,
     is_live: bool,
 }
 
 impl Output {
-    /// `no_color`: the user asked for none.
+    /// `no_color`: the environment asks for none.
     #[must_use]
-    pub fn new(no_color: bool) -> Output {
-        let is_terminal = std::io::stderr().is_terminal();
-        let colour = if is_terminal && !no_color { Colour::Ansi } else { Colour::None };
-        Output { colour, is_live: is_terminal }
+    pub fn new(choice: ColourChoice, no_color: bool) -> Output {
+        let is_live = std::io::stderr().is_terminal();
+        Output {
+            paint: Paint::new(choice, no_color, is_live),
+            data_paint: Paint::new(choice, no_color, std::io::stdout().is_terminal()),
+            is_live,
+        }
+    }
+
+    pub(super) fn paint(&self) -> Paint {
+        self.paint
+    }
+
+    /// Of what is written with [`Output::data`].
+    pub(super) fn data_paint(&self) -> Paint {
+        self.data_paint
+    }
+
+    fn colour(&self) -> Colour {
+        match self.paint {
+            Paint::Colour => Colour::Ansi,
+            Paint::Plain => Colour::None,
+        }
     }
 
     /// Whether stderr can show a view that redraws itself.
@@ -52,7 +111,7 @@ impl Output {
 
     /// Something that may well be a mistake, though nothing has failed.
     pub(crate) fn warn(&self, line: &str) {
-        let label = match self.colour {
+        let label = match self.colour() {
             Colour::Ansi => "\x1b[1;33mwarning:\x1b[0m",
             Colour::None => "warning:",
         };
@@ -84,10 +143,10 @@ impl Output {
     pub(super) fn error(&self, error: &CliError) {
         match error {
             CliError::Unsuccessful => {}
-            CliError::Spec(error) => self.note(error.render(self.colour).trim_end()),
+            CliError::Spec(error) => self.note(error.render(self.colour()).trim_end()),
             CliError::SpecElsewhere(error) => self.note(error.trim_end()),
             CliError::Usage(error) | CliError::Failed(error) => {
-                let label = match self.colour {
+                let label = match self.colour() {
                     Colour::Ansi => "\x1b[1;31merror:\x1b[0m",
                     Colour::None => "error:",
                 };
@@ -116,4 +175,22 @@ fn chain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_on_terminals_unless_somebody_says_otherwise() {
+        let paint =
+            |choice, no_color, is_terminal| Paint::new(choice, no_color, is_terminal) == Paint::Colour;
+        assert_eq!(
+            [paint(ColourChoice::Auto, false, true), paint(ColourChoice::Auto, false, false)],
+            [true, false]
+        );
+        assert!(!paint(ColourChoice::Auto, true, true), "NO_COLOR");
+        assert!(paint(ColourChoice::Always, true, false), "who asks twice means it");
+        assert!(!paint(ColourChoice::Never, false, true));
+    }
 }

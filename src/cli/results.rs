@@ -168,7 +168,7 @@ fn read_references(file: &Path, view: &View<'_>) -> Result<References, CliError>
 }
 
 /// Beside, and renamed when it is whole.
-fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CliError> {
+pub(super) fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let failed = |error: std::io::Error| {
         CliError::failed(anyhow::Error::new(error).context(format!("`{}` can't be written", file.display())))
     };

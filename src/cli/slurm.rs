@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::Access;
+use super::choice::SweepArg;
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::find_worker;
@@ -22,7 +23,7 @@ use crate::vocabulary::SweepId;
 /// small job of Slurm's, too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The sweep's id, or a spec, which is submitted first.
+    /// The sweep's id or name, `last`, or a spec, which is submitted first.
     #[arg(value_name = "SWEEP|SPEC", required_unless_present = "show_template")]
     target: Option<String>,
     /// Changes to the spec: `name=value`, or `name=value,value` to sweep.
@@ -303,29 +304,36 @@ impl Submitter<'_> {
     }
 }
 
+/// The sweep that is meant, by its id, its name or `last`; what is called like a file is a spec.
+fn sweep_named(text: &str, context: &Context) -> Option<SweepArg> {
+    let is_id = text.parse::<SweepId>().is_ok();
+    let is_file = text.contains(['/', '.']) || context.environment.working_directory.join(text).exists();
+    (is_id || !is_file).then(|| text.parse().ok()).flatten()
+}
+
 /// What the workers are for.
 enum Target {
-    Sweep(SweepId),
+    Sweep(SweepArg),
     Spec(Box<CheckedSpec>),
 }
 
 impl Target {
     /// A spec is checked before a state folder is made.
     fn parse(text: &str, overrides: &[String], context: &Context) -> Result<Target, CliError> {
-        match text.parse() {
-            Ok(_) if !overrides.is_empty() => Err(CliError::usage(format!(
+        match sweep_named(text, context) {
+            Some(_) if !overrides.is_empty() => Err(CliError::usage(format!(
                 "sweep {text} is submitted already and can't be changed by `{}`; name the spec instead",
                 overrides.join(" ")
             ))),
-            Ok(sweep) => Ok(Target::Sweep(sweep)),
-            Err(_) => Ok(Target::Spec(Box::new(SpecArgs::new(text, overrides).into_checked(context)?))),
+            Some(sweep) => Ok(Target::Sweep(sweep)),
+            None => Ok(Target::Spec(Box::new(SpecArgs::new(text, overrides).into_checked(context)?))),
         }
     }
 
     /// The sweep and its name; a spec is submitted.
     async fn find(self, access: &Access, context: &Context) -> Result<(SweepId, String), CliError> {
         let sweep = match self {
-            Target::Sweep(sweep) => sweep,
+            Target::Sweep(sweep) => sweep.find(access).await?,
             Target::Spec(mut spec) => {
                 let submitted = access.submit(&mut spec).await?;
                 note_submitted(&submitted, context);

@@ -1,29 +1,129 @@
-use super::access::Access;
-use super::{CliError, Context};
-use crate::report;
-use crate::slurm::{self, SlurmView};
+use std::time::Duration;
 
-/// Show sweeps and workers, and what Slurm does with what was submitted to it.
+use super::access::Access;
+use super::choice::SweepArg;
+use super::follow::note_progress;
+use super::progress::Progress;
+use super::signals::StopSignals;
+use super::{CliError, Context};
+use crate::coordinator::LEASE;
+use crate::protocol::http::{StatusResponse, SweepStatus};
+use crate::protocol::insight::SweepProgress;
+use crate::report::{self, Trouble, troubles};
+use crate::slurm::{self, SlurmView};
+use crate::vocabulary::SweepId;
+
+/// How often a view is brought up to date.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Of more sweeps that have something to say only the newest do.
+const MOST_SWEEPS: usize = 20;
+
+/// Show what is going on and whether anything is wrong: sweeps, workers, and what Slurm does with what was submitted to it.
+///
+/// Wrong are jobs that nobody works on, workers that stall or get no jobs, and trials that fail. `sweep explain SWEEP TRIAL` says why
+/// one trial is not running.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// Only this sweep: its id or name, or `last`.
+    sweep: Option<SweepArg>,
+    /// Go on showing progress until everything has ended; Ctrl-C ends it sooner.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
+    if args.watch && !watch(args, context).await? {
+        return Ok(());
+    }
     let access = Access::open(context).await?;
-    let status = access.status().await;
+    let looked = look(args, &access).await;
     access.close().await;
-    let status = status?;
+    let (status, progress) = looked?;
     let slurm = slurm::look(&status).await;
     if let Err(error) = &slurm {
         context.output.note(&format!("note: what Slurm does with its jobs is not known: {error}"));
     }
+    let troubles = troubles(&status, &progress, LEASE);
     if args.json {
-        return context.output.json(&report::json::StatusDocument::new(status, slurm.ok()));
+        let document = report::json::StatusDocument::new(status, progress, troubles, slurm.ok());
+        return context.output.json(&document);
     }
     let slurm = report::slurm_table(&slurm.unwrap_or_else(|_| SlurmView::default()));
-    let gap = if slurm.is_empty() { "" } else { "\n" };
-    context.output.data(&format!("{}{gap}{slurm}", report::status_tables(&status)))
+    let mut parts = vec![report::status_tables(&status)];
+    parts.push(report::progress_lines(&status, &progress));
+    parts.push(slurm);
+    parts.push(painted(&troubles, context));
+    parts.retain(|part| !part.is_empty());
+    context.output.data(&parts.join("\n"))
+}
+
+fn painted(troubles: &[Trouble], context: &Context) -> String {
+    let text = report::troubles_text(troubles);
+    let paint = context.output.data_paint();
+    let lines = text.lines().map(|line| match line.starts_with("! ") {
+        true => paint.alarm(line) + "\n",
+        false => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+/// The sweeps that are meant with how far they are, where that says something.
+async fn look(args: &Args, access: &Access) -> Result<(StatusResponse, Vec<SweepProgress>), CliError> {
+    let mut status = access.status().await?;
+    if let Some(sweep) = find(args, access).await? {
+        status.sweeps.retain(|found| found.id == sweep);
+        status.running.retain(|job| job.sweep == sweep);
+    }
+    let says_something =
+        |sweep: &&SweepStatus| sweep.trials.queued + sweep.trials.running + sweep.trials.failed > 0;
+    let ids: Vec<SweepId> =
+        status.sweeps.iter().rev().filter(says_something).take(MOST_SWEEPS).map(|sweep| sweep.id).collect();
+    let mut progress = Vec::new();
+    for id in ids.into_iter().rev() {
+        progress.push(access.progress(id).await?);
+    }
+    Ok((status, progress))
+}
+
+async fn find(args: &Args, access: &Access) -> Result<Option<SweepId>, CliError> {
+    match &args.sweep {
+        Some(sweep) => sweep.find_present(access).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Shows progress until everything has ended; says whether it has.
+async fn watch(args: &Args, context: &Context) -> Result<bool, CliError> {
+    let mut stop = StopSignals::catch()?;
+    let mut progress: Option<Progress> = None;
+    let is_over = loop {
+        // Opened anew each time: a table that is only watched must be free for whoever works.
+        let access = Access::open(context).await?;
+        let seen = async {
+            let sweep = find(args, &access).await?;
+            let progress = progress.get_or_insert_with(|| Progress::start(sweep, false, context.output));
+            let status = access.status().await?;
+            note_progress(progress, &status, &access).await;
+            progress.show(&status);
+            let shown = progress.shown(&status);
+            Ok::<bool, CliError>(shown.iter().all(|sweep| sweep.trials.queued + sweep.trials.running == 0))
+        }
+        .await;
+        access.close().await;
+        if seen? {
+            break true;
+        }
+        tokio::select! {
+            () = stop.asked() => break false,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
+    };
+    if let Some(progress) = progress {
+        progress.end();
+    }
+    Ok(is_over)
 }

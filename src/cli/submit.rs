@@ -4,16 +4,21 @@ use super::preflight::{PreflightArgs, preflight};
 use super::spec_file::SpecArgs;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::LEASE;
+use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::{Selected, SubmitResponse};
-use crate::report::grouped;
 use crate::report::json::SubmitDocument;
+use crate::report::{forecast, grouped};
 
 /// Store a sweep; workers then run it (`sweep worker`).
+///
+/// `--plan` says what it would cost and what it can show, by what others of its kind have cost and shown.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     spec: SpecArgs,
+    /// Store nothing; show trials, stages, epochs, time, disk, and the smallest difference that can be told apart.
+    #[arg(long)]
+    plan: bool,
     #[command(flatten)]
     preflight: PreflightArgs,
     /// Print one JSON document.
@@ -22,6 +27,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
+    if args.plan {
+        return plan(args, context).await;
+    }
     let mut spec = args.spec.into_checked(context)?;
     preflight(args.preflight, &spec, &WorkerArgs::usual(), false, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
@@ -33,6 +41,32 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     }
     context.output.data(&format!("{}\n", submitted.sweep))?;
     note_submitted(&submitted, context);
+    Ok(())
+}
+
+async fn plan(args: Args, context: &Context) -> Result<(), CliError> {
+    let spec = args.spec.into_checked(context)?;
+    // Where nothing was stored yet, nothing is made either: a table that goes again has the same to say.
+    let nothing = tempfile::tempdir().map_err(CliError::failed)?;
+    let is_empty =
+        context.coordinator.is_none() && StateFolder::find(&context.environment.working_directory).is_none();
+    let access = if is_empty {
+        let mut elsewhere = context.clone();
+        elsewhere.environment.working_directory = nothing.path().to_owned();
+        elsewhere.database = None;
+        Access::open_or_create(&elsewhere, LEASE).await?
+    } else {
+        Access::open(context).await?
+    };
+    let planned = access.rehearse(spec).await;
+    access.close().await;
+    let planned = planned?;
+    if args.json {
+        return context.output.json(&SubmitDocument::from(planned));
+    }
+    context.output.data(&forecast(&planned))?;
+    note_selected(&planned.selected, context);
+    context.output.note("nothing was submitted");
     Ok(())
 }
 

@@ -11,15 +11,19 @@ mod changes;
 mod clock;
 mod code;
 mod context;
+mod explain;
 mod feed;
 mod folder;
+mod forecast;
 mod loads;
 mod lock;
 mod logs;
 mod nodes;
+mod pictures;
 mod placement;
 mod prepare;
 mod processes;
+mod progress;
 mod resources;
 mod selection;
 mod slurm;
@@ -39,6 +43,7 @@ pub use code::{Code, CodeError, lend_code};
 use feed::Feed;
 pub use feed::{EventId, Follower};
 pub use folder::{FolderError, StateFolder, own_host};
+use forecast::Outline;
 use loads::Loads;
 pub use lock::{DatabaseLock, LockError};
 use logs::SentLogs;
@@ -220,11 +225,14 @@ impl Coordinator {
     /// When the disk refuses.
     pub async fn rehearse_prepared(&self, prepared: Prepared) -> Result<SubmitResponse, CoordinatorError> {
         let (selected, code) = (prepared.selected(), prepared.code().clone());
+        let facts = prepared.facts();
         let sweep = prepared.into_row();
         let (name, jobs) = (sweep.name.clone(), sweep.jobs.len());
+        let outline = Outline::of(&sweep, &facts);
         let rehearsed = self.store.rehearse(sweep, self.clock.now()).await?;
         let earlier = self.earlier(rehearsed.earlier, &code).await?;
-        Ok(SubmitResponse { selected, earlier, ..wire::submitted(rehearsed, name, jobs) })
+        let forecast = Some(self.forecast(&outline).await?);
+        Ok(SubmitResponse { selected, earlier, forecast, ..wire::submitted(rehearsed, name, jobs) })
     }
 
     /// Stores a sweep that was prepared before.

@@ -209,6 +209,11 @@ impl Nodes {
         ))
     }
 
+    /// The only sweep whose jobs a worker takes, where it takes one's only.
+    pub(super) fn only_sweep(&self, worker: WorkerId) -> Option<SweepId> {
+        self.lock().workers.get(&worker)?.sweep
+    }
+
     /// Gives a node another chance; says whether it was under suspicion.
     pub(super) fn release(&self, host: &str) -> bool {
         self.lock().hosts.remove(host).is_some_and(|host| host.is_ill())

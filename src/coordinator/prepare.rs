@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::code::{Code, CodeError};
 use super::context::Context;
+use super::forecast::SpecFacts;
 use super::resources::Resources;
 use super::selection::{Selection, Selections};
 use super::weights::{Finder, Found};
@@ -93,6 +94,14 @@ impl Prepared {
     /// The trials of other sweeps that teach.
     pub(super) fn selected(&self) -> Vec<Selected> {
         self.selected.clone()
+    }
+
+    pub(super) fn facts(&self) -> SpecFacts {
+        SpecFacts {
+            seeds: self.spec.seeds.len(),
+            gpus: self.spec.resources.gpus,
+            is_program: self.spec.trainer != Trainer::Resnet,
+        }
     }
 
     pub(super) fn into_row(self) -> NewSweep {

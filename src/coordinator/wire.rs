@@ -256,6 +256,7 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
         is_existing: submitted.is_existing,
         selected: Vec::new(),
         earlier: None,
+        forecast: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::insight::Forecast;
 use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
@@ -486,6 +487,9 @@ pub struct SubmitResponse {
     /// The trials of other sweeps that teach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selected: Vec<Selected>,
+    /// What it will cost, where nothing was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// The same spec was submitted before with other code, and not all of that sweep's trials have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<EarlierSweep>,

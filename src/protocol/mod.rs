@@ -7,6 +7,7 @@
 
 pub mod announcement;
 pub mod http;
+pub mod insight;
 pub mod logs;
 pub mod slurm;
 pub mod steering;

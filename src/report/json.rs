@@ -6,18 +6,23 @@ use serde::Serialize;
 
 mod analysis;
 mod check;
+mod insight;
 mod results;
 
 pub use analysis::AnalysisDocument;
 pub use check::CheckDocument;
+pub use insight::ExplainDocument;
+use insight::{ForecastEntry, ProgressEntry, TroubleEntry};
 pub use results::ResultsDocument;
 
 use super::audit::Audited;
+use super::findings::Trouble;
 use crate::plan::Plan;
 use crate::protocol::http::{
     DoctorResponse, EarlierSweep, Finding, ResultsResponse, Selected, StatusResponse, SubmitResponse,
     SweepStatus, TrialResult, WorkerStatus,
 };
+use crate::protocol::insight::SweepProgress;
 use crate::protocol::steering::{BumpResponse, CancelResponse};
 use crate::slurm::SlurmView;
 use crate::spec::Spec;
@@ -39,6 +44,9 @@ pub struct SubmitDocument {
     epochs_unshared: u64,
     epochs_run_again: u64,
     existing: bool,
+    /// Of `--plan`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<ForecastEntry>,
     /// Trials of other sweeps that teach.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     selected: Vec<SelectedEntry>,
@@ -94,6 +102,7 @@ impl From<SubmitResponse> for SubmitDocument {
             epochs_unshared: response.epochs_unshared,
             epochs_run_again: response.epochs_run_again,
             existing: response.is_existing,
+            forecast: response.forecast.map(Into::into),
             selected: response.selected.into_iter().map(Into::into).collect(),
             earlier: response.earlier.map(Into::into),
         }
@@ -327,6 +336,10 @@ pub struct StatusDocument {
     schema_version: u32,
     sweeps: Vec<SweepEntry>,
     workers: Vec<WorkerEntry>,
+    /// Of the sweeps that have something to do or have failed trials.
+    progress: Vec<ProgressEntry>,
+    /// What is wrong, what stops the work first.
+    troubles: Vec<TroubleEntry>,
     /// What was submitted to Slurm; null where Slurm doesn't answer.
     slurm: Option<SlurmEntry>,
 }
@@ -425,13 +438,20 @@ impl From<SweepStatus> for SweepEntry {
 impl StatusDocument {
     /// `slurm`: what Slurm says, where it does.
     #[must_use]
-    pub fn new(response: StatusResponse, slurm: Option<SlurmView>) -> Self {
+    pub fn new(
+        response: StatusResponse,
+        progress: Vec<SweepProgress>,
+        troubles: Vec<Trouble>,
+        slurm: Option<SlurmView>,
+    ) -> Self {
         let sweeps = response.sweeps.into_iter().map(Into::into);
         let workers = response.workers.into_iter().map(WorkerEntry::from);
         StatusDocument {
             schema_version: SCHEMA_VERSION,
             sweeps: sweeps.collect(),
             workers: workers.collect(),
+            progress: progress.into_iter().map(Into::into).collect(),
+            troubles: troubles.into_iter().map(Into::into).collect(),
             slurm: slurm.map(Into::into),
         }
     }

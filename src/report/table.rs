@@ -100,11 +100,6 @@ pub fn status_tables(status: &StatusResponse) -> String {
             ]);
         }
         text += &format!("\n{}", lines_of(&table));
-        for worker in &status.workers {
-            if let Some(problem) = &worker.problem {
-                text += &format!("worker {} on {} takes no jobs: {problem}\n", worker.id, worker.host);
-            }
-        }
     }
     text
 }

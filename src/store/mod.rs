@@ -12,7 +12,10 @@ mod cancel;
 mod candidates;
 mod chains;
 mod checkpoints;
+mod curves;
 mod doctor;
+mod experience;
+mod explain;
 mod file_system;
 mod finished;
 mod flush;
@@ -24,6 +27,7 @@ mod leases;
 mod load;
 mod log;
 mod outcomes;
+mod progress;
 mod queue;
 mod read;
 mod reopen;
@@ -45,7 +49,10 @@ pub use cancel::{Cancelled, Chosen, find_missing_trial};
 pub use candidates::{Candidate, list_candidates};
 pub use chains::At;
 pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_checkpoints};
+pub use curves::{CurveRows, TreeRow, list_curves, list_tree};
 pub use doctor::{Finding, examine};
+pub use experience::{FinishedJobRow, list_experience, list_seed_values};
+pub use explain::{LineRow, NeededRow, count_ready_before, list_line, list_needed, list_queues};
 pub use file_system::FileSystem;
 pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
 pub use history::{HistoryRow, RequestRow, find_history, find_request, list_code};
@@ -53,6 +60,10 @@ pub use ill_hosts::{IllHost, list_held, list_ill_hosts};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
 pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
+pub use progress::{
+    FailedRow, RecentFailureRow, StretchRow, count_unshared_epochs, find_best_trial, list_failed,
+    list_progress, list_recent_failures,
+};
 pub use read::{
     RunningJobRow, SweepCounts, SweepRow, WorkerRow, find_next_due, find_sweep, is_anything_overdue,
     list_running, list_sweeps, list_workers,

@@ -1,6 +1,7 @@
 //! A coordinator with a clock that is moved by hand. Its waits are real: what is tested is that they end.
 
 mod artifacts;
+mod insight;
 mod logs;
 mod selection;
 mod slurm;

@@ -1,0 +1,249 @@
+//! Whether anything is wrong: what a look at sweeps and workers should make somebody do.
+
+use std::time::Duration;
+
+use super::{counted, duration, grouped};
+use crate::protocol::http::{StatusResponse, SweepState, SweepStatus, WorkerStatus};
+use crate::protocol::insight::{RecentFailure, SweepProgress};
+
+/// Something that is wrong, or that may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In a sentence.
+    pub what: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong, what stops the work first. A worker is stalled where nothing was heard of it for longer than
+/// `silence`.
+#[must_use]
+pub fn troubles(status: &StatusResponse, progress: &[SweepProgress], silence: Duration) -> Vec<Trouble> {
+    let is_silent = |worker: &&WorkerStatus| worker.last_seen_seconds > silence.as_secs_f64();
+    let mut troubles: Vec<Trouble> = nobody_works(status, is_silent).into_iter().collect();
+    for worker in status.workers.iter().filter(is_silent) {
+        let held = match worker.running {
+            0 => String::new(),
+            n => format!(", and it holds {}", counted(u64::from(n), "job", "jobs")),
+        };
+        troubles.push(Trouble {
+            what: format!(
+                "worker {} on {} stalls: nothing was heard of it for {}{held}",
+                worker.id,
+                worker.host,
+                duration(worker.last_seen_seconds)
+            ),
+            help: Some(
+                "look at the host and at its network; its jobs go to others when their leases end".to_owned(),
+            ),
+        });
+    }
+    for worker in status.workers.iter().filter(|worker| !is_silent(worker)) {
+        if let Some(problem) = &worker.problem {
+            let what = format!("worker {} on {} takes no jobs: {problem}", worker.id, worker.host);
+            troubles.push(Trouble { what, help: None });
+        }
+    }
+    for progress in progress {
+        let name = status.sweeps.iter().find(|sweep| sweep.id == progress.sweep).map(|sweep| &sweep.name);
+        let Some(name) = name else { continue };
+        troubles.extend(failures(name, progress));
+    }
+    troubles
+}
+
+/// Jobs wait and nobody is there who would take one.
+fn nobody_works(status: &StatusResponse, is_silent: impl Fn(&&WorkerStatus) -> bool) -> Option<Trouble> {
+    let waits = |sweep: &&SweepStatus| sweep.state != SweepState::Paused && sweep.trials.queued > 0;
+    let waiting: u64 = status.sweeps.iter().filter(waits).map(|sweep| sweep.trials.queued).sum();
+    let able = |worker: &&WorkerStatus| !is_silent(worker) && worker.problem.is_none();
+    if waiting == 0 || status.workers.iter().any(|worker| able(&worker)) {
+        return None;
+    }
+    let noun = if waiting == 1 { "trial waits" } else { "trials wait" };
+    let who = if status.workers.is_empty() { "no worker is there" } else { "no worker takes jobs" };
+    let help = match status.slurm.is_empty() {
+        true => "`sweep worker` starts one here, `sweep slurm` some on a cluster",
+        false => {
+            "those that were submitted to Slurm have yet to begin (below); `sweep worker` starts one here"
+        }
+    };
+    Some(Trouble { what: format!("{} {noun} and {who}", grouped(waiting)), help: Some(help.to_owned()) })
+}
+
+fn failures(name: &str, progress: &SweepProgress) -> Vec<Trouble> {
+    let id = progress.sweep;
+    let mut troubles = Vec::new();
+    for failed in &progress.failed {
+        troubles.push(Trouble {
+            what: format!(
+                "sweep {id} `{name}`: {} failed ({}), the first is {}: {}",
+                counted(failed.trials, "trial", "trials"),
+                failed.reason,
+                failed.trial,
+                first_line(&failed.message)
+            ),
+            help: Some(format!(
+                "`sweep logs {id} {}` shows what it printed; `sweep retry {id} --failed --where reason={}` queues them again",
+                failed.trial,
+                failed.reason.kind()
+            )),
+        });
+    }
+    for failure in progress.recent_failures.iter().filter(|failure| !failure.is_final) {
+        let what = format!("sweep {id} `{name}`: {}", failure_line(failure));
+        troubles.push(Trouble { what, help: None });
+    }
+    troubles
+}
+
+/// `trial 7 failed 12 s ago (gpu_oom) and is tried again: CUDA out of memory`
+#[must_use]
+pub fn failure_line(failure: &RecentFailure) -> String {
+    let again = if failure.is_final { "" } else { " and is tried again" };
+    format!(
+        "trial {} failed {} ago ({}){again}: {}",
+        failure.trial,
+        duration(failure.seconds_ago),
+        failure.reason,
+        first_line(&failure.message)
+    )
+}
+
+/// What a message says first; the rest is in the log.
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
+}
+
+/// A line for each sweep that has something to do: how far it is, how long it will take, what is best so far.
+#[must_use]
+pub fn progress_lines(status: &StatusResponse, progress: &[SweepProgress]) -> String {
+    let mut text = String::new();
+    for progress in progress.iter().filter(|progress| progress.jobs_left > 0) {
+        let Some(sweep) = status.sweeps.iter().find(|sweep| sweep.id == progress.sweep) else { continue };
+        let mut parts = Vec::new();
+        if progress.epochs_unshared > sweep.trials.total {
+            parts.push(format!("{} of {} epochs", grouped(progress.epochs_done), grouped(progress.epochs)));
+        }
+        let saved = progress.epochs_unshared.saturating_sub(progress.epochs);
+        if saved > 0 {
+            parts.push(format!("sharing saves {}", grouped(saved)));
+        }
+        if let (Some(left), Some(slots)) = (progress.seconds_left, slots(status, progress)) {
+            let on = counted(slots, "slot", "slots");
+            parts.push(format!("about {} left on {on}", duration(left / as_float(slots))));
+        }
+        if let (Some(best), Some(metric)) = (progress.best, &progress.metric) {
+            parts.push(format!("best trial {} ({} {:.4})", best.trial, metric.name, best.value));
+        }
+        if !parts.is_empty() {
+            text += &format!("sweep {} `{}`: {}\n", sweep.id, sweep.name, parts.join(", "));
+        }
+    }
+    text
+}
+
+/// Slots that can work on a sweep at a time; nothing where it is paused or nobody is there.
+fn slots(status: &StatusResponse, progress: &SweepProgress) -> Option<u64> {
+    let is_paused = |sweep: &SweepStatus| sweep.id == progress.sweep && sweep.state == SweepState::Paused;
+    if status.sweeps.iter().any(is_paused) {
+        return None;
+    }
+    let well = status.workers.iter().filter(|worker| worker.problem.is_none());
+    let slots = well.map(|worker| u64::from(worker.slots)).sum::<u64>().min(progress.jobs_left);
+    (slots > 0).then_some(slots)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody has 2^53 slots")]
+fn as_float(n: u64) -> f64 {
+    n as f64
+}
+
+/// The troubles as lines, or that there are none.
+#[must_use]
+pub fn troubles_text(troubles: &[Trouble]) -> String {
+    if troubles.is_empty() {
+        return "nothing is wrong\n".to_owned();
+    }
+    let lines = troubles.iter().map(|trouble| {
+        let help = trouble.help.as_ref().map(|help| format!("    → {help}\n")).unwrap_or_default();
+        format!("! {}\n{help}", trouble.what)
+    });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http::TrialCounts;
+    use crate::protocol::insight::FailedTrials;
+    use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
+
+    const SILENCE: Duration = Duration::from_secs(60);
+
+    fn sweep(state: SweepState) -> SweepStatus {
+        let trials = TrialCounts { total: 9, queued: 4, failed: 3, ..TrialCounts::default() };
+        SweepStatus { id: SweepId(1), name: "kd".to_owned(), state, trials, priority: 0 }
+    }
+
+    fn worker(id: i64, last_seen_seconds: f64, problem: Option<&str>) -> WorkerStatus {
+        WorkerStatus {
+            id: WorkerId(id),
+            host: format!("node{id}"),
+            pid: 1,
+            slots: 2,
+            running: 2,
+            last_seen_seconds,
+            node: None,
+            problem: problem.map(str::to_owned),
+            slurm: None,
+        }
+    }
+
+    fn status(state: SweepState, workers: Vec<WorkerStatus>) -> StatusResponse {
+        StatusResponse { sweeps: vec![sweep(state)], workers, running: vec![], slurm: vec![] }
+    }
+
+    #[test]
+    fn what_stops_the_work_is_said_first_and_failures_by_reason() {
+        let progress = SweepProgress {
+            sweep: SweepId(1),
+            metric: None,
+            epochs: 9,
+            epochs_done: 3,
+            epochs_unshared: 9,
+            jobs_left: 4,
+            seconds_left: None,
+            seconds_done: None,
+            best: None,
+            failed: vec![FailedTrials {
+                reason: FailureReason::Exit(3),
+                trials: 3,
+                trial: TrialNumber(2),
+                message: "the program ended with 3\nand more".to_owned(),
+            }],
+            recent_failures: vec![RecentFailure {
+                trial: TrialNumber(7),
+                reason: FailureReason::GpuOom,
+                message: "CUDA out of memory".to_owned(),
+                seconds_ago: 75.0,
+                is_final: false,
+            }],
+        };
+        let status = status(
+            SweepState::Queued,
+            vec![worker(1, 300.0, None), worker(2, 1.0, Some("the disk of `/x` is full"))],
+        );
+        insta::assert_snapshot!(troubles_text(&troubles(&status, &[progress], SILENCE)));
+    }
+
+    #[test]
+    fn where_somebody_works_or_the_sweep_is_paused_nothing_is_wrong() {
+        let works = status(SweepState::Running, vec![worker(1, 1.0, None), worker(2, 1.0, None)]);
+        assert_eq!(troubles(&works, &[], SILENCE), []);
+        assert_eq!(troubles(&status(SweepState::Paused, vec![]), &[], SILENCE), []);
+        assert_eq!(troubles_text(&[]), "nothing is wrong\n");
+        let nobody = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE);
+        assert_eq!(nobody[0].what, "4 trials wait and no worker is there");
+    }
+}

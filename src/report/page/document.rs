@@ -1,0 +1,309 @@
+//! What the page knows, as the JSON that its script draws.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::analysis::{Analysis, Pairs};
+use super::super::json::AnalysisDocument;
+use super::super::provenance::TableOrigin;
+use super::super::{View, dead_knobs};
+use super::tree::{Block, blocks};
+use crate::protocol::http::{SubmitRequest, TrialState};
+use crate::protocol::insight::{CurvesResponse, StagesResponse, SweepProgress};
+use crate::protocol::trial::TrialRecord;
+use crate::recipe::Recipe;
+use crate::recipe::metrics::find_metric;
+use crate::vocabulary::{Goal, Parameters, Timestamp};
+
+/// Numbers in curves beyond which no more trials are shown: a few megabytes.
+const MOST_POINTS: usize = 400_000;
+
+/// What failed for one reason is shown with so many trials.
+const MOST_TRIALS_NAMED: usize = 12;
+
+/// All that a page is made of.
+pub struct PageParts<'a> {
+    pub view: &'a View<'a>,
+    pub origin: &'a TableOrigin,
+    pub progress: &'a SweepProgress,
+    /// Of trials of the first configurations.
+    pub curves: &'a CurvesResponse,
+    pub stages: &'a StagesResponse,
+    /// How the sweep was asked for.
+    pub request: &'a SubmitRequest,
+    /// How the numbers of the best trial came about, where one has succeeded.
+    pub record: Option<&'a TrialRecord>,
+    pub made_at: Timestamp,
+    pub version: &'a str,
+}
+
+/// A page's numbers and texts.
+#[derive(Debug, Serialize)]
+pub struct PageDocument<'a> {
+    sweep: i64,
+    name: &'a str,
+    version: &'a str,
+    /// Milliseconds since 1970.
+    made_at: i64,
+    /// Of which epoch the numbers are.
+    epoch: &'a str,
+    selected: Option<&'a str>,
+    trials: Counts,
+    epochs: Epochs,
+    parameters: &'a [String],
+    metrics: Vec<MetricEntry<'a>>,
+    /// Best first.
+    configurations: Vec<ConfigurationEntry<'a>>,
+    curves: Vec<TrialEntry<'a>>,
+    analysis: AnalysisDocument,
+    warnings: Vec<String>,
+    stages: Vec<Block>,
+    stages_left_out: u64,
+    failures: Vec<FailureEntry<'a>>,
+    provenance: Provenance<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    total: usize,
+    queued: usize,
+    running: usize,
+    succeeded: usize,
+    failed: usize,
+    cancelled: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Epochs {
+    done: u64,
+    all: u64,
+    unshared: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct MetricEntry<'a> {
+    name: &'a str,
+    /// `maximize`, `minimize`, or unknown.
+    goal: Option<Goal>,
+    /// In a sentence, where it is one of the built-in trainer's.
+    about: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigurationEntry<'a> {
+    hash: &'a str,
+    /// In the order of `parameters`; null where one does not apply.
+    values: Vec<Option<&'a Value>>,
+    seeds: usize,
+    n: usize,
+    trials: String,
+    /// For each metric mean, deviation and n; null where there is none.
+    results: Vec<Option<(f64, Option<f64>, usize)>>,
+    /// The epoch after which the method starts, where it has a start.
+    start: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct TrialEntry<'a> {
+    trial: i64,
+    /// Place of its configuration.
+    configuration: usize,
+    seed: u64,
+    state: TrialState,
+    /// By metric, epochs and values.
+    curves: BTreeMap<&'a str, (&'a [u32], Vec<f64>)>,
+}
+
+#[derive(Debug, Serialize)]
+struct FailureEntry<'a> {
+    reason: String,
+    message: &'a str,
+    count: usize,
+    trials: Vec<i64>,
+    log: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Provenance<'a> {
+    source: &'a str,
+    spec: &'a str,
+    bases: Vec<(&'a str, &'a str)>,
+    overrides: &'a [String],
+    working_directory: &'a str,
+    /// Name and value.
+    record: Vec<(&'static str, String)>,
+}
+
+impl<'a> PageDocument<'a> {
+    #[must_use]
+    pub fn new(parts: &PageParts<'a>) -> PageDocument<'a> {
+        let PageParts { view, origin, progress, curves, stages, request, record, made_at, version } = *parts;
+        let results = view.results;
+        let mut place_of: BTreeMap<i64, (usize, u64, TrialState)> = BTreeMap::new();
+        for (place, configuration) in view.configurations.iter().enumerate() {
+            for trial in &configuration.trials {
+                place_of.insert(trial.trial.0, (place, trial.seed, trial.state));
+            }
+        }
+        let (stages, stages_left_out) = blocks(&stages.stages);
+        PageDocument {
+            sweep: results.sweep.0,
+            name: &results.name,
+            version,
+            made_at: made_at.0,
+            epoch: &origin.epoch,
+            selected: origin.selected.as_deref(),
+            trials: counts(view),
+            epochs: Epochs {
+                done: progress.epochs_done,
+                all: progress.epochs,
+                unshared: progress.epochs_unshared,
+            },
+            parameters: &results.swept,
+            metrics: view
+                .metrics
+                .iter()
+                .map(|metric| MetricEntry {
+                    name: &metric.name,
+                    goal: metric.goal,
+                    about: find_metric(&metric.name).map(|known| known.doc),
+                })
+                .collect(),
+            configurations: configurations(view),
+            curves: trial_entries(view, curves, &place_of),
+            analysis: AnalysisDocument::new(Analysis::of(view, &Pairs::default()), origin.clone()),
+            warnings: dead_knobs(results, &view.configurations).iter().map(ToString::to_string).collect(),
+            stages,
+            stages_left_out,
+            failures: failures(view),
+            provenance: Provenance {
+                source: &request.source_name,
+                spec: &request.spec,
+                bases: request.bases.iter().map(|base| (base.name.as_str(), base.text.as_str())).collect(),
+                overrides: &request.overrides,
+                working_directory: &request.working_directory,
+                record: record.map(facts).unwrap_or_default(),
+            },
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.name
+    }
+}
+
+fn counts(view: &View<'_>) -> Counts {
+    let of = |state| view.results.trials.iter().filter(|trial| trial.state == state).count();
+    Counts {
+        total: view.results.trials.len(),
+        queued: of(TrialState::Queued),
+        running: of(TrialState::Running),
+        succeeded: of(TrialState::Succeeded),
+        failed: of(TrialState::Failed),
+        cancelled: of(TrialState::Cancelled),
+    }
+}
+
+fn configurations<'a>(view: &'a View<'a>) -> Vec<ConfigurationEntry<'a>> {
+    let entry = |configuration: &'a super::super::Configuration<'a>| ConfigurationEntry {
+        hash: &configuration.hash,
+        values: view.results.swept.iter().map(|name| configuration.parameters.get(name)).collect(),
+        seeds: configuration.trials.len(),
+        n: configuration.n(),
+        trials: configuration.counted_trials(),
+        results: view
+            .metrics
+            .iter()
+            .map(|metric| {
+                let spread = configuration.metrics.get(metric.name.as_str())?;
+                Some((short(spread.mean), spread.std.map(short), spread.n))
+            })
+            .collect(),
+        start: method_start(configuration.parameters),
+    };
+    view.configurations.iter().map(entry).collect()
+}
+
+/// The epoch after which a method of the built-in trainer starts that teaches itself; a program's parameters make no recipe.
+fn method_start(parameters: &Parameters) -> Option<u32> {
+    let recipe = Recipe::try_from(parameters).ok()?;
+    let start = recipe.self_teaching()?.first_event();
+    (start < recipe.epochs).then_some(start)
+}
+
+fn trial_entries<'a>(
+    view: &View<'_>,
+    curves: &'a CurvesResponse,
+    place_of: &BTreeMap<i64, (usize, u64, TrialState)>,
+) -> Vec<TrialEntry<'a>> {
+    let is_shown = |name: &str| view.metrics.iter().any(|metric| metric.name == name);
+    let entry = |trial: &'a crate::protocol::insight::TrialCurves| {
+        let (configuration, seed, state) = *place_of.get(&trial.trial.0)?;
+        let curves = trial.metrics.iter().filter(|(name, _)| is_shown(name)).map(|(name, curve)| {
+            let values = curve.values.iter().copied().map(short).collect();
+            (name.as_str(), (curve.epochs.as_slice(), values))
+        });
+        Some(TrialEntry { trial: trial.trial.0, configuration, seed, state, curves: curves.collect() })
+    };
+    let mut entries: Vec<TrialEntry<'a>> = curves.trials.iter().filter_map(entry).collect();
+    entries.sort_by_key(|entry| (entry.configuration, entry.trial));
+    let mut points = 0;
+    entries.retain(|entry| {
+        points += entry.curves.values().map(|(epochs, _)| epochs.len()).sum::<usize>();
+        points <= MOST_POINTS
+    });
+    entries
+}
+
+fn failures<'a>(view: &View<'a>) -> Vec<FailureEntry<'a>> {
+    let mut by_cause: BTreeMap<(String, &'a str), FailureEntry<'a>> = BTreeMap::new();
+    for trial in &view.results.trials {
+        let Some(failure) = &trial.failure else { continue };
+        let reason = failure.reason.to_string();
+        let entry = by_cause.entry((reason.clone(), &failure.message)).or_insert_with(|| FailureEntry {
+            reason,
+            message: &failure.message,
+            count: 0,
+            trials: Vec::new(),
+            log: &failure.log_tail,
+        });
+        entry.count += 1;
+        if entry.trials.len() < MOST_TRIALS_NAMED {
+            entry.trials.push(trial.trial.0);
+        }
+    }
+    let mut failures: Vec<FailureEntry<'a>> = by_cause.into_values().collect();
+    failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
+    failures
+}
+
+fn facts(record: &TrialRecord) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if !record.device.is_empty() {
+        facts.push(("device", record.device.clone()));
+    }
+    if !record.cpu_capability.is_empty() {
+        facts.push(("instruction set", record.cpu_capability.clone()));
+    }
+    if record.numerics_version > 0 {
+        facts.push(("numerics version", record.numerics_version.to_string()));
+        let exact = if record.is_deterministic { "yes" } else { "no" };
+        facts.push(("deterministic", exact.to_owned()));
+    }
+    if !record.weights_hash.is_empty() {
+        facts.push(("final weights (BLAKE3)", record.weights_hash.clone()));
+    }
+    let libraries: Vec<String> =
+        record.libraries.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    if !libraries.is_empty() {
+        facts.push(("libraries", libraries.join(", ")));
+    }
+    facts
+}
+
+/// Eight digits: more than any picture shows, and half as long.
+fn short(value: f64) -> f64 {
+    format!("{value:.7e}").parse().unwrap_or(value)
+}

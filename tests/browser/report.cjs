@@ -1,0 +1,135 @@
+// Looks at a report in Chromium: what is there, what can be chosen, nothing that loads, complains or runs what it should show.
+//     node report.cjs REPORT.html SCREENSHOTS
+"use strict";
+
+const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const [file, screenshots] = process.argv.slice(2);
+const url = `file://${path.resolve(file)}`;
+const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const VIEWS = [
+  { name: "light", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
+  { name: "dark", viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
+  { name: "phone", viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+];
+const SECTIONS = ["summary", "configurations", "pivot", "curves", "rankme", "against", "shifted", "parallel", "matters", "stages", "failures", "provenance"];
+
+/** Draws every picture by going through the page. */
+async function walk(page) {
+  for (const id of SECTIONS) {
+    await page.locator(`#${id}`).scrollIntoViewIfNeeded();
+  }
+  await page.waitForFunction(() => [...document.querySelectorAll(".figure")].every((figure) => figure.children.length > 0));
+  await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
+}
+
+async function look(context, view) {
+  const page = await context.newPage();
+  const complaints = [], requests = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => requests.push(request.url()));
+  await page.goto(url);
+  await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
+  await walk(page);
+
+  const sections = await page.locator("main section").evaluateAll((all) => all.map((one) => one.id));
+  assert.deepEqual(sections, SECTIONS, "every section is there, in order");
+  assert.equal(await page.locator("html").getAttribute("data-theme"), view.colorScheme);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `nothing sticks out sideways (${wide} px)`);
+
+  // What has markup in it is shown as it is written, and nothing of it runs.
+  assert.equal(await page.locator("h1").textContent(), "kd <i>ema</i> <script>window.hacked=1</script>");
+  assert.equal(await page.evaluate(() => window.hacked), undefined);
+  assert.equal(await page.locator("main img, main i:not(.meter i), main b").count(), 0, "no value became markup");
+  const texts = await page.locator("#configurations").textContent();
+  assert.ok(texts.includes("<b>s</b>") && texts.includes("sgf & co") && texts.includes("<i>gap</i>"), texts.slice(0, 400));
+  assert.ok((await page.locator("#pivot").innerHTML()).includes("&lt;"), "in pictures too");
+
+  if (view.name === "light") await use(page);
+  assert.deepEqual(complaints, [], "no console message");
+  assert.deepEqual(requests.filter((one) => !one.startsWith("file:") && !one.startsWith("data:") && !one.startsWith("blob:")), [], "nothing is loaded");
+  await page.screenshot({ path: path.join(screenshots, `report-${view.name}.png`), fullPage: true });
+  await page.close();
+}
+
+/** What a reader does. */
+async function use(page) {
+  // The table: sorted by a column, searched, continued.
+  const rows = page.locator("#configurations tbody tr");
+  assert.equal(await rows.count(), 12);
+  const first = await rows.first().textContent();
+  await page.locator("#configurations th button", { hasText: "top1" }).first().click();
+  assert.notEqual(await rows.first().textContent(), first, "sorted the other way round");
+  await page.locator("#configurations input").fill("loss_weight=0.5 sgf");
+  assert.equal(await rows.count(), 3);
+  await page.locator("#configurations input").fill("");
+  await page.getByRole("button", { name: /Show more/ }).first().click();
+  assert.equal(await rows.count(), 27);
+
+  // The heat map: another metric and other parameters.
+  await page.locator("#pivot select").first().selectOption("rankme");
+  await page.locator("#pivot select").nth(1).selectOption("mask_ratio");
+  await page.waitForFunction(() => document.querySelector("#pivot .figure").layout.xaxis.title.text === "mask_ratio");
+  const cells = await page.evaluate(() => document.querySelector("#pivot .figure").data[0].z.flat().filter((z) => z !== null).length);
+  assert.equal(cells, 9);
+  await page.locator("#pivot summary").click();
+  await page.locator("#pivot tbody tr").nth(8).waitFor();
+  assert.equal(await page.locator("#pivot tbody tr").count(), 9, "its numbers as a table");
+
+  // Curves: single trials, more configurations.
+  const traces = () => page.evaluate(() => document.querySelector("#curves .figure").data.length);
+  const before = await traces();
+  await page.locator("#curves input[type=checkbox]").check();
+  assert.ok((await traces()) > before, "single trials are lines of their own");
+  await page.locator("#curves select").nth(1).selectOption("12");
+  await page.waitForFunction(() => document.querySelector("#curves .figure").data.length > 36);
+
+  // By keyboard: skip the head, reach a button, switch the theme.
+  await page.keyboard.press("Home");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.locator("#theme").focus();
+  await page.keyboard.press("Enter");
+  assert.equal(await page.locator("html").getAttribute("data-theme"), "dark");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.locator("html").getAttribute("data-theme"), "light");
+  await page.locator("nav a", { hasText: "Failures" }).focus();
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => location.hash === "#failures");
+  await page.locator("#failures summary").first().click();
+  assert.ok((await page.locator("#failures pre").first().textContent()).includes("</pre><script>"), "a log is text");
+  await page.evaluate(() => { history.replaceState(null, "", location.pathname); scrollTo({ top: 0, behavior: "instant" }); });
+}
+
+async function main() {
+  const size = fs.statSync(file).size;
+  assert.ok(size < 20e6, `${size} bytes`);
+  for (const view of VIEWS) {
+    const profile = fs.mkdtempSync(path.join(os.tmpdir(), "sweep-browser-"));
+    const { name, ...options } = view;
+    const context = await chromium.launchPersistentContext(profile, { executablePath: "/usr/bin/chromium", headless: true, args: ARGS, ...options });
+    try {
+      await look(context, view);
+      if (name === "light") {
+        const page = await context.newPage();
+        await page.goto(url);
+        await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
+        await page.pdf({ path: path.join(screenshots, "report.pdf"), format: "A4", printBackground: true });
+      }
+    } finally {
+      await context.close();
+      fs.rmSync(profile, { recursive: true, force: true });
+    }
+    console.log(`report, ${name}: ok`);
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
