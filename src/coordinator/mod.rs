@@ -10,6 +10,7 @@ mod backup;
 mod changes;
 mod clock;
 mod context;
+mod exports;
 mod feed;
 mod folder;
 mod loads;
