@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use sweep::coordinator::{Clock, Coordinator, Settings, StateFolder};
 use sweep::protocol::http::{
-    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest,
-    SubmitRequest, Work,
+    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest, SubmitRequest,
+    Work,
 };
 use sweep::protocol::trial::TrialRecord;
 use sweep::store::Store;

@@ -15,8 +15,8 @@ use crate::coordinator::{
 };
 use crate::protocol::export::ExportResponse;
 use crate::protocol::http::{
-    DoctorResponse, LeaveRequest, OutcomesRequest, Refused, ReleaseRequest, ReportsRequest, ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, SweepStatus, TrialHistory,
+    DoctorResponse, LeaveRequest, OutcomesRequest, Refused, ReleaseRequest, ReportsRequest, ResultsQuery,
+    ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
@@ -285,6 +285,17 @@ impl Access {
             Access::Local(local) => Ok(local.coordinator.leave(worker).await?),
             Access::Remote(remote) => Ok(remote.client.leave(&LeaveRequest { worker }).await?),
         }
+    }
+
+    /// Names the job table: no two state folders have the same token.
+    pub(super) fn table(&self) -> Result<String, CliError> {
+        let token = match self {
+            Access::Local(local) => local.folder.ensure_token().map_err(CliError::failed)?,
+            Access::Remote(remote) => remote.token.clone(),
+        };
+        let name =
+            blake3::derive_key("sweep 2026-11-27 which job table an export is of", token.trim().as_bytes());
+        Ok(blake3::Hash::from_bytes(name).to_hex().as_str()[..16].to_owned())
     }
 
     /// The state folder in which the table's files lie; nothing where the user named a coordinator, whose files may be anywhere.

@@ -17,6 +17,7 @@ mod exit;
 mod expand;
 mod follow;
 mod host;
+mod ingest;
 mod logs;
 mod looking;
 mod metrics;
@@ -32,6 +33,7 @@ mod schema;
 mod serve;
 mod signals;
 mod slurm;
+mod slurm_static;
 mod spec_file;
 mod status;
 mod stint;
@@ -117,6 +119,7 @@ enum Command {
     Worker(worker::Args),
     Workers(workers::Args),
     Slurm(Box<slurm::Args>),
+    Ingest(ingest::Args),
     Data(data::Args),
     Metrics(metrics::Args),
     Params(params::Args),
@@ -190,6 +193,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Workers(args) => workers::run(&args, &context).await,
         Command::Slurm(args) => slurm::run(*args, &context).await,
+        Command::Ingest(args) => ingest::run(&args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),
         Command::Params(args) => params::run(&args, &context),

@@ -17,9 +17,7 @@ use crate::store::{
     NewOutcome, NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError,
     Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{
-    EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
-};
+use crate::vocabulary::{EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)

@@ -105,7 +105,9 @@ impl ExportFolder {
         fs::write(&path, "").map_err(|source| io_error("write", &path, source))?;
         let artifacts = self.path.join("artifacts");
         match fs::remove_dir_all(&artifacts) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &artifacts, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", &artifacts, error))
+            }
             _ => Ok(()),
         }
     }
@@ -150,7 +152,9 @@ impl ExportFolder {
         loop {
             let path = self.spool_file(task, number);
             match Appender::create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_FILES => number += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MOST_FILES => {
+                    number += 1
+                }
                 made => return made.map_err(|source| io_error("make", &path, source)),
             }
         }
@@ -204,7 +208,10 @@ pub fn link_or_copy(hash: &str, from: &Path, to: &Path) -> Result<bool, SpoolErr
             .map_err(|source| io_error("write", &target, source))?;
     }
     // Whoever tidies up spares what is young, because somebody may be about to name it.
-    #[expect(clippy::disallowed_methods, reason = "a file's age is for whoever tidies up, and decides nothing else")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file's age is for whoever tidies up, and decides nothing else"
+    )]
     let now = SystemTime::now();
     if let Ok(file) = fs::File::options().append(true).open(&target) {
         let _read_only_elsewhere = file.set_modified(now);
@@ -217,7 +224,8 @@ fn io_error(what: &'static str, path: &Path, source: io::Error) -> SpoolError {
 }
 
 fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SpoolError> {
-    let garbled = |error: serde_json::Error| SpoolError::Garbled { path: path.to_owned(), problem: error.to_string() };
+    let garbled =
+        |error: serde_json::Error| SpoolError::Garbled { path: path.to_owned(), problem: error.to_string() };
     serde_json::from_slice(text).map_err(garbled)
 }
 

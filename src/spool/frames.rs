@@ -24,9 +24,15 @@ pub struct Whole<'a> {
 pub enum Rest {
     Nothing,
     /// A frame that was not written to its end: whoever wrote it was interrupted, or is at it.
-    Torn { at: u64, bytes: u64 },
+    Torn {
+        at: u64,
+        bytes: u64,
+    },
     /// Something that no interruption leaves. What comes behind it can't be read.
-    Damaged { at: u64, bytes: u64 },
+    Damaged {
+        at: u64,
+        bytes: u64,
+    },
 }
 
 /// The payload in its frame.

@@ -187,7 +187,8 @@ mod tests {
             message: String::new(),
             log_tail: String::new(),
         };
-        let results = results_of(&[&[report(1, 0.5, false), complete()], &[report(1, 9.0, false), end(fail)]]);
+        let results =
+            results_of(&[&[report(1, 0.5, false), complete()], &[report(1, 9.0, false), end(fail)]]);
         assert!(results.is_complete());
         assert_eq!(losses(&results), [(1, 0.5)]);
         assert_eq!(results_of(&[&[end(AttemptEnd::Release)]]).end, None);

@@ -79,7 +79,8 @@ impl Request for MakeExport {
         let needs = list_needs(unit, &unfinished).await?;
         let depths = depths(&unfinished, &needs, |id| {
             unit.entries.get(&id).is_some_and(|entry| {
-                entry.promised_to.is_none() && matches!(entry.job.state, JobState::Blocked | JobState::Queued { .. })
+                entry.promised_to.is_none()
+                    && matches!(entry.job.state, JobState::Blocked | JobState::Queued { .. })
             })
         });
         let left_out = u64::try_from(unfinished.len() - depths.len()).unwrap_or(u64::MAX);
@@ -217,8 +218,7 @@ fn depths(
     needs: &BTreeMap<JobId, BTreeSet<JobId>>,
     may_be_taken: impl Fn(JobId) -> bool,
 ) -> BTreeMap<JobId, u32> {
-    let mut open: BTreeMap<JobId, usize> =
-        needs.iter().map(|(job, needed)| (*job, needed.len())).collect();
+    let mut open: BTreeMap<JobId, usize> = needs.iter().map(|(job, needed)| (*job, needed.len())).collect();
     let mut dependents: BTreeMap<JobId, Vec<JobId>> = BTreeMap::new();
     for (job, needed) in needs {
         for need in needed {

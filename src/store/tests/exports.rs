@@ -101,7 +101,11 @@ async fn what_others_hold_and_what_waits_for_it_is_left_out() {
     let bob = fixture.store.register(worker("bob"), Timestamp(0)).await.unwrap();
     let held: Vec<JobId> = fixture.lease_for(bob, None, 1, 1).await.iter().map(|job| job.lease.job).collect();
     let export = fixture.export(sweep, 1).await;
-    assert_eq!((export.left_out, export.others.as_slice()), (3, &[][..]), "a worker that is there is no export");
+    assert_eq!(
+        (export.left_out, export.others.as_slice()),
+        (3, &[][..]),
+        "a worker that is there is no export"
+    );
     assert!(export.jobs.iter().all(|job| !held.contains(&job.job.lease.job)));
     assert!(export.jobs.iter().all(|job| job.parent.is_none_or(|parent| !held.contains(&parent))));
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use sweep::client::ClientError;
 use sweep::protocol::export::{Origin, PlannedJob, Record, TaskName};
 use sweep::protocol::http::{
-    AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, OutcomesRequest, RegisterResponse, Report, ReportsRequest,
-    Work, WriteResponse,
+    AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, OutcomesRequest, RegisterResponse, Report,
+    ReportsRequest, Work, WriteResponse,
 };
 use sweep::protocol::trial::Checkpoint;
 use sweep::spool::{Appender, ExportFolder, SpoolError, TaskResults, link_or_copy};
@@ -55,7 +55,8 @@ impl Export {
         let plan = folder.read_plan(task)?;
         let artifacts = folder.artifacts(task);
         make_folder(&artifacts, &state_folder.join("artifacts").join(NAMED_WEIGHTS))?;
-        let mut inputs = Inputs { folder: &folder, artifacts: &artifacts, read: BTreeMap::new(), found: BTreeSet::new() };
+        let mut inputs =
+            Inputs { folder: &folder, artifacts: &artifacts, read: BTreeMap::new(), found: BTreeSet::new() };
         let own = folder.read_results(task)?;
         let (mut waiting, mut checkpoints) = (VecDeque::new(), BTreeMap::new());
         for job in plan.jobs {
@@ -77,7 +78,8 @@ impl Export {
         }
         let inputs = inputs.found;
         tracing::info!(jobs = waiting.len(), "task {task} of export {}", folder.manifest().export);
-        let state = State { waiting, given: BTreeMap::new(), checkpoints, inputs, file: folder.begin_file(task)? };
+        let state =
+            State { waiting, given: BTreeMap::new(), checkpoints, inputs, file: folder.begin_file(task)? };
         Ok(Export { worker: folder.manifest().export, artifacts, state: Mutex::new(state) })
     }
 
@@ -111,15 +113,22 @@ impl Export {
         Ok(LeaseResponse { leases, is_drained })
     }
 
-    pub(crate) async fn report(self: Arc<Self>, request: ReportsRequest) -> Result<WriteResponse, ClientError> {
-        let newest = request.reports.iter().filter_map(|report| Some((report.token, report.checkpoint.clone()?)));
+    pub(crate) async fn report(
+        self: Arc<Self>,
+        request: ReportsRequest,
+    ) -> Result<WriteResponse, ClientError> {
+        let newest =
+            request.reports.iter().filter_map(|report| Some((report.token, report.checkpoint.clone()?)));
         let newest: Vec<_> = newest.collect();
         self.clone().write(Record::Reports(request)).await?;
         self.supersede(newest);
         Ok(WriteResponse::default())
     }
 
-    pub(crate) async fn finish(self: Arc<Self>, request: OutcomesRequest) -> Result<WriteResponse, ClientError> {
+    pub(crate) async fn finish(
+        self: Arc<Self>,
+        request: OutcomesRequest,
+    ) -> Result<WriteResponse, ClientError> {
         let (mut ended, mut reports) = (Vec::new(), Vec::new());
         for outcome in request.outcomes {
             match outcome.end {
@@ -144,7 +153,8 @@ impl Export {
         }
         let tokens: Vec<LeaseToken> = ended.iter().map(|outcome| outcome.token).collect();
         let last = ended.iter().flat_map(|outcome| outcome.reports.iter().map(|last| (outcome.token, last)));
-        let newest: Vec<_> = last.filter_map(|(token, last)| Some((token, last.checkpoint.clone()?))).collect();
+        let newest: Vec<_> =
+            last.filter_map(|(token, last)| Some((token, last.checkpoint.clone()?))).collect();
         self.clone().write(Record::Outcomes(OutcomesRequest { outcomes: ended })).await?;
         self.supersede(newest);
         let mut state = self.lock();
@@ -180,7 +190,8 @@ impl Export {
 
     /// Appends a record. A disk that is full is waited for, as a coordinator is.
     async fn write(self: Arc<Self>, record: Record) -> Result<(), ClientError> {
-        let payload: Arc<[u8]> = serde_json::to_vec(&record).map_err(io::Error::from).map_err(|e| self.failed(e))?.into();
+        let payload: Arc<[u8]> =
+            serde_json::to_vec(&record).map_err(io::Error::from).map_err(|e| self.failed(e))?.into();
         let mut tries = 0;
         loop {
             let (export, payload) = (self.clone(), payload.clone());
@@ -252,7 +263,9 @@ impl Inputs<'_> {
         for (state, origin) in teachers {
             match self.last_of(origin)? {
                 Last::NotDone => return Ok(None),
-                Last::Done(checkpoint) => weights.extend(checkpoint.map(|checkpoint| (state, checkpoint.hash))),
+                Last::Done(checkpoint) => {
+                    weights.extend(checkpoint.map(|checkpoint| (state, checkpoint.hash)))
+                }
             }
         }
         match &mut lease.work {
@@ -299,4 +312,155 @@ enum Last {
     NotDone,
     /// With its last state, where it has left one.
     Done(Option<Checkpoint>),
+}
+
+#[cfg(test)]
+mod tests {
+    use sweep::protocol::export::{Manifest, TaskPlan};
+    use sweep::protocol::http::{EpochMetrics, Limits};
+    use sweep::protocol::trial::{TrainRequest, TrialRecord};
+    use sweep::vocabulary::{Attempt, JobId, Metrics, SweepId};
+
+    use super::*;
+
+    const FIRST: TaskName = TaskName { depth: 0, index: 0 };
+    const SECOND: TaskName = TaskName { depth: 1, index: 0 };
+
+    fn token(job: i64) -> LeaseToken {
+        LeaseToken { job: JobId(job), attempt: Attempt(1) }
+    }
+
+    fn planned(job: i64, parent: Option<i64>) -> PlannedJob {
+        let work = Work::Resnet(TrainRequest {
+            parameters: BTreeMap::new(),
+            seed: 0,
+            dataset_checksum: String::new(),
+            first_epoch: 1,
+            last_epoch: 9,
+            teachers: BTreeMap::new(),
+            resume: None,
+        });
+        let lease = Lease {
+            token: token(job),
+            cpus: 1,
+            gpus: None,
+            limits: Limits::default(),
+            keeps_checkpoints: false,
+            work,
+        };
+        let parent = parent.map(|parent| Origin { token: token(parent), task: FIRST });
+        PlannedJob { lease, parent, teachers: BTreeMap::new() }
+    }
+
+    /// Jobs 1 and 2 in the first task; 3, which goes on from 1, and 4, which goes on from 2, in the second.
+    fn export(root: &Path) -> ExportFolder {
+        let manifest = Manifest {
+            format: 1,
+            export: WorkerId(7),
+            sweep: SweepId(1),
+            name: "it".to_owned(),
+            table: "t".to_owned(),
+            jobs: 4,
+            tasks: vec![1, 1],
+        };
+        let plans = [
+            (FIRST, TaskPlan { jobs: vec![planned(1, None), planned(2, None)] }),
+            (SECOND, TaskPlan { jobs: vec![planned(3, Some(1)), planned(4, Some(2))] }),
+        ];
+        let plans = plans.iter().map(|(task, plan)| (*task, plan));
+        ExportFolder::create(&root.join("7"), manifest, plans).unwrap()
+    }
+
+    fn open(root: &Path, task: TaskName) -> Arc<Export> {
+        Arc::new(Export::open(&root.join("7"), task, root).unwrap())
+    }
+
+    /// A checkpoint after an epoch, with its file.
+    fn checkpoint(export: &Export, digit: char, epoch: u32) -> Checkpoint {
+        let hash = digit.to_string().repeat(64);
+        std::fs::write(export.artifacts.join(weights_file_name(&hash)), "weights").unwrap();
+        Checkpoint { hash, epoch, step: 0, size_bytes: 7 }
+    }
+
+    fn has(export: &Export, digit: char) -> bool {
+        export.artifacts.join(weights_file_name(&digit.to_string().repeat(64))).exists()
+    }
+
+    async fn report(export: &Arc<Export>, job: i64, checkpoint: Checkpoint) {
+        let (epoch, metrics) = (checkpoint.epoch, Metrics::from([("loss".to_owned(), 0.5)]));
+        let report = Report { token: token(job), epoch, metrics, checkpoint: Some(checkpoint) };
+        export.clone().report(ReportsRequest { reports: vec![report] }).await.unwrap();
+    }
+
+    async fn finish(export: &Arc<Export>, job: i64, reports: Vec<EpochMetrics>, end: AttemptEnd) {
+        let outcomes = vec![Outcome { token: token(job), reports, end }];
+        export.clone().finish(OutcomesRequest { outcomes }).await.unwrap();
+    }
+
+    fn complete() -> AttemptEnd {
+        AttemptEnd::Complete { record: TrialRecord::default() }
+    }
+
+    /// Jobs that are handed out, with the epoch from which they go on.
+    async fn leased(export: &Arc<Export>, most: u32) -> Vec<(i64, Option<u32>)> {
+        let response = export.clone().lease(most).await.unwrap();
+        assert_eq!(response.is_drained, response.leases.is_empty());
+        let resume = |lease: &Lease| match &lease.work {
+            Work::Resnet(request) => request.resume.as_ref().map(|checkpoint| checkpoint.epoch),
+            Work::Command(_) => panic!("nobody planned a program"),
+        };
+        response.leases.iter().map(|lease| (lease.token.job.0, resume(lease))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_begun_again_leaves_out_what_is_done_and_goes_on_from_the_newest_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = export(root.path());
+        let first = open(root.path(), FIRST);
+        assert_eq!(leased(&first, 9).await, [(1, None), (2, None)]);
+        assert_eq!(leased(&first, 9).await, []);
+        finish(&first, 1, vec![], complete()).await;
+        report(&first, 2, checkpoint(&first, 'a', 3)).await;
+        report(&first, 2, checkpoint(&first, 'b', 4)).await;
+        assert!(!has(&first, 'a') && has(&first, 'b'), "the newer one takes the older one's place");
+        // It is given back with a state of its own: that is no end, and it can be had again.
+        let last =
+            EpochMetrics { epoch: 5, metrics: Metrics::new(), checkpoint: Some(checkpoint(&first, 'c', 5)) };
+        finish(&first, 2, vec![last], AttemptEnd::Release).await;
+        drop(first);
+        let again = open(root.path(), FIRST);
+        assert_eq!(leased(&again, 9).await, [(2, Some(5))]);
+        finish(&again, 2, vec![], complete()).await;
+        assert_eq!(leased(&open(root.path(), FIRST), 9).await, []);
+        let results = folder.read_results(FIRST).unwrap();
+        assert!(results.jobs.values().all(|job| job.is_complete()) && results.rests.is_empty());
+        assert_eq!(results.jobs[&token(2)].lasting_reports().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_job_goes_on_from_where_another_tasks_job_has_ended_and_is_left_out_where_it_has_not() {
+        let root = tempfile::tempdir().unwrap();
+        export(root.path());
+        let first = open(root.path(), FIRST);
+        leased(&first, 9).await;
+        report(&first, 1, checkpoint(&first, 'd', 9)).await;
+        finish(&first, 1, vec![], complete()).await;
+        let second = open(root.path(), SECOND);
+        assert_eq!(leased(&second, 9).await, [(3, Some(9))]);
+        assert!(has(&second, 'd'), "it has a copy of its own");
+        // What it has begun with stays, whatever comes after it.
+        report(&second, 3, checkpoint(&second, 'd', 9)).await;
+        report(&second, 3, checkpoint(&second, 'e', 10)).await;
+        assert!(has(&second, 'd') && has(&first, 'd'));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_given_back_waits_behind_the_others() {
+        let root = tempfile::tempdir().unwrap();
+        export(root.path());
+        let first = open(root.path(), FIRST);
+        assert_eq!(leased(&first, 1).await, [(1, None)]);
+        finish(&first, 1, vec![], AttemptEnd::Release).await;
+        assert_eq!(leased(&first, 9).await, [(2, None), (1, None)]);
+    }
 }

@@ -122,7 +122,9 @@ fn without_driver(choice: &GpuChoice, around: Surroundings<'_>) -> Result<Vec<St
             let count = rocr.split(',').filter(|entry| !entry.trim().is_empty()).count();
             Some((0..count.min(MOST_GPUS)).map(|number| number.to_string()).collect())
         }
-        (None, Some(given), None) => Some(entries_granted(given)?.into_iter().map(Granted::into_name).collect()),
+        (None, Some(given), None) => {
+            Some(entries_granted(given)?.into_iter().map(Granted::into_name).collect())
+        }
         (None, None, None) => None,
     };
     match (choice, named) {
@@ -422,7 +424,10 @@ mod tests {
         ] {
             assert_eq!(without_driver(&choice, around), gpus(named), "{choice:?} {around:?}");
         }
-        assert!(matches!(without_driver(&these(&[1]), cuda("0")), Err(GpuError::NoSuchGpu { visible: 1, .. })));
+        assert!(matches!(
+            without_driver(&these(&[1]), cuda("0")),
+            Err(GpuError::NoSuchGpu { visible: 1, .. })
+        ));
         assert!(matches!(without_driver(&ALL, slurm("gpu:2")), Err(GpuError::UnclearGrant { .. })));
         let none = choose::<Fake>(&GpuChoice::None, cuda("0"), || Err(NvmlError::DriverNotLoaded));
         assert_eq!(none, Ok(Chosen::Seen(Vec::new())));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sweep::client::{Client, ClientError};
 use sweep::protocol::http::{
-    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest, RegisterRequest,
-    RegisterResponse, ReportsRequest, WriteResponse,
+    HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest, OutcomesRequest,
+    RegisterRequest, RegisterResponse, ReportsRequest, WriteResponse,
 };
 use sweep::protocol::logs::LogsRequest;
 
@@ -48,7 +48,10 @@ impl Link {
     }
 
     /// Of an export nothing is lost while its agent is silent.
-    pub(crate) async fn heartbeat(&self, request: &HeartbeatRequest) -> Result<HeartbeatResponse, ClientError> {
+    pub(crate) async fn heartbeat(
+        &self,
+        request: &HeartbeatRequest,
+    ) -> Result<HeartbeatResponse, ClientError> {
         match self {
             Link::Coordinator(client) => client.heartbeat(request).await,
             Link::Export(_) => Ok(HeartbeatResponse { stop: Vec::new() }),

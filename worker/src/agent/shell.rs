@@ -80,7 +80,8 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let mut place = Arc::into_inner(place).expect("whoever examined a GPU is done");
     // What it took to get here counts, too.
     let limit = options.time_limit.map(|limit| started + limit);
-    let ends_at = options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
+    let ends_at =
+        options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
     let registered = tokio::select! {
@@ -192,11 +193,7 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
 }
 
 /// Where the coordinator's files are not this folder's own, the way to them; then copies lie in a folder of their own.
-async fn reach_files(
-    client: &Link,
-    seed: u64,
-    place: &mut Place,
-) -> Result<Option<Arc<Remote>>, AgentError> {
+async fn reach_files(client: &Link, seed: u64, place: &mut Place) -> Result<Option<Arc<Remote>>, AgentError> {
     let Link::Coordinator(client) = client else { return Ok(None) };
     // Nobody else has this spool, wherever it is.
     let own = format!("{} {}", identity::own_host(), place.spool.display());
