@@ -42,9 +42,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
 pub(super) struct Ingested {
     done: u64,
     failed: u64,
-    /// Begun, and not ended.
+    /// Begun and not ended, with a checkpoint to go on from.
     begun: u64,
-    /// Of which nothing is known; by the task that is to run them.
+    /// Of which there is nothing that lasts; by the task that is to run them.
     missing: BTreeMap<TaskName, u64>,
     /// Ended here, and not counted, with what the coordinator says to it.
     refused: Vec<(LeaseToken, String)>,
@@ -113,7 +113,8 @@ impl Ingested {
             match &found.end {
                 Some(AttemptEnd::Complete { .. }) => self.done += 1,
                 Some(AttemptEnd::Fail { .. }) => self.failed += 1,
-                Some(AttemptEnd::Release) | None => self.begun += 1,
+                Some(AttemptEnd::Release) | None if found.checkpoint.is_some() => self.begun += 1,
+                Some(AttemptEnd::Release) | None => *self.missing.entry(task).or_default() += 1,
             }
             delivery.add(&job, found, way).await?;
         }

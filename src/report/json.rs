@@ -262,9 +262,9 @@ pub struct IngestDocument {
     pub jobs: u64,
     pub done: u64,
     pub failed: u64,
-    /// Begun, and not ended.
+    /// Begun and not ended, with a checkpoint to go on from.
     pub begun: u64,
-    /// Of which nothing is known.
+    /// Of which there is nothing that lasts.
     pub missing: u64,
     /// Tasks that are to run these, `DEPTH-INDEX`.
     pub missing_tasks: Vec<String>,

@@ -131,7 +131,7 @@ mod tests {
 
     fn report(epoch: u32, loss: f64, has_checkpoint: bool) -> Record {
         let hash = format!("{epoch:064}");
-        let checkpoint = has_checkpoint.then(|| Checkpoint { hash, epoch, step: 0, size_bytes: 1 });
+        let checkpoint = has_checkpoint.then_some(Checkpoint { hash, epoch, step: 0, size_bytes: 1 });
         let metrics = Metrics::from([("loss".to_owned(), loss)]);
         Record::Reports(ReportsRequest { reports: vec![Report { token: TOKEN, epoch, metrics, checkpoint }] })
     }
