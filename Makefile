@@ -40,7 +40,7 @@ $(TORCH):
 		$(if $(TORCH_INDEX_URL),--index-url "$(TORCH_INDEX_URL)")
 	@touch $@
 
-test: lint test-run test-recipes test-api test-browser test-export ## Set up, lint and run every test
+test: lint test-run test-recipes test-api test-slurm test-browser test-export ## Set up, lint and run every test
 
 # The binaries first: tests start them, whatever package a test belongs to.
 test-run: $(TORCH)

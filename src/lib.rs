@@ -5,6 +5,7 @@ pub mod dataset;
 pub mod lease;
 pub mod protocol;
 pub mod recipe;
+pub mod spool;
 pub mod vocabulary;
 
 #[cfg(feature = "coordinator")]

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["spec", "recipe", "vocabulary"]),
     ("dataset", &["vocabulary"]),
     ("client", &["protocol", "vocabulary"]),
+    ("spool", &["protocol", "vocabulary"]),
     ("store", &["lease", "vocabulary"]),
     ("coordinator", &["store", "plan", "spec", "protocol", "dataset", "vocabulary"]),
     ("api", &["coordinator", "protocol", "vocabulary"]),
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "client",
             "coordinator",
             "store",
+            "spool",
             "dataset",
             "spec",
             "recipe",
@@ -45,7 +47,7 @@ const PURE: &[&str] = &["vocabulary", "protocol", "recipe", "lease", "spec", "pl
 
 /// What the worker may see of the root package, and which of its two rooms sees it.
 const WORKER_DOORS: &[(&str, &[&str])] = &[
-    ("agent", &["client", "protocol", "vocabulary"]),
+    ("agent", &["client", "protocol", "spool", "vocabulary"]),
     ("trainer", &["protocol", "recipe", "dataset", "vocabulary"]),
 ];
 

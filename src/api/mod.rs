@@ -10,6 +10,7 @@ mod artifacts;
 mod auth;
 mod backup;
 mod events;
+mod exports;
 mod extract;
 mod insight;
 mod limits;
@@ -128,6 +129,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(steering::resume))
         .routes(routes!(steering::bump))
         .routes(routes!(slurm::record))
+        .routes(routes!(exports::export))
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
         .routes(routes!(events::follow))

@@ -13,15 +13,16 @@ use crate::coordinator::{
     Clock, Coordinator, CoordinatorError, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError,
     PrepareError, Settings, StateFolder, lend_code, own_host, partial_in,
 };
+use crate::protocol::export::ExportResponse;
 use crate::protocol::http::{
-    DoctorResponse, ReleaseRequest, ResultsQuery, ResultsResponse, StatusResponse, SubmitRequest,
-    SubmitResponse, SweepStatus, TrialHistory,
+    DoctorResponse, LeaveRequest, OutcomesRequest, Refused, ReleaseRequest, ReportsRequest, ResultsQuery,
+    ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
 };
 use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
-use crate::vocabulary::{CheckpointHash, KEPT_CODE, SweepId, TrialNumber, code_file_name};
+use crate::vocabulary::{CheckpointHash, KEPT_CODE, SweepId, TrialNumber, WorkerId, code_file_name};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -279,6 +280,57 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.record_slurm_jobs(request.clone()).await?),
             Access::Remote(remote) => Ok(remote.client.record_slurm_jobs(request).await?),
+        }
+    }
+
+    /// Takes all that can be had of a sweep's jobs, for a place without a coordinator.
+    pub(super) async fn export(&self, sweep: SweepId) -> Result<ExportResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.export(sweep).await?),
+            Access::Remote(remote) => Ok(remote.client.export(sweep).await?),
+        }
+    }
+
+    /// Stores what an export brings back of jobs; gives what was refused.
+    pub(super) async fn report(&self, request: ReportsRequest) -> Result<Vec<Refused>, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.report(request).await?.refused),
+            Access::Remote(remote) => Ok(remote.client.report(&request).await?.refused),
+        }
+    }
+
+    /// The same for the ends of jobs.
+    pub(super) async fn finish(&self, request: OutcomesRequest) -> Result<Vec<Refused>, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.finish(request).await?.refused),
+            Access::Remote(remote) => Ok(remote.client.finish(&request).await?.refused),
+        }
+    }
+
+    /// Gives back what an export holds.
+    pub(super) async fn leave(&self, worker: WorkerId) -> Result<(), CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.leave(worker).await?),
+            Access::Remote(remote) => Ok(remote.client.leave(&LeaveRequest { worker }).await?),
+        }
+    }
+
+    /// Names the job table: no two state folders have the same token.
+    pub(super) fn table(&self) -> Result<String, CliError> {
+        let token = match self {
+            Access::Local(local) => local.folder.ensure_token().map_err(CliError::failed)?,
+            Access::Remote(remote) => remote.token.clone(),
+        };
+        let name =
+            blake3::derive_key("sweep 2026-11-27 which job table an export is of", token.trim().as_bytes());
+        Ok(blake3::Hash::from_bytes(name).to_hex().as_str()[..16].to_owned())
+    }
+
+    /// The state folder in which the table's files lie; nothing where the user named a coordinator, whose files may be anywhere.
+    pub(super) fn folder(&self) -> Option<&StateFolder> {
+        match self {
+            Access::Local(local) => Some(&local.folder),
+            Access::Remote(remote) => remote.home.as_ref().map(|(folder, _)| folder),
         }
     }
 

@@ -22,6 +22,7 @@ mod explain;
 mod export;
 mod follow;
 mod host;
+mod ingest;
 mod insight;
 mod logs;
 mod looking;
@@ -41,6 +42,7 @@ mod schema;
 mod serve;
 mod signals;
 mod slurm;
+mod slurm_static;
 mod smoke;
 mod spec_file;
 mod status;
@@ -144,6 +146,7 @@ enum Command {
     Worker(worker::Args),
     Workers(workers::Args),
     Slurm(Box<slurm::Args>),
+    Ingest(ingest::Args),
     Data(data::Args),
     Recipes(recipes::Args),
     Metrics(metrics::Args),
@@ -222,6 +225,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         Command::Worker(args) => worker::run(args, &context).await,
         Command::Workers(args) => workers::run(&args, &context).await,
         Command::Slurm(args) => slurm::run(*args, &context).await,
+        Command::Ingest(args) => ingest::run(&args, &context).await,
         Command::Data(args) => import_or_show(args, &context),
         Command::Recipes(args) => recipes::run(&args, &context),
         Command::Metrics(args) => metrics::run(&args, &context),

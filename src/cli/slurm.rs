@@ -6,7 +6,7 @@ use super::choice::SweepArg;
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::find_worker;
-use super::{CliError, Context};
+use super::{CliError, Context, slurm_static};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
@@ -25,33 +25,43 @@ use crate::vocabulary::SweepId;
 pub(super) struct Args {
     /// The sweep's id or name, `last`, or a spec, which is submitted first.
     #[arg(value_name = "SWEEP|SPEC", required_unless_present = "show_template")]
-    target: Option<String>,
+    pub(super) target: Option<String>,
     /// Changes to the spec: `name=value`, or `name=value,value` to sweep.
     #[arg(value_name = "NAME=VALUE")]
-    overrides: Vec<String>,
+    pub(super) overrides: Vec<String>,
     /// Where the script goes, if not to stdout.
     #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
     /// Submit it with sbatch, and print the job's id.
     #[arg(long)]
-    submit: bool,
+    pub(super) submit: bool,
     /// How long sbatch may take; what it submitted nevertheless is cancelled.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    submit_timeout: u64,
+    pub(super) submit_timeout: u64,
     /// Settings of `[slurm.NAME]` in `sweep.toml`, beside `.sweep/`; those of `[slurm.default]` unless given.
     #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
+    pub(super) profile: Option<String>,
     /// The same for the job of `--coordinator job`, which otherwise has the workers' time, partition and account.
     #[arg(long, value_name = "NAME")]
     coordinator_profile: Option<String>,
+    /// For nodes that reach no coordinator: an export of all that is to be done, an array for each depth of the stage tree, and
+    /// results that `sweep ingest` brings in.
+    #[arg(long = "static")]
+    is_static: bool,
+    /// In static mode: bring in what earlier exports of the sweep have come to, and export what they left undone.
+    #[arg(long, requires = "is_static")]
+    pub(super) missing: bool,
+    /// In static mode: how many jobs a task of an array does.
+    #[arg(long, value_name = "K", requires = "is_static", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) jobs_per_task: u32,
     #[command(flatten)]
-    wishes: Wishes,
+    pub(super) wishes: Wishes,
     /// Print the template of a script and exit; one in `.sweep/templates/` takes its place.
     #[arg(long, value_name = "SCRIPT", value_enum)]
     show_template: Option<Template>,
     /// Options of the worker itself, as `sweep-worker --help` shows them.
     #[arg(last = true, value_name = "WORKER OPTION")]
-    worker_options: Vec<String>,
+    pub(super) worker_options: Vec<String>,
 }
 
 /// What `--coordinator` says where no address is meant.
@@ -64,6 +74,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         return context.output.data(template.built_in());
     }
     args.wishes.check()?;
+    if args.is_static {
+        return slurm_static::run(&args, context).await;
+    }
     let has_own_coordinator = context.coordinator.as_deref() == Some(JOB);
     let coordinator = context.coordinator.clone().filter(|_| !has_own_coordinator);
     let context = &Context { coordinator, ..context.clone() };
@@ -312,14 +325,14 @@ fn sweep_named(text: &str, context: &Context) -> Option<SweepArg> {
 }
 
 /// What the workers are for.
-enum Target {
+pub(super) enum Target {
     Sweep(SweepArg),
     Spec(Box<CheckedSpec>),
 }
 
 impl Target {
     /// A spec is checked before a state folder is made.
-    fn parse(text: &str, overrides: &[String], context: &Context) -> Result<Target, CliError> {
+    pub(super) fn parse(text: &str, overrides: &[String], context: &Context) -> Result<Target, CliError> {
         match sweep_named(text, context) {
             Some(_) if !overrides.is_empty() => Err(CliError::usage(format!(
                 "sweep {text} is submitted already and can't be changed by `{}`; name the spec instead",
@@ -331,7 +344,11 @@ impl Target {
     }
 
     /// The sweep and its name; a spec is submitted.
-    async fn find(self, access: &Access, context: &Context) -> Result<(SweepId, String), CliError> {
+    pub(super) async fn find(
+        self,
+        access: &Access,
+        context: &Context,
+    ) -> Result<(SweepId, String), CliError> {
         let sweep = match self {
             Target::Sweep(sweep) => sweep.find(access).await?,
             Target::Spec(mut spec) => {
@@ -407,7 +424,7 @@ fn is_loopback(url: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn find_place(folder: &StateFolder, context: &Context) -> Result<Place, CliError> {
+pub(super) fn find_place(folder: &StateFolder, context: &Context) -> Result<Place, CliError> {
     let worker = find_worker(context)?;
     let sweep = worker.with_file_name("sweep");
     let project = folder.path().parent().unwrap_or(folder.path());
@@ -421,13 +438,13 @@ fn find_place(folder: &StateFolder, context: &Context) -> Result<Place, CliError
     })
 }
 
-fn text_of(path: &Path) -> Result<String, CliError> {
+pub(super) fn text_of(path: &Path) -> Result<String, CliError> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         CliError::usage(format!("`{}` is no text (UTF-8), which a script can't hold", path.display()))
     })
 }
 
-fn cant_write(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn cant_write(path: &Path, error: std::io::Error) -> CliError {
     CliError::failed(anyhow::Error::new(error).context(format!("can't write `{}`", path.display())))
 }
 

@@ -7,6 +7,7 @@ mod address;
 mod artifacts;
 mod backup;
 mod error;
+mod exports;
 mod insight;
 mod logs;
 mod results;

@@ -12,6 +12,7 @@ mod clock;
 mod code;
 mod context;
 mod explain;
+mod exports;
 mod feed;
 mod folder;
 mod forecast;

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod announcement;
+pub mod export;
 pub mod http;
 pub mod insight;
 pub mod logs;

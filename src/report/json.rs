@@ -26,7 +26,7 @@ use crate::protocol::insight::SweepProgress;
 use crate::protocol::steering::{BumpResponse, CancelResponse};
 use crate::slurm::SlurmView;
 use crate::spec::Spec;
-use crate::vocabulary::{Parameters, SweepId, TrialNumber};
+use crate::vocabulary::{JobId, Parameters, SweepId, TrialNumber, WorkerId};
 
 const SCHEMA_VERSION: u32 = 1;
 
@@ -277,6 +277,38 @@ impl CancelDocument {
             needed_by: cancelled.needed_by.clone(),
         }
     }
+}
+
+/// `sweep ingest --json`
+#[derive(Debug, Serialize)]
+pub struct IngestDocument {
+    pub schema_version: u32,
+    pub export: WorkerId,
+    pub sweep: SweepId,
+    /// All of the export.
+    pub jobs: u64,
+    pub done: u64,
+    pub failed: u64,
+    /// Begun and not ended, with a checkpoint to go on from.
+    pub begun: u64,
+    /// Of which there is nothing that lasts.
+    pub missing: u64,
+    /// Tasks that are to run these, `DEPTH-INDEX`.
+    pub missing_tasks: Vec<String>,
+    /// Jobs that ended there and no longer count.
+    pub refused: Vec<JobId>,
+    /// What can't be read of the spool.
+    pub unread: Vec<SpoolRest>,
+}
+
+/// The end of a file that is no whole record.
+#[derive(Debug, Serialize)]
+pub struct SpoolRest {
+    pub file: String,
+    pub at: u64,
+    pub bytes: u64,
+    /// Whoever wrote it was interrupted, or is at it; otherwise it is damaged.
+    pub is_torn: bool,
 }
 
 /// `sweep retry --json`

@@ -51,11 +51,7 @@ pub fn draft_workers(place: &Place, purpose: &Purpose, wishes: &Wishes) -> Worke
         option("array", format!("0-{}{at_a_time}", workers - 1)),
     ];
     options.extend(wishes.sbatch_options());
-    let mut more = Vec::new();
-    for (name, value) in [("--slots-per-gpu", wishes.slots_per_gpu), ("--cpu-slots", wishes.cpu_slots)] {
-        more.extend(value.map(|value| [name.to_owned(), value.to_string()]).into_iter().flatten());
-    }
-    more.extend(worker_options.iter().cloned());
+    let more = [wishes.slot_options(), worker_options.clone()].concat();
     WorkerScript {
         title: format!("sweep {sweep} ({name})"),
         sweep: sweep.0,
@@ -108,7 +104,7 @@ pub fn draft_coordinator(place: &Place, wishes: &Wishes) -> CoordinatorScript {
 }
 
 /// When Slurm is to warn the script, and with which signal: so that after the grace there is time to say goodbye.
-fn warning(wishes: &Wishes) -> String {
+pub(super) fn warning(wishes: &Wishes) -> String {
     let after = match &wishes.time {
         Some(time) => SLURM_TICK.min(time.0 / SMALLEST_SHARE),
         None => SLURM_TICK,
@@ -116,10 +112,10 @@ fn warning(wishes: &Wishes) -> String {
     format!("B:USR1@{}", (wishes.grace() + after).as_secs())
 }
 
-fn option(key: &str, value: String) -> Setting {
+pub(super) fn option(key: &str, value: String) -> Setting {
     Setting { key: key.to_owned(), value: Some(value) }
 }
 
-fn short_name(name: &str) -> String {
+pub(super) fn short_name(name: &str) -> String {
     one_line(name).chars().take(LONGEST_NAME).collect::<String>().trim_end().to_owned()
 }

@@ -5,6 +5,7 @@
 //! Start reading at `wishes.rs` (what a user asks for) and `script.rs` (how it becomes a script).
 
 mod account;
+mod arrays;
 mod command;
 mod draft;
 mod profile;
@@ -16,6 +17,10 @@ mod view;
 mod watch;
 mod wishes;
 
+pub use arrays::{
+    Array, StaticPurpose, USUAL_MAX_ARRAY_SIZE, cut_arrays, draft_array, draft_submission,
+    find_max_array_size,
+};
 pub use command::SlurmError;
 pub use draft::{Place, Purpose, draft_coordinator, draft_workers};
 pub use profile::{ProfileError, read_profile};

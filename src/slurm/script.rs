@@ -23,6 +23,10 @@ pub enum Template {
     Worker,
     /// The coordinator's own job.
     Coordinator,
+    /// An array of static mode.
+    Static,
+    /// What submits the arrays of static mode.
+    Submit,
 }
 
 impl Template {
@@ -30,6 +34,8 @@ impl Template {
         match self {
             Template::Worker => "worker.sh.hbs",
             Template::Coordinator => "coordinator.sh.hbs",
+            Template::Static => "static.sh.hbs",
+            Template::Submit => "submit.sh.hbs",
         }
     }
 
@@ -39,6 +45,8 @@ impl Template {
         match self {
             Template::Worker => include_str!("../../templates/worker.sh.hbs"),
             Template::Coordinator => include_str!("../../templates/coordinator.sh.hbs"),
+            Template::Static => include_str!("../../templates/static.sh.hbs"),
+            Template::Submit => include_str!("../../templates/submit.sh.hbs"),
         }
     }
 }

@@ -184,6 +184,14 @@ impl Wishes {
         self.idle_timeout.as_ref().map_or(IDLE, |Span(text)| text)
     }
 
+    /// The worker's options for its slots.
+    pub(super) fn slot_options(&self) -> Vec<String> {
+        let chosen = [("--slots-per-gpu", self.slots_per_gpu), ("--cpu-slots", self.cpu_slots)];
+        let given =
+            chosen.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?.to_string()]));
+        given.flatten().collect()
+    }
+
     /// Whether Slurm may start a job again, as the script says unless the user says otherwise.
     #[must_use]
     pub fn may_requeue(&self) -> bool {

@@ -35,7 +35,8 @@ impl Request for Adopt {
         let deadline = self.now.after(self.lasts);
         sqlx::query!(
             "-- renew_leases
-            UPDATE jobs SET lease_deadline = ? WHERE state = 'leased'",
+            UPDATE jobs SET lease_deadline = ?
+            WHERE state = 'leased' AND worker_id NOT IN (SELECT worker_id FROM exports)",
             deadline.0
         )
         .execute(unit.connection())

@@ -120,6 +120,12 @@ const INVARIANTS: &[(&str, &str)] = &[
                     OR joins.is_ready <> (jobs.state = 'queued' AND jobs.waits_until IS NULL))",
     ),
     (
+        "only what has to wait is promised to an export, whose leases have no end",
+        "SELECT (SELECT COUNT(*) FROM promises JOIN jobs ON jobs.id = promises.job_id WHERE jobs.state <> 'blocked')
+              + (SELECT COUNT(*) FROM jobs JOIN exports ON exports.worker_id = jobs.worker_id
+                 WHERE jobs.lease_deadline < 9223372036854775807)",
+    ),
+    (
         "a job keeps no more checkpoints than sweeps ask for",
         "SELECT COUNT(*) FROM jobs WHERE
            (SELECT COUNT(*) FROM kept_checkpoints WHERE job_id = jobs.id) > (

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use super::load::id_list;
 use super::unit::{Entry, Unit, newest_attempt};
 use super::writes::{ClosedAttempt, Counts, OpenedAttempt, ReportedMetric};
-use super::{StoreError, checkpoints, joins, kept};
+use super::{StoreError, checkpoints, exports, joins, kept};
 use crate::lease::{JobState, READY};
 use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
 
@@ -26,6 +26,7 @@ impl Unit {
         move_jobs(connection, &changed).await?;
         save_jobs(connection, &changed).await?;
         joins::save(connection, &changed).await?;
+        exports::save(connection, &changed).await?;
         open_attempts(connection, &writes.opened).await?;
         close_attempts(connection, &writes.closed).await?;
         write_reports(connection, &writes.reports).await?;

@@ -70,7 +70,7 @@ pub async fn list_held(reader: &mut Reader) -> Result<Vec<(LeaseFor, WorkerId)>,
         "-- list_held
         SELECT id AS \"id!\", attempt, worker_id AS \"worker_id!\"
         FROM jobs INDEXED BY jobs_held
-        WHERE worker_id IS NOT NULL"
+        WHERE worker_id IS NOT NULL AND lease_deadline < 9223372036854775807"
     )
     .fetch_all(reader.connection())
     .await?;

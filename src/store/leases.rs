@@ -146,7 +146,7 @@ impl Request for LeaseBatch {
 }
 
 /// What a worker has to know of a job that it was given.
-fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
+pub(super) fn describe(unit: &mut Unit, lease: LeaseFor) -> Result<LeasedJob, StoreError> {
     let damaged = |what: &str| StoreError::Damaged(format!("job {} {what}", lease.job));
     let offer = unit.queue.take_offer(lease.job).ok_or_else(|| damaged("was leased unseen"))?;
     let context = unit.memory.contexts.get(&offer.context).ok_or_else(|| damaged("has no context"))?.clone();
@@ -236,7 +236,7 @@ impl Request for Expire {
                 FROM jobs
                 CROSS JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
                 CROSS JOIN workers ON workers.id = jobs.worker_id
-                WHERE jobs.state = 'leased'
+                WHERE jobs.state = 'leased' AND jobs.lease_deadline < 9223372036854775807
             )
             WHERE lease_deadline <= ?",
             self.now.0

@@ -80,6 +80,7 @@ struct StoredJob {
     reported_epoch: u32,
     is_joined: u8,
     has_requirements: u8,
+    promised_to: Option<i64>,
     /// How many trials end in it, and how many of these are its own sweep's.
     trials: (i64, i64),
 }
@@ -97,6 +98,7 @@ async fn jobs(
                    reported_epoch,
                    EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id),
                    EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id),
+                   (SELECT worker_id FROM promises WHERE job_id = jobs.id),
                    (SELECT json_array(COUNT(*), COALESCE(SUM(trials.sweep_id = jobs.sweep_id), 0))
                     FROM trials
                     WHERE job_id = jobs.id))) AS \"list!: String\"
@@ -134,6 +136,7 @@ impl TryFrom<StoredJob> for Entry {
             reported_epoch: row.reported_epoch,
             is_joined: row.is_joined != 0,
             has_requirements: row.has_requirements != 0,
+            promised_to: row.promised_to.map(WorkerId),
             trials: Trials { own: row.trials.1, others: Vec::new() },
             as_read: AsRead { state: state.name(), attempt, is_ready: is_ready(&state) },
             is_counted_live: state.is_live(),

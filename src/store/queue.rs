@@ -49,7 +49,7 @@ pub(super) struct Offer {
 
 /// A ready job as the statements below give it, with its columns in this order.
 #[derive(Deserialize)]
-struct ReadyJob {
+pub(super) struct ReadyJob {
     id: i64,
     /// The sweep in whose place it waits.
     waits_for: i64,
@@ -104,6 +104,12 @@ impl Queue {
             }
         }
         Ok(queue)
+    }
+
+    /// These jobs, in nobody's list.
+    pub(super) fn of(rows: Vec<ReadyJob>) -> Queue {
+        let offers = rows.into_iter().map(|row| (JobId(row.id), Offer::from(row))).collect();
+        Queue { offers, ..Queue::default() }
     }
 
     /// Every job that may be leased.

@@ -170,7 +170,7 @@ pub async fn list_workers(reader: &mut Reader) -> Result<Vec<WorkerRow>, StoreEr
     Ok(workers.collect())
 }
 
-/// Leased jobs, each once for every sweep with a trial that ends in it, under the name of the first such trial, with the
+/// Leased jobs but for those of exports, each once for every sweep with a trial that ends in it, under the name of the first such trial, with the
 /// latest value of that sweep's metric. One in which no trial ends has the name of the trial with whose parameters it is
 /// run.
 ///
@@ -188,7 +188,7 @@ pub async fn list_running(reader: &mut Reader) -> Result<Vec<RunningJobRow>, Sto
         FROM jobs INDEXED BY jobs_leases
         LEFT JOIN trials ON trials.job_id = jobs.id
         JOIN sweeps ON sweeps.id = COALESCE(trials.sweep_id, jobs.sweep_id)
-        WHERE jobs.state = 'leased'
+        WHERE jobs.state = 'leased' AND jobs.lease_deadline < 9223372036854775807
         GROUP BY jobs.id, sweeps.id
         ORDER BY jobs.id, sweeps.id"
     )

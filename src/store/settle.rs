@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cancel::{count_given_up, is_given_up};
+use super::exports::FOR_EVER;
 use super::unit::{Ending, Remains, Unit};
 use super::{StoreError, load};
 use crate::lease::{Event, JobState};
@@ -62,8 +63,14 @@ impl Unit {
                 Some(Ending::Failed) => Event::NeedFailed,
                 None => continue,
             };
+            let promised_to = entry.promised_to.filter(|_| event == Event::NeedsMet);
             // A dependent that can't take it, since it was cancelled meanwhile, stays as it is.
             let _refused = self.step(dependent, &event, &Remains::default(), self.now);
+            // Before anybody else can have it.
+            if let Some(worker) = promised_to {
+                let lease = Event::Lease { worker, lasts: FOR_EVER };
+                let _refused = self.step(dependent, &lease, &Remains::default(), self.now);
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 
 use super::checkpoints::Held;
 use super::finished::Finished;
-use super::queue::Queue;
+use super::queue::{Queue, ReadyJob};
 use super::writer::Wanted;
 use super::writes::Writes;
 use super::{Checkpoint, LeaseFor, NewReport, StoreError};
@@ -96,6 +96,8 @@ pub(super) struct Entry {
     /// Other sweeps wait for it.
     pub(super) is_joined: bool,
     pub(super) has_requirements: bool,
+    /// The export that gets it as soon as it may be leased.
+    pub(super) promised_to: Option<WorkerId>,
     /// How many trials of each sweep end in it.
     pub(super) trials: Trials,
     pub(super) as_read: AsRead,
@@ -169,12 +171,24 @@ impl Unit {
         if self.memory.known.is_none() {
             self.memory.known = Some(super::load::known(&mut self.connection).await?);
         }
-        let mut jobs = wanted.jobs.clone();
+        let jobs = wanted.jobs.clone();
         if !wanted.ready.is_empty() {
             self.queue = Queue::load(&mut self.connection, &mut self.memory, &wanted.ready).await?;
-            jobs.extend(self.queue.jobs());
-            self.load_contexts().await?;
         }
+        self.load_offered(jobs).await
+    }
+
+    /// Loads these jobs with all that whoever gets them is told; gives their ids.
+    pub(super) async fn offer(&mut self, rows: Vec<ReadyJob>) -> Result<BTreeSet<JobId>, StoreError> {
+        self.queue = Queue::of(rows);
+        self.load_offered(Vec::new()).await?;
+        Ok(self.queue.jobs().collect())
+    }
+
+    /// Loads these jobs and all that may be leased.
+    async fn load_offered(&mut self, mut jobs: Vec<JobId>) -> Result<(), StoreError> {
+        jobs.extend(self.queue.jobs());
+        self.load_contexts().await?;
         self.load(jobs).await?;
         if self.memory.has_keeps() {
             let jobs: BTreeSet<JobId> = self.queue.jobs().collect();

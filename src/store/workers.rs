@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 use super::slurm::{WorkerSlurmRow, bury_earlier};
 use super::unit::{Remains, Unit};
 use super::writer::{Request, Wants};
-use super::{Store, StoreError};
+use super::{Store, StoreError, exports};
 use crate::lease::{Begun, Event};
 use crate::vocabulary::{Attempt, JobId, Timestamp, WorkerId};
 
@@ -145,6 +145,7 @@ impl Request for Leave {
     }
 
     async fn apply(&self, unit: &mut Unit) -> Result<(), StoreError> {
+        exports::take_back(unit.connection(), self.worker).await?;
         end_leases(unit, self.worker, |attempt, _| Event::Release { attempt }, self.now).await?;
         mark_left(unit, self.worker, self.now).await
     }

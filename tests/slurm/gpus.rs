@@ -1,6 +1,4 @@
-//! GPUs that Slurm hands out. The cluster has them on paper; a library in the place of NVIDIA's shows the agent two of them.
-
-use std::process::Command;
+//! GPUs that Slurm hands out. The cluster has them on paper, as if they were of another make than NVIDIA's.
 
 use crate::cluster::{Cluster, logs, results_of, serve, submit};
 use crate::harness::Project;
@@ -13,33 +11,13 @@ command: [sh, -c, 'echo "$CUDA_VISIBLE_DEVICES $SLURM_JOB_GPUS" > seen-{{x}}; wh
 parameters: {x: [1, 2]}
 "#;
 
-/// As much of NVIDIA's management library as the agent asks for.
-const LIBRARY: &str = r#"
-#include <stdio.h>
-int nvmlInit_v2(void) { return 0; }
-int nvmlInitWithFlags(unsigned flags) { return 0; }
-int nvmlShutdown(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
-    if (index > 1) return 2;
-    *device = (void *)(long)(index + 1);
-    return 0;
-}
-int nvmlDeviceGetUUID(void *device, char *uuid, unsigned length) {
-    snprintf(uuid, length, "GPU-%ld", (long)device - 1);
-    return 0;
-}
-int nvmlDeviceGetName(void *device, char *name, unsigned length) { snprintf(name, length, "Paper"); return 0; }
-"#;
-
-/// The line of a script by which a worker sees GPUs.
-pub(crate) fn with_gpus_on_paper(project: &Project) -> String {
-    project.write("nvml.c", LIBRARY);
-    let [library, source] = ["libnvidia-ml.so.1", "nvml.c"].map(|name| project.path(name));
-    let built =
-        Command::new("gcc").args(["-shared", "-fPIC", "-o"]).args([library, source]).status().unwrap();
-    assert!(built.success());
-    format!("export LD_LIBRARY_PATH='{}'", project.folder.path().display())
+/// The line of a script by which a worker finds no NVIDIA driver, whatever the host has: the cluster's GPUs are not the host's.
+pub(crate) fn without_driver(project: &Project) -> String {
+    std::fs::create_dir(project.path("no-driver")).unwrap();
+    for name in ["libnvidia-ml.so", "libnvidia-ml.so.1"] {
+        project.write(&format!("no-driver/{name}"), "");
+    }
+    format!("export LD_LIBRARY_PATH='{}'", project.path("no-driver").display())
 }
 
 #[test]
@@ -49,15 +27,39 @@ fn two_workers_on_a_node_each_see_the_gpu_that_is_theirs() {
     let project = cluster.project();
     project.write("seen.yaml", SEEN);
     let _serve = serve(&project, "60");
-    let setup = with_gpus_on_paper(&project);
+    let setup = without_driver(&project);
     let job = submit(
         &project,
         &["seen.yaml", "--workers", "2", "--gres", "gpu:1", "--mem", "200M", "--setup", &setup],
     );
     results_of(&project, "1");
     cluster.wait_for_end(&job);
-    // By its number, or by the unique name that the library gives to this number.
-    let mut seen = ["seen-1", "seen-2"].map(|name| project.read(name).replace("GPU-", ""));
+    let mut seen = ["seen-1", "seen-2"].map(|name| project.read(name));
     seen.sort();
     assert_eq!(seen, ["0 0\n", "1 1\n"], "{}", logs(&project));
+    assert!(logs(&project).contains("used by their names"), "{}", logs(&project));
+}
+
+/// A network, which only one of NVIDIA's GPUs could train.
+const TRAINED: &str = r#"
+name: trained
+parameters: {dataset: cifar10-sample, width: 1, epochs: 1, lr_steps: [], batch_size: 500}
+"#;
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_training_trial_never_runs_on_the_cpu_in_the_place_of_a_gpu_that_slurm_granted() {
+    let cluster = Cluster::up("granted", &[("NODES", "1")]);
+    let project = cluster.adopt(crate::work::with_sample());
+    project.write("trained.yaml", TRAINED);
+    let _serve = serve(&project, "60");
+    let setup = without_driver(&project);
+    let job = submit(&project, &["trained.yaml", "--gres", "gpu:1", "--mem", "1G", "--setup", &setup]);
+    crate::harness::wait_until("the refusal", || {
+        project.read(".sweep/logs/job-1-attempt-1.log").contains("was given the GPU")
+            || logs(&project).contains("was given the GPU")
+    });
+    cluster.ask(&["scancel", &job]);
+    cluster.wait_for_end(&job);
+    assert!(project.results("1")["results"][0]["metrics"].get("top1").is_none(), "{}", logs(&project));
 }

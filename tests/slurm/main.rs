@@ -9,6 +9,7 @@ mod cluster;
 mod coordinator;
 mod disturbed;
 mod ends;
+mod export;
 mod gpus;
 mod readme;
 mod submission;

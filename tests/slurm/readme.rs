@@ -1,7 +1,7 @@
 //! What the README's chapter shows of Slurm is what is to be seen.
 
 use crate::cluster::{Cluster, results_of, serve, submit};
-use crate::gpus::with_gpus_on_paper;
+use crate::gpus::without_driver;
 use crate::harness::wait_until;
 
 const README: &str = include_str!("../../README.md");
@@ -21,7 +21,7 @@ fn status_shows_what_the_readme_shows() {
     let project = cluster.project();
     project.write("masks.yaml", MASKS);
     let _serve = serve(&project, "60");
-    let setup = with_gpus_on_paper(&project);
+    let setup = without_driver(&project);
     let line = README.lines().find(|line| line.starts_with("sweep slurm masks.yaml ")).unwrap();
     let typed: Vec<&str> = line.split(' ').skip(2).filter(|word| *word != "--submit").collect();
     let job = submit(&project, &[&typed[..], &["--setup", &setup]].concat());

@@ -15,4 +15,4 @@ trap take_down EXIT
 export SWEEP_TEST_CLUSTERS=$folder SLURM_CLUSTER_KEEP_LOGS=${KEEP_LOGS:-}
 cd "$here/../.."
 # They mostly wait.
-cargo test --locked --package sweep --test slurm -- --ignored --test-threads 4 "$@"
+cargo test --locked --workspace --test slurm -- --ignored --test-threads 4 "$@"

@@ -2,8 +2,11 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::slurm::{Place, Purpose, Wishes, draft_coordinator, draft_workers};
-use crate::vocabulary::SweepId;
+use crate::slurm::{
+    Place, Purpose, StaticPurpose, Wishes, cut_arrays, draft_array, draft_coordinator, draft_submission,
+    draft_workers,
+};
+use crate::vocabulary::{SweepId, WorkerId};
 
 fn place() -> Place {
     Place {
@@ -104,6 +107,58 @@ fn a_coordinators_own_job() {
     let asked = wishes("time = \"3:30:00\"\npartition = \"cpu\"\n");
     let draft = draft_coordinator(&place(), &asked);
     insta::assert_snapshot!(sound(render(Template::Coordinator, nowhere.path(), &draft).unwrap()));
+}
+
+fn static_purpose(folder: &str) -> StaticPurpose {
+    StaticPurpose {
+        sweep: SweepId(3),
+        name: "masks".to_owned(),
+        export: WorkerId(7),
+        folder: folder.to_owned(),
+        worker_options: vec![],
+    }
+}
+
+#[test]
+fn an_array_of_static_mode_and_what_submits_it() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let asked = wishes("time = \"3:30:00\"\ngres = \"gpu:1\"\nmax-running = 4\nslots-per-gpu = 2\n");
+    let purpose = static_purpose("/home/u/masks/.sweep/exports/7");
+    let arrays = cut_arrays(&[30, 12], 20);
+    let array = render(Template::Static, nowhere.path(), &draft_array(&place(), &purpose, arrays[1], &asked));
+    insta::assert_snapshot!("static_array", sound(array.unwrap()));
+    let submit = render(Template::Submit, nowhere.path(), &draft_submission(&purpose, &arrays)).unwrap();
+    insta::assert_snapshot!("static_submit", sound(submit));
+}
+
+/// The script that submits is run with an `sbatch` of ours.
+#[test]
+fn arrays_wait_for_all_of_the_depth_before_and_none_is_left_where_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it's $(touch pwned)");
+    fs::create_dir(&path).unwrap();
+    let purpose = static_purpose(path.to_str().unwrap());
+    let draft = draft_submission(&purpose, &cut_arrays(&[30, 12], 20));
+    let script = render(Template::Submit, folder.path(), &draft).unwrap();
+    let run = |sbatch: &str| {
+        let text = format!(
+            "sbatch() {{ echo \"$*\" >>asked; {sbatch}; }}\nscancel() {{ echo \"$*\" >cancelled; }}\n{script}"
+        );
+        Command::new("bash").args(["-c", &text]).current_dir("/").output().unwrap()
+    };
+    let output = run("wc -l <asked");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n2\n3\n");
+    assert_eq!(
+        fs::read_to_string(path.join("asked")).unwrap(),
+        "--parsable array-0-0.sh\n--parsable array-0-20.sh\n--parsable --dependency=afterany:1:2 array-1-0.sh\n"
+    );
+    assert_eq!(fs::read_to_string(path.join("slurm-jobs")).unwrap(), "1\n2\n3\n");
+    fs::remove_file(path.join("asked")).unwrap();
+    let output = run("case $* in *array-1*) return 1;; *) wc -l <asked;; esac");
+    assert!(!output.status.success());
+    assert_eq!(fs::read_to_string(path.join("cancelled")).unwrap(), "1 2\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a value was run");
 }
 
 #[test]

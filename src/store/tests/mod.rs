@@ -5,6 +5,7 @@ mod cancelling;
 mod checkpoints;
 mod crash;
 mod epochs;
+mod exports;
 mod forks;
 mod histories;
 mod ill_hosts;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// Tables that grow with the trials.
-const LARGE: [&str; 12] = [
+const LARGE: [&str; 13] = [
     "jobs",
     "trials",
     "attempts",
@@ -19,16 +19,18 @@ const LARGE: [&str; 12] = [
     "keeps",
     "kept_checkpoints",
     "given_up",
+    "promises",
 ];
 
 /// Indexes of what is leased or waits for its next try, which the number of slots bounds.
 const SMALL: [&str; 3] = ["jobs_leases", "jobs_held", "jobs_waiting"];
 
 /// Statements that read a whole table, and why they may.
-const ALLOWED: [(&str, &str); 8] = [
+const ALLOWED: [(&str, &str); 9] = [
     ("load_known", "it stops at the first row of each"),
     ("insert_sweep", "only where a row waits for a sweep to refer to, which none ever does"),
     ("ensure_contexts", "only where a row waits for a context to refer to, which none ever does"),
+    ("register_export", "the same as `register_worker`"),
     ("register_worker", "only where a row waits for a worker to refer to, which none ever does"),
     ("list_artifact_hashes", "it is asked for all of them, at the coordinator's start"),
     ("list_checkpoints", "`sweep doctor` looks at all of them"),

@@ -1,7 +1,9 @@
 //! Which GPUs this agent may use. NVIDIA's library is loaded at run time, so that a node without it works too.
 //!
 //! A GPU goes by its unique name from here on: numbers mean one thing to the driver and another to CUDA, and shift when a GPU
-//! is lost. Whoever names GPUs shall get exactly those or an error, never a CPU in their place.
+//! is lost. Whoever names GPUs shall get exactly those or an error, never a CPU in their place. Without NVIDIA's driver there may
+//! be GPUs of another make, which programs can use: then the names are taken by their word, and the trainer, which can't, says so
+//! where a job of its own comes to such a GPU.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +18,6 @@ const MOST_GPUS: usize = 1024;
 /// Why it can't be said which GPUs to use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GpuError {
-    /// GPUs are named where there are none.
-    #[error("{named} names GPUs, but NVIDIA's driver is not there ({why}); `--gpus none` works on the CPU")]
-    NoDriver { named: String, why: String },
     /// The driver is there, and nothing can be learnt from it.
     #[error("NVIDIA's driver does not answer ({why}): mend it, or work on the CPU with `--gpus none`")]
     Silent { why: String },
@@ -42,6 +41,17 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cuda_order: Option<&'a str>,
     /// `SLURM_STEP_GPUS`, or else `SLURM_JOB_GPUS`.
     pub(crate) slurm: Option<&'a str>,
+    /// `ROCR_VISIBLE_DEVICES`: AMD's GPUs that programs see at all, and then number from 0.
+    pub(crate) rocr: Option<&'a str>,
+}
+
+/// The GPUs to use, each as a value of `CUDA_VISIBLE_DEVICES`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// As NVIDIA's driver shows them.
+    Seen(Vec<String>),
+    /// As somebody names them; there is no driver that could be asked.
+    ByWord(Vec<String>),
 }
 
 /// What is asked of NVIDIA's driver; GPUs by their place on the PCI bus, as `nvidia-smi` counts them.
@@ -75,27 +85,28 @@ struct Visible {
     are_named: bool,
 }
 
-/// The chosen GPUs, each as a value of `CUDA_VISIBLE_DEVICES`. None where there is no driver and nobody names GPUs.
+/// The chosen GPUs. None where there is no driver and nobody names GPUs.
 pub(crate) fn choose<D: Driver>(
     choice: &GpuChoice,
     around: Surroundings<'_>,
     open: impl FnOnce() -> Result<D, NvmlError>,
-) -> Result<Vec<String>, GpuError> {
+) -> Result<Chosen, GpuError> {
     if *choice == GpuChoice::None {
-        return Ok(Vec::new());
+        return Ok(Chosen::Seen(Vec::new()));
     }
     let driver = match open() {
         Ok(driver) => driver,
-        Err(error) if is_absent(&error) => return without_driver(choice, around, &error),
+        Err(error) if is_absent(&error) => return without_driver(choice, around).map(Chosen::ByWord),
         Err(error) => return Err(GpuError::Silent { why: error.to_string() }),
     };
     let node = list(&driver)?;
     warn_of_order(around, &driver, node.len());
     let visible = visible(around, node)?;
-    match choice {
+    let gpus = match choice {
         GpuChoice::These(numbers) => numbers.iter().map(|&number| pick(number, &visible.gpus)).collect(),
         GpuChoice::All | GpuChoice::None => all_of(visible),
-    }
+    };
+    gpus.map(Chosen::Seen)
 }
 
 /// Whether there is no driver, and so no GPU; anything else is a GPU that doesn't work.
@@ -103,29 +114,26 @@ fn is_absent(error: &NvmlError) -> bool {
     matches!(error, NvmlError::LibloadingError(_) | NvmlError::LibraryNotFound | NvmlError::DriverNotLoaded)
 }
 
-fn without_driver(
-    choice: &GpuChoice,
-    around: Surroundings<'_>,
-    error: &NvmlError,
-) -> Result<Vec<String>, GpuError> {
-    match what_names_gpus(choice, around) {
-        Some(named) => Err(GpuError::NoDriver { named, why: error.to_string() }),
-        None => {
-            tracing::debug!(%error, "no GPU is used: NVIDIA's driver is not there");
-            Ok(Vec::new())
+/// What is named, as it is named.
+fn without_driver(choice: &GpuChoice, around: Surroundings<'_>) -> Result<Vec<String>, GpuError> {
+    let named: Option<Vec<String>> = match (around.cuda, granted(around), around.rocr) {
+        (Some(cuda), _, _) => Some(entries_of(cuda).map(str::to_owned).collect()),
+        (None, _, Some(rocr)) => {
+            let count = rocr.split(',').filter(|entry| !entry.trim().is_empty()).count();
+            Some((0..count.min(MOST_GPUS)).map(|number| number.to_string()).collect())
         }
-    }
-}
-
-fn what_names_gpus(choice: &GpuChoice, around: Surroundings<'_>) -> Option<String> {
-    if let GpuChoice::These(_) = choice {
-        return Some("`--gpus`".to_owned());
-    }
-    match (around.cuda, granted(around)) {
-        (Some(cuda), _) => {
-            entries_of(cuda).next().map(|_| format!("the environment's `CUDA_VISIBLE_DEVICES={cuda}`"))
+        (None, Some(given), None) => {
+            Some(entries_granted(given)?.into_iter().map(Granted::into_name).collect())
         }
-        (None, given) => given.map(|given| format!("the scheduler's grant `{given}`")),
+        (None, None, None) => None,
+    };
+    match (choice, named) {
+        (GpuChoice::These(numbers), Some(named)) => {
+            let named: Vec<Gpu> = named.into_iter().map(Ok).collect();
+            numbers.iter().map(|&number| pick(number, &named)).collect()
+        }
+        (GpuChoice::These(numbers), None) => Ok(numbers.iter().map(usize::to_string).collect()),
+        (GpuChoice::All | GpuChoice::None, named) => Ok(named.unwrap_or_default()),
     }
 }
 
@@ -199,27 +207,51 @@ fn among_granted(given: &str, node: Vec<Gpu>) -> Result<Vec<Gpu>, GpuError> {
     if node.is_empty() {
         return Err(GpuError::NoSuchGpu { name: given.to_owned(), visible: 0 });
     }
-    let entries: Vec<&str> = given.split(',').map(str::trim).collect();
-    let unclear = || GpuError::UnclearGrant { given: given.to_owned() };
-    let mut granted = Vec::new();
-    for entry in entries {
-        if is_unique_name(entry) {
-            granted.push(Err(entry));
-            continue;
-        }
-        let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
-        let (first, last) = (first.parse::<usize>().ok(), last.parse::<usize>().ok());
-        let (first, last) = first.zip(last).filter(|(first, last)| first <= last).ok_or_else(unclear)?;
-        granted.extend((first..=last).take(MOST_GPUS).map(Ok));
-    }
+    let granted = entries_granted(given)?;
     if granted.len() >= node.len() {
         return Ok(node);
     }
     let find = |gpu| match gpu {
-        Err(name) => Ok(by_name(name, &node)),
-        Ok(number) => node.get::<usize>(number).cloned().ok_or_else(unclear),
+        Granted::Name(name) => Ok(by_name(name, &node)),
+        Granted::Number(number) => node.get::<usize>(number).cloned().ok_or_else(|| unclear(given)),
     };
     granted.into_iter().map(find).collect()
+}
+
+/// A GPU as a scheduler grants it.
+enum Granted<'a> {
+    Name(&'a str),
+    Number(usize),
+}
+
+impl Granted<'_> {
+    fn into_name(self) -> String {
+        match self {
+            Granted::Name(name) => name.to_owned(),
+            Granted::Number(number) => number.to_string(),
+        }
+    }
+}
+
+/// Numbers, ranges of numbers and unique names.
+fn entries_granted(given: &str) -> Result<Vec<Granted<'_>>, GpuError> {
+    let mut granted = Vec::new();
+    for entry in given.split(',').map(str::trim) {
+        if is_unique_name(entry) {
+            granted.push(Granted::Name(entry));
+            continue;
+        }
+        let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
+        let (first, last) = (first.parse::<usize>().ok(), last.parse::<usize>().ok());
+        let range = first.zip(last).filter(|(first, last)| first <= last);
+        let (first, last) = range.ok_or_else(|| unclear(given))?;
+        granted.extend((first..=last).take(MOST_GPUS).map(Granted::Number));
+    }
+    Ok(granted)
+}
+
+fn unclear(given: &str) -> GpuError {
+    GpuError::UnclearGrant { given: given.to_owned() }
 }
 
 /// Names of GPUs and of shares of one (MIG), which CUDA takes as they are.
@@ -286,7 +318,7 @@ mod tests {
     }
 
     const ALL: GpuChoice = GpuChoice::All;
-    const NOTHING: Surroundings<'_> = Surroundings { cuda: None, cuda_order: None, slurm: None };
+    const NOTHING: Surroundings<'_> = Surroundings { cuda: None, cuda_order: None, slurm: None, rocr: None };
 
     fn cuda(visible: &str) -> Surroundings<'_> {
         Surroundings { cuda: Some(visible), ..NOTHING }
@@ -307,7 +339,10 @@ mod tests {
         around: Surroundings<'_>,
     ) -> Result<Vec<String>, GpuError> {
         let gpu = |&name: &&'static str| if name == "lost" { Err(NvmlError::GpuLost) } else { Ok(name) };
-        choose(choice, around, || Ok(Fake(node.iter().map(gpu).collect())))
+        match choose(choice, around, || Ok(Fake(node.iter().map(gpu).collect())))? {
+            Chosen::Seen(gpus) => Ok(gpus),
+            Chosen::ByWord(gpus) => panic!("the driver was not asked: {gpus:?}"),
+        }
     }
 
     fn gpus(names: &[&str]) -> Result<Vec<String>, GpuError> {
@@ -367,22 +402,35 @@ mod tests {
         assert_eq!(on(&["GPU-a", "GPU-b", "GPU-c"], &these(&[1]), cuda("2,0")), gpus(&["GPU-a"]));
     }
 
+    fn without_driver(choice: &GpuChoice, around: Surroundings<'_>) -> Result<Vec<String>, GpuError> {
+        match choose::<Fake>(choice, around, || Err(NvmlError::DriverNotLoaded))? {
+            Chosen::ByWord(gpus) => Ok(gpus),
+            Chosen::Seen(gpus) => panic!("nobody saw {gpus:?}"),
+        }
+    }
+
     #[test]
-    fn without_a_driver_there_are_no_gpus_unless_somebody_names_them() {
-        let without =
-            |choice: &GpuChoice, around| choose::<Fake>(choice, around, || Err(NvmlError::DriverNotLoaded));
+    fn without_a_driver_there_are_the_gpus_that_somebody_names() {
         for around in [NOTHING, cuda(""), cuda("NoDevFiles"), slurm(" ")] {
-            assert_eq!(without(&ALL, around), gpus(&[]), "{around:?}");
+            assert_eq!(without_driver(&ALL, around), gpus(&[]), "{around:?}");
         }
         for (choice, around, named) in [
-            (these(&[0]), NOTHING, "`--gpus` names GPUs"),
-            (ALL, cuda("0"), "`CUDA_VISIBLE_DEVICES=0` names GPUs"),
-            (ALL, slurm("0,1"), "the scheduler's grant `0,1` names GPUs"),
+            (these(&[0, 3]), NOTHING, &["0", "3"][..]),
+            (ALL, cuda("1,0"), &["1", "0"]),
+            (ALL, slurm("2-3"), &["2", "3"]),
+            (these(&[1]), slurm("2,5"), &["5"]),
+            // What the variable leaves is numbered anew, and Slurm's numbers are the node's.
+            (ALL, Surroundings { rocr: Some("2,3"), ..slurm("2,3") }, &["0", "1"]),
         ] {
-            let error = without(&choice, around).unwrap_err().to_string();
-            assert!(error.contains(named) && error.contains("`--gpus none`"), "{error}");
+            assert_eq!(without_driver(&choice, around), gpus(named), "{choice:?} {around:?}");
         }
-        assert_eq!(without(&GpuChoice::None, cuda("0")), gpus(&[]));
+        assert!(matches!(
+            without_driver(&these(&[1]), cuda("0")),
+            Err(GpuError::NoSuchGpu { visible: 1, .. })
+        ));
+        assert!(matches!(without_driver(&ALL, slurm("gpu:2")), Err(GpuError::UnclearGrant { .. })));
+        let none = choose::<Fake>(&GpuChoice::None, cuda("0"), || Err(NvmlError::DriverNotLoaded));
+        assert_eq!(none, Ok(Chosen::Seen(Vec::new())));
     }
 
     #[test]
@@ -391,7 +439,7 @@ mod tests {
         let error = opened.unwrap_err().to_string();
         assert!(error.contains("version mismatch") && error.contains("`--gpus none`"), "{error}");
         assert!(matches!(choose(&ALL, NOTHING, || Ok(Broken)), Err(GpuError::Silent { .. })));
-        assert_eq!(choose(&GpuChoice::None, NOTHING, || Ok(Broken)), gpus(&[]));
+        assert_eq!(choose(&GpuChoice::None, NOTHING, || Ok(Broken)), Ok(Chosen::Seen(Vec::new())));
     }
 
     #[test]

@@ -13,12 +13,14 @@ mod cache;
 mod code;
 mod command;
 mod event;
+mod export;
 mod gauge;
 mod gpu_test;
 mod gpus;
 mod health;
 mod identity;
 mod lines;
+mod link;
 mod log_stream;
 mod memory;
 mod options;
@@ -52,6 +54,7 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use sweep::client::ClientError;
+use sweep::spool::SpoolError;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
@@ -129,6 +132,9 @@ pub enum AgentError {
     /// Which GPUs to use can't be told, or one isn't there.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// The export's folder can't be used.
+    #[error(transparent)]
+    Export(#[from] SpoolError),
     /// The coordinator is gone for good, or refuses to work with this agent.
     #[error("can't {what}")]
     Coordinator {

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sweep::protocol::export::TaskName;
 use sweep::vocabulary::{SweepId, parse_duration};
 
 use super::slurm::SlurmVariables;
@@ -25,6 +26,14 @@ pub(crate) struct Options {
     // Hidden, because what stands on a command line is readable for everyone on the host.
     #[arg(long, env = "SWEEP_TOKEN", hide = true, hide_env_values = true)]
     pub token: Option<String>,
+
+    /// Do a task of an export, whose folder this is, with no coordinator: `sweep slurm --static` makes them
+    #[arg(long, value_name = "DIR", requires = "task")]
+    pub export: Option<PathBuf>,
+
+    /// Which task
+    #[arg(long, value_name = "DEPTH-INDEX", requires = "export")]
+    pub task: Option<TaskName>,
 
     /// Folder for logs, checkpoints, and results that are not delivered yet
     #[arg(long, value_name = "DIR")]
@@ -100,6 +109,9 @@ pub(crate) struct Options {
 
     #[arg(long, env = "SLURM_JOB_GPUS", hide = true)]
     pub slurm_job_gpus: Option<String>,
+
+    #[arg(long, env = "ROCR_VISIBLE_DEVICES", hide = true)]
+    pub rocr_visible_devices: Option<String>,
 
     #[command(flatten)]
     pub slurm: SlurmVariables,

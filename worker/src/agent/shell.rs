@@ -20,8 +20,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::event::{Action, Event, Exit, Stop, Timer};
+use super::export::Export;
 use super::gauge::Gauge;
-use super::gpus::Surroundings;
+use super::gpus::{Chosen, Surroundings};
+use super::link::Link;
 use super::options::Options;
 use super::outbox::Write;
 use super::remote::{self, Remote, Sharing};
@@ -62,8 +64,16 @@ const LEAVE_ATTEMPTS: u32 = 3;
 pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let started = Instant::now();
     let parent = rustix::process::getppid();
-    let client = connect(options)?;
-    let (place, _spool) = lay_out(options)?;
+    let export = options.export.as_deref().zip(options.task);
+    let export = export.map(|(folder, task)| Export::open(folder, task, &options.state_dir)).transpose()?;
+    let (mut place, _spool) = lay_out(options)?;
+    let client = match export {
+        Some(export) => {
+            place.artifacts = export.artifacts();
+            Link::Export(Arc::new(export))
+        }
+        None => Link::Coordinator(connect(options)?),
+    };
     self_test::examine(place.folders()).await.map_err(AgentError::Unfit)?;
     let place = Arc::new(place);
     let (slot_kind, slots, gpus) = choose_slots(options, &place).await?;
@@ -89,7 +99,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         slot_kind,
         slots,
         until: Until {
-            is_drained: options.until_drained,
+            is_drained: options.until_drained || options.export.is_some(),
             jobs: options.max_jobs,
             idle: options.idle_timeout,
             time: ends_at.map(|end| end.saturating_duration_since(Instant::now())),
@@ -186,11 +196,8 @@ fn lay_out(options: &Options) -> Result<(Place, TempDir), AgentError> {
 }
 
 /// Where the coordinator's files are not this folder's own, the way to them; then copies lie in a folder of their own.
-async fn reach_files(
-    client: &Client,
-    seed: u64,
-    place: &mut Place,
-) -> Result<Option<Arc<Remote>>, AgentError> {
+async fn reach_files(client: &Link, seed: u64, place: &mut Place) -> Result<Option<Arc<Remote>>, AgentError> {
+    let Link::Coordinator(client) = client else { return Ok(None) };
     // Nobody else has this spool, wherever it is.
     let own = format!("{} {}", identity::own_host(), place.spool.display());
     let sharing = remote::probe(client, &place.artifacts, &own, &backoff(seed, REGISTER_ATTEMPTS)).await?;
@@ -227,8 +234,21 @@ async fn choose_slots(
         cuda: options.cuda_visible_devices.as_deref(),
         cuda_order: options.cuda_device_order.as_deref(),
         slurm: options.slurm_step_gpus.as_deref().or(options.slurm_job_gpus.as_deref()),
+        rocr: options.rocr_visible_devices.as_deref(),
     };
-    let gpus = gpu_test::keep_sound(place, gpus::choose(&options.gpus, around, Nvml::init)?).await?;
+    let gpus = match gpus::choose(&options.gpus, around, Nvml::init)? {
+        Chosen::Seen(gpus) => gpu_test::keep_sound(place, gpus).await?,
+        Chosen::ByWord(gpus) => {
+            if !gpus.is_empty() {
+                tracing::warn!(
+                    "NVIDIA's driver is not there: GPUs {} are used by their names, untested, and for programs only; \
+                     `--gpus none` works on the CPU",
+                    gpus.join(",")
+                );
+            }
+            gpus
+        }
+    };
     if gpus.is_empty() {
         let there = std::thread::available_parallelism().map_or(1, usize::from);
         return Ok((SlotKind::Cpu, options.slurm.cpus().map_or(there, |own| own.min(there)), gpus));
@@ -237,7 +257,7 @@ async fn choose_slots(
 }
 
 async fn register(
-    client: &Client,
+    client: &Link,
     seed: u64,
     slots: usize,
     options: &Options,
@@ -256,7 +276,7 @@ fn backoff(seed: u64, attempts: u32) -> Backoff {
 }
 
 struct Shell {
-    client: Client,
+    client: Link,
     worker: WorkerId,
     sweep: Option<SweepId>,
     seed: u64,

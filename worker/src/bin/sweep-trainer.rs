@@ -22,6 +22,9 @@ struct Arguments {
     /// Read by libtorch too, to use fewer CPU instructions than there are.
     #[arg(long, env = "ATEN_CPU_CAPABILITY", hide = true)]
     cpu_capability: Option<String>,
+    /// Read by libtorch too.
+    #[arg(long, env = "CUDA_VISIBLE_DEVICES", hide = true, default_value = "")]
+    promised_gpus: String,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,8 +41,9 @@ fn main() -> anyhow::Result<()> {
     let capability = record::cpu_capability(arguments.cpu_capability.as_deref());
     let stop = Stop::default();
     stop.catch_signals().context("signals can't be caught")?;
-    let Arguments { datasets, checkpoints, .. } = arguments;
-    let mut trainer = Trainer::new(Setup { datasets, checkpoints, cpu_capability: capability, stop });
+    let Arguments { datasets, checkpoints, promised_gpus, .. } = arguments;
+    let setup = Setup { datasets, checkpoints, cpu_capability: capability, promised_gpus, stop };
+    let mut trainer = Trainer::new(setup);
     match serve(&mut trainer, io::stdin().lock(), io::stdout().lock()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // The agent is gone, and so are we.
         result => result.context("the pipe to the agent broke"),

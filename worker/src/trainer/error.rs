@@ -27,6 +27,12 @@ pub enum TrainError {
         /// Counted from 0; `None` at the end of the epoch.
         step: Option<u32>,
     },
+    /// The worker gives its trials a GPU, and libtorch can't use it.
+    #[error(
+        "this trial was given the GPU `{promised}`, and this libtorch can't use it (is it one of NVIDIA's, is the driver there, is \
+         libtorch built for it?); a worker with `--gpus none` trains on the CPU, and so does `device: cpu` in the spec"
+    )]
+    NoUseOfGpu { promised: String },
     /// A device gets a known result wrong.
     #[error("{what} came out wrong: {found} where {expected} is right")]
     Miscalculated { what: String, found: f64, expected: i32 },
@@ -53,6 +59,7 @@ impl TrainError {
             // Missing or damaged on this node; or its disk is full.
             TrainError::Dataset(_)
             | TrainError::Miscalculated { .. }
+            | TrainError::NoUseOfGpu { .. }
             | TrainError::Checkpoint(CheckpointError::Write { .. }) => FailureReason::NodeFault,
             TrainError::Checkpoint(error) if !error.is_final() => FailureReason::Exit(INPUT_OUTPUT_ERROR),
             TrainError::BadConfig(_) | TrainError::Torch(_) | TrainError::Checkpoint(_) => {

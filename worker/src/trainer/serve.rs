@@ -34,6 +34,8 @@ pub struct Setup {
     pub checkpoints: Option<PathBuf>,
     /// As [`super::record::cpu_capability`] names it.
     pub cpu_capability: String,
+    /// The GPUs that this process was given, as the value of `CUDA_VISIBLE_DEVICES`; empty where it was given none.
+    pub promised_gpus: String,
     pub stop: Stop,
 }
 
@@ -147,7 +149,7 @@ impl Trainer {
         let recipe = recipe_of(&request.parameters)?;
         // For every job: the number of threads decides the order of sums, whatever ran here before.
         tch::set_num_threads(i32::try_from(recipe.threads).unwrap_or(i32::MAX));
-        let device = device::choose(&recipe)?;
+        let device = device::choose(&recipe, &self.setup.promised_gpus)?;
         native::begin_job();
         let wanted = Wanted {
             name: recipe.dataset.clone(),

@@ -32,6 +32,7 @@ fn trainer(root: &Path) -> Trainer {
         datasets: root.to_owned(),
         checkpoints: None,
         cpu_capability: "TEST".to_owned(),
+        promised_gpus: String::new(),
         stop: Stop::default(),
     })
 }

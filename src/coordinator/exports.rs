@@ -1,0 +1,29 @@
+//! Exports: a sweep's jobs for a place from which no coordinator can be reached.
+
+use super::{Coordinator, CoordinatorError, wire};
+use crate::protocol::export::{ExportResponse, ExportedJob};
+use crate::store::{self, StoreError};
+use crate::vocabulary::SweepId;
+
+impl Coordinator {
+    /// Leases all that can be had of a sweep's jobs to a new export, without a deadline. What it doesn't bring back it gives back when
+    /// it leaves, as workers do.
+    ///
+    /// # Errors
+    /// When there is no such sweep, or the disk refuses.
+    pub async fn export(&self, sweep: SweepId) -> Result<ExportResponse, CoordinatorError> {
+        self.find(sweep).await?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let exported = self.store.export(sweep, version, self.clock.now()).await?;
+        self.note_change();
+        let jobs = exported.jobs.into_iter().map(describe).collect::<Result<_, StoreError>>()?;
+        let store::Export { worker: export, left_out, others, .. } = exported;
+        Ok(ExportResponse { export, jobs, left_out, others })
+    }
+}
+
+fn describe(job: store::ExportedJob) -> Result<ExportedJob, StoreError> {
+    let store::ExportedJob { job, depth, parent, required } = job;
+    let teachers = required.into_iter().map(|(state, job)| (state.to_string(), job)).collect();
+    Ok(ExportedJob { lease: wire::lease(job)?, depth, parent, teachers })
+}

@@ -1,0 +1,255 @@
+//! Static mode: where nodes reach no coordinator.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, logs, results_alone};
+use crate::harness::{Project, stable, wait_until};
+
+/// A hundred and thirty trials that note when they have been run to their end, and wait for a gate. None may be tried again.
+const GRID: &str = r#"
+name: "grid 'of' $(touch pwned)"
+retries: 0
+command: [sh, -c, 'while ! test -e gate-{{g}}; do sleep 0.1; done; echo {{g}}-{{x}} >> ends-{{g}}; echo "{\"loss\": {{g}}.{{x}}5}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters: {g: [1, 2], x: {min: 1, max: 65, distribution: int_uniform, step: 1}}
+"#;
+
+/// The same with a list, for grids take no ranges.
+fn grid() -> String {
+    let all: Vec<String> = (1..=65).map(|x| x.to_string()).collect();
+    let (head, _) = GRID.split_once("x: {min").unwrap();
+    format!("{head}x: [{}]}}\n", all.join(", "))
+}
+
+fn ingest(project: &Project, export: &str) -> Value {
+    project.sweep(&["ingest", &format!(".sweep/exports/{export}"), "--json"]).json()
+}
+
+fn jobs_of(printed: &str) -> Vec<String> {
+    printed.lines().map(str::to_owned).collect()
+}
+
+fn ends(project: &Project) -> Vec<String> {
+    let text = project.read("ends-1") + &project.read("ends-2");
+    let mut ends: Vec<String> = text.lines().map(str::to_owned).collect();
+    ends.sort();
+    ends
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn more_trials_than_an_array_holds_interrupted_ingested_and_what_is_missing_run_again() {
+    let cluster = Cluster::up("static", &[("MAX_ARRAY", "20")]);
+    let project = cluster.project();
+    project.write("grid.yaml", &grid());
+    let asked = ["--cpus-per-task", "2", "--mem", "200M", "--time", "30", "--set", "no-requeue"];
+    let made =
+        project.sweep(&[&["slurm", "grid.yaml", "--static", "--submit"], &asked[..]].concat()).exits_with(0);
+    let jobs = jobs_of(&made.stdout());
+    assert_eq!(jobs.len(), 7, "six arrays of twenty and one of ten: {}", made.stderr());
+    let export = fs::read_dir(project.path(".sweep/exports")).unwrap().next().unwrap().unwrap().file_name();
+    let export = export.to_str().unwrap();
+
+    // While jobs run, those that are done are brought in, again and again, and the rest is said to be missing.
+    project.write("gate-1", "");
+    wait_until("the first half", || project.read("ends-1").lines().count() == 65);
+    wait_until("the first half in the table", || ingest(&project, export)["done"] == 65);
+    let (first, second) = (ingest(&project, export), ingest(&project, export));
+    assert_eq!((&first["done"], &first["jobs"], &first["failed"]), (&65.into(), &130.into(), &0.into()));
+    assert_eq!(first["done"], second["done"]);
+    project.sweep(&["doctor"]).exits_with(0);
+    let status = project.status();
+    assert_eq!(status["sweeps"][0]["trials"]["succeeded"], 65, "{status}");
+    let refused = project.sweep(&["slurm", "1", "--static", "--missing"]).exits_with(2);
+    assert!(
+        refused.stderr().contains("not ended") && refused.stderr().contains("scancel"),
+        "{}",
+        refused.stderr()
+    );
+    let held = project.sweep(&["slurm", "1", "--static"]).exits_with(2);
+    assert!(held.stderr().contains(&format!("held by export {export}")), "{}", held.stderr());
+
+    // All of it is interrupted, some of it in the middle of a record.
+    let arguments: Vec<&str> = ["scancel"].into_iter().chain(jobs.iter().map(String::as_str)).collect();
+    cluster.ask(&arguments);
+    jobs.iter().for_each(|job| cluster.wait_for_end(job));
+    let torn = project.path(&format!(".sweep/exports/{export}/spool/0-0-1.frames"));
+    let whole = fs::read(&torn).unwrap();
+    fs::write(&torn, [&whole[..], b"\x10\0\0\0half a rec"].concat()).unwrap();
+    let ended = ingest(&project, export);
+    assert_eq!(ended["done"], 65, "{ended}");
+    assert_eq!(ended["unread"][0]["is_torn"], true, "{ended}");
+    let left = ended["missing"].as_u64().unwrap() + ended["begun"].as_u64().unwrap();
+    assert_eq!(left, 65, "{ended}");
+
+    // What is missing, and nothing else, goes into arrays of its own.
+    project.write("gate-2", "");
+    let again = project
+        .sweep(&[&["slurm", "1", "--static", "--missing", "--submit"], &asked[..]].concat())
+        .exits_with(0);
+    let jobs = jobs_of(&again.stdout());
+    assert_eq!(jobs.len(), 4, "three arrays of twenty and one of five: {}", again.stderr());
+    jobs.iter().for_each(|job| cluster.wait_for_end(job));
+    let next = fs::read_dir(project.path(".sweep/exports")).unwrap();
+    let next =
+        next.map(|entry| entry.unwrap().file_name().into_string().unwrap()).find(|name| name != export);
+    let done = ingest(&project, &next.unwrap());
+    assert_eq!((&done["done"], &done["jobs"]), (&65.into(), &65.into()), "{done}\n{}", logs(&project));
+    let late = project.sweep(&["ingest", &format!(".sweep/exports/{export}")]).exits_with(0);
+    assert!(late.stderr().contains("given up"), "{}", late.stderr());
+
+    let ends = ends(&project);
+    let mut once = ends.clone();
+    once.dedup();
+    assert_eq!((ends.len(), once.len()), (130, 130), "each was run to its end once");
+    let alone = project.beside();
+    alone.write("gate-1", "");
+    alone.write("gate-2", "");
+    assert_eq!(stable(&project.results("1")), results_of_run(&alone, &grid()));
+    project.sweep(&["doctor"]).exits_with(0);
+    assert!(!project.path("pwned").exists());
+}
+
+fn results_of_run(project: &Project, spec: &str) -> Vec<Value> {
+    project.write("grid.yaml", spec);
+    project.sweep(&["run", "grid.yaml", "--quiet"]).exits_with(0);
+    stable(&project.results("1"))
+}
+
+/// Programs in three stages: each adds a line to what the one before has saved, and reports how many there are. It notes each of its
+/// runs, so that it is seen that equal beginnings are run once.
+const STAGED: &str = r#"
+name: staged
+retries: 0
+stages:
+  - {until: 2, parameters: [a]}
+  - {until: 4, parameters: [a, b]}
+  - {until: 6}
+command: [sh, -c, 'set -e; if test -n "$SWEEP_LOAD"; then cat "$SWEEP_LOAD" > "$SWEEP_SAVE"; fi;
+  echo "$SWEEP_FIRST_EPOCH {{a}}{{b}}{{c}}" >> runs; echo "{{a}}{{b}}{{c}}" >> "$SWEEP_SAVE";
+  echo "{\"epoch\": $SWEEP_LAST_EPOCH, \"loss\": $(cat "$SWEEP_SAVE" | wc -l)}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters: {a: [1], b: [1, 2], c: [1, 2, 3]}
+"#;
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_stage_tree_is_an_array_for_each_depth_and_gives_the_numbers_of_a_run() {
+    let cluster = Cluster::up("static-tree", &[]);
+    let project = cluster.project();
+    project.write("staged.yaml", STAGED);
+    let asked = ["--cpu-slots", "1", "--mem", "200M", "--time", "30", "--jobs-per-task", "2"];
+    // By hand: what is printed submits all of them.
+    let made =
+        project.sweep(&[&["slurm", "staged.yaml", "--static", "-o", "submit.sh"], &asked[..]].concat());
+    let made = made.exits_with(0);
+    assert!(made.stderr().contains("9 jobs in 5 tasks and 3 arrays"), "{}", made.stderr());
+    let jobs = jobs_of(&cluster.ask(&["bash", project.path("submit.sh").to_str().unwrap()]));
+    assert_eq!(jobs.len(), 3);
+    jobs.iter().for_each(|job| cluster.wait_for_end(job));
+    let export = fs::read_dir(project.path(".sweep/exports")).unwrap().next().unwrap().unwrap().file_name();
+    let done = ingest(&project, export.to_str().unwrap());
+    assert_eq!((&done["done"], &done["jobs"]), (&9.into(), &9.into()), "{done}\n{}", logs(&project));
+    assert_eq!(project.read("runs").lines().count(), 9, "equal beginnings are run once");
+    assert_eq!(stable(&project.results("1")), results_alone(&project, "staged.yaml", STAGED));
+    project.sweep(&["doctor"]).exits_with(0);
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn slurm_and_shellcheck_take_the_scripts_and_nothing_is_half_submitted() {
+    let cluster = Cluster::up("static-scripts", &[("MAX_ARRAY", "20")]);
+    let project = cluster.project();
+    project.write("grid.yaml", &grid());
+    let made = project
+        .sweep(&["slurm", "grid.yaml", "--static", "--time", "3:30:00", "--max-running", "4"])
+        .exits_with(0);
+    let export = fs::read_dir(project.path(".sweep/exports")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(made.stdout(), fs::read_to_string(export.join("submit.sh")).unwrap());
+    for name in ["submit.sh", "array-0-0.sh", "array-0-120.sh"] {
+        let path = export.join(name);
+        for check in [&["bash", "-n"][..], &["shellcheck"], &["sbatch", "--test-only"]] {
+            if name.starts_with("array") || check[0] != "sbatch" {
+                cluster.ask(&[check, &[path.to_str().unwrap()]].concat());
+            }
+        }
+    }
+    for (option, words) in
+        [("--workers=3", "a task for every job"), ("--coordinator=job", "no coordinator can be reached")]
+    {
+        let refused = project.sweep(&["slurm", "1", "--static", option]).exits_with(2);
+        assert!(refused.stderr().contains(words), "{}", refused.stderr());
+    }
+    // The first array is refused: Slurm then has none of them, and the jobs are everybody's again.
+    let refused = project.sweep(&[
+        "slurm",
+        "1",
+        "--static",
+        "--missing",
+        "--submit",
+        "--partition",
+        "nope",
+        "--time",
+        "10",
+    ]);
+    let refused = refused.exits_with(1);
+    assert!(refused.stderr().contains("invalid partition specified: nope"), "{}", refused.stderr());
+    assert_eq!(cluster.ask(&["squeue", "--noheader"]), "");
+    let status = project.status();
+    assert_eq!(status["sweeps"][0]["trials"]["queued"], 130, "{status}");
+    assert!(!project.path("pwned").exists());
+}
+
+/// Trials that note their beginnings and ends, and wait for a gate each.
+const GATED: &str = r#"
+name: gated
+retries: 0
+command: [sh, -c, 'echo {{x}} >> begun; while ! test -e gate-{{x}}; do sleep 0.05; done; echo {{x}} >> ends']
+parameters: {x: [1, 2, 3]}
+"#;
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_task_that_slurm_starts_again_does_what_is_left_and_one_whose_time_is_over_ends_in_order() {
+    let cluster = Cluster::up("static-again", &[("NODES", "1")]);
+    let project = cluster.project();
+    project.write("gated.yaml", GATED);
+    project.write("gate-1", "");
+    let asked = ["--cpu-slots", "1", "--mem", "200M", "--time", "30", "--jobs-per-task", "3"];
+    let made =
+        project.sweep(&[&["slurm", "gated.yaml", "--static", "--submit"], &asked[..]].concat()).exits_with(0);
+    let job = made.stdout().trim().to_owned();
+    wait_until("the second trial", || project.read("begun") == "1\n2\n");
+    cluster.ask(&["scontrol", "requeue", &format!("{job}_0")]);
+    wait_until("the second trial, again", || project.read("begun") == "1\n2\n2\n");
+    // The warning before the time limit goes to the script alone.
+    cluster.ask(&["scancel", "--batch", "--signal=USR1", &job]);
+    cluster.wait_for_end(&job);
+    let [ended] = &cluster.tasks(&job)[..] else { panic!("{}", logs(&project)) };
+    assert_eq!((ended.state.as_str(), ended.exit_code.as_str()), ("COMPLETED", "0:0"), "{}", logs(&project));
+    let export = fs::read_dir(project.path(".sweep/exports")).unwrap().next().unwrap().unwrap().file_name();
+    let left = ingest(&project, export.to_str().unwrap());
+    assert_eq!(
+        (&left["done"], &left["begun"], &left["missing"]),
+        (&1.into(), &0.into(), &2.into()),
+        "{left}"
+    );
+
+    project.write("gate-2", "");
+    project.write("gate-3", "");
+    let again = project
+        .sweep(&[&["slurm", "1", "--static", "--missing", "--submit"], &asked[..]].concat())
+        .exits_with(0);
+    cluster.wait_for_end(again.stdout().trim());
+    let nothing = project.sweep(&["slurm", "1", "--static", "--missing"]).exits_with(0);
+    assert!(
+        nothing.stderr().contains("2 jobs, 2 done, 0 failed, 0 begun, 0 missing"),
+        "{}",
+        nothing.stderr()
+    );
+    assert!(nothing.stderr().contains("nothing is missing"), "{}", nothing.stderr());
+    assert_eq!(project.read("ends"), "1\n2\n3\n");
+    project.sweep(&["doctor"]).exits_with(0);
+}
