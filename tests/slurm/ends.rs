@@ -125,14 +125,23 @@ fn a_worker_that_died_is_lost_at_slurms_word_and_status_says_what_slurm_does() {
     assert_eq!(stable(&project.results("1")).len(), 3);
 }
 
+/// The same with a gate for each.
+const GATES: &str = r#"
+name: gates
+retries: 0
+command: [sh, -c, 'echo {{x}} >> begun; while ! test -e gate-{{x}}; do sleep 0.05; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters: {x: [1, 2, 3]}
+"#;
+
 #[test]
 #[ignore = "needs Slurm: `make test-slurm`"]
 fn a_slurm_that_does_not_answer_changes_nothing() {
     let cluster = Cluster::up("away", &[]);
     let project = cluster.project();
-    project.write("gated.yaml", GATED);
+    project.write("gates.yaml", GATES);
     let _serve = serve(&project, "60");
-    let job = submit(&project, &["gated.yaml", "--workers", "1", "--cpu-slots", "3", "--time", "30"]);
+    let job = submit(&project, &["gates.yaml", "--workers", "1", "--cpu-slots", "3", "--time", "30"]);
     wait_until("three trials", || project.read("begun").lines().count() == 3);
     cluster.control_daemon("stop");
     let status = project.sweep(&["status"]).exits_with(0);
@@ -141,12 +150,18 @@ fn a_slurm_that_does_not_answer_changes_nothing() {
         "{}",
         status.stderr()
     );
-    assert!(status.stdout().contains("gated"), "{}", status.stdout());
+    assert!(status.stdout().contains("gates"), "{}", status.stdout());
     let document = project.status();
     assert_eq!(document["slurm"], serde_json::Value::Null);
     assert_eq!(document["workers"][0]["slurm_job"], format!("{job}_0"));
-    project.write("gate", "");
-    assert_eq!(results_of(&project, "1").len(), 3);
+    project.write("gate-1", "");
+    project.write("gate-2", "");
+    project.wait_for_status("two results", |status| status["sweeps"][0]["trials"]["succeeded"] == 2);
+    // The worker outlasts that. Of one that ended meanwhile Slurm's own process on the node would tell when it likes, which takes
+    // minutes at times.
     cluster.control_daemon("start");
+    project.write("gate-3", "");
+    assert_eq!(results_of(&project, "1").len(), 3);
     cluster.wait_for_end(&job);
+    assert_eq!(project.read("begun").lines().count(), 3, "none was begun again");
 }
