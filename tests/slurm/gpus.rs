@@ -62,4 +62,9 @@ fn a_training_trial_never_runs_on_the_cpu_in_the_place_of_a_gpu_that_slurm_grant
     cluster.ask(&["scancel", &job]);
     cluster.wait_for_end(&job);
     assert!(project.results("1")["results"][0]["metrics"].get("top1").is_none(), "{}", logs(&project));
+    // The same on CPUs, because the user says so.
+    let again = submit(&project, &["1", "--mem", "1G", "--cpu-slots", "1"]);
+    let results = results_of(&project, "1");
+    assert!(results[0]["metrics"]["top1"].is_f64(), "{results:?}\n{}", logs(&project));
+    cluster.wait_for_end(&again);
 }

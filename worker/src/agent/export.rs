@@ -18,7 +18,7 @@ use sweep::protocol::http::{
 };
 use sweep::protocol::trial::Checkpoint;
 use sweep::spool::{Appender, ExportFolder, SpoolError, TaskResults, link_or_copy};
-use sweep::vocabulary::{NAMED_WEIGHTS, WorkerId, weights_file_name};
+use sweep::vocabulary::{KEPT_CODE, NAMED_WEIGHTS, WorkerId, weights_file_name};
 use tokio::task::spawn_blocking;
 
 /// Nobody listens, so nobody is told more often that the agent is alive.
@@ -54,7 +54,7 @@ impl Export {
         let folder = ExportFolder::open(folder)?;
         let plan = folder.read_plan(task)?;
         let artifacts = folder.artifacts(task);
-        make_folder(&artifacts, &state_folder.join("artifacts").join(NAMED_WEIGHTS))?;
+        make_folder(&artifacts, &state_folder.join("artifacts"))?;
         let mut inputs =
             Inputs { folder: &folder, artifacts: &artifacts, read: BTreeMap::new(), found: BTreeSet::new() };
         let own = folder.read_results(task)?;
@@ -228,15 +228,18 @@ fn epochs_behind(work: &Work) -> u32 {
     }
 }
 
-/// A folder for the task's checkpoints. Weights that specs name lie where they always do.
-fn make_folder(artifacts: &Path, named_weights: &Path) -> Result<(), SpoolError> {
+/// A folder for the task's checkpoints. Weights that specs name and the code that was kept lie where they always do.
+fn make_folder(artifacts: &Path, shared: &Path) -> Result<(), SpoolError> {
     let fail = |source| SpoolError::Io { what: "make", path: artifacts.to_owned(), source };
     std::fs::create_dir_all(artifacts).map_err(fail)?;
-    let named_weights = std::path::absolute(named_weights).map_err(fail)?;
-    match std::os::unix::fs::symlink(named_weights, artifacts.join(NAMED_WEIGHTS)) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(fail(error)),
-        _ => Ok(()),
+    let shared = std::path::absolute(shared).map_err(fail)?;
+    for name in [NAMED_WEIGHTS, KEPT_CODE] {
+        match std::os::unix::fs::symlink(shared.join(name), artifacts.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(fail(error)),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// What jobs begin with, from wherever it is.
