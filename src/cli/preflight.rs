@@ -100,7 +100,8 @@ async fn is_long(spec: &CheckedSpec, context: &Context) -> Result<bool, CliError
         return Ok(true);
     }
     let access = Access::open(context).await?;
-    let rehearsed = access.rehearse(CheckedSpec { request: spec.request.clone(), prepared: None, code: None }).await;
+    let rehearsed =
+        access.rehearse(CheckedSpec { request: spec.request.clone(), prepared: None, code: None }).await;
     access.close().await;
     let rehearsed = rehearsed?;
     // Where all its jobs are there, it goes on; that it works was tried when it began.
