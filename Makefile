@@ -98,7 +98,7 @@ test-browser: $(TORCH) ## Look at a report in a headless Chromium; its screensho
 test-export: $(TORCH) ## Hand a sweep to TensorBoard, Optuna, MLflow and W&B, and read it back with their own packages
 	@cargo build --locked --workspace --bins
 	@if $(MAKE) --no-print-directory target/export-venv/.done; then \
-		echo "== test-export"; timeout 240 tests/export/run.sh target/debug/sweep target/export-venv/bin/python; \
+		echo "== test-export"; timeout 480 tests/export/run.sh target/debug/sweep target/export-venv/bin/python; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo "make: the tools that exports are for can't be installed"; exit 1; \
 	else \

@@ -54,6 +54,12 @@ impl Analysis {
     /// Of what is shown; metrics and parameters that `pairs` names are known to be there.
     #[must_use]
     pub fn of(view: &View<'_>, pairs: &Pairs) -> Analysis {
+        Analysis { correlations: correlations(view, pairs), ..Analysis::of_effects(view) }
+    }
+
+    /// Without correlations, whose bootstrap is what takes time.
+    #[must_use]
+    pub fn of_effects(view: &View<'_>) -> Analysis {
         let mut analysis = Analysis {
             metric: view.ranking().cloned(),
             configurations: 0,
@@ -61,7 +67,7 @@ impl Analysis {
             importance: None,
             effects: Vec::new(),
             noise: Noise::Unknown,
-            correlations: correlations(view, pairs),
+            correlations: Vec::new(),
         };
         let Some(metric) = view.ranking() else { return analysis };
         let observed: Vec<(usize, Observation)> = view

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::analysis::{Analysis, Pairs};
+use super::super::analysis::Analysis;
 use super::super::json::AnalysisDocument;
 use super::super::provenance::TableOrigin;
 use super::super::{View, dead_knobs};
@@ -173,7 +173,7 @@ impl<'a> PageDocument<'a> {
                 .collect(),
             configurations: configurations(view),
             curves: trial_entries(view, curves, &place_of),
-            analysis: AnalysisDocument::new(Analysis::of(view, &Pairs::default()), origin.clone()),
+            analysis: AnalysisDocument::new(Analysis::of_effects(view), origin.clone()),
             warnings: dead_knobs(results, &view.configurations).iter().map(ToString::to_string).collect(),
             stages,
             stages_left_out,
@@ -306,4 +306,84 @@ fn facts(record: &TrialRecord) -> Vec<(&'static str, String)> {
 /// Eight digits: more than any picture shows, and half as long.
 fn short(value: f64) -> f64 {
     format!("{value:.7e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::http::{Failure, ResultsResponse};
+    use crate::protocol::insight::{Curve, TrialCurves};
+    use crate::report::fixtures::grid;
+    use crate::vocabulary::{FailureReason, SweepId, TrialNumber};
+
+    fn results() -> ResultsResponse {
+        let mut results = grid(&[1.0, 2.0], &[0.5], 2, &[("top1", &|a, _, seed| 40.0 * a + seed / 3.0)]);
+        results.name = "<b>kd</b>".to_owned();
+        let failed = &mut results.trials[1];
+        failed.state = TrialState::Failed;
+        failed.failure = Some(Failure {
+            reason: FailureReason::Exit(3),
+            message: "it broke".to_owned(),
+            log_tail: "</script>".to_owned(),
+        });
+        results
+    }
+
+    #[test]
+    fn a_document_has_all_that_pictures_show() {
+        let results = results();
+        let view = View::usual(&results);
+        let curve = |values: Vec<f64>| Curve { epochs: vec![1, 2], values };
+        let trial = |number, value| TrialCurves {
+            trial: TrialNumber(number),
+            metrics: [("top1", curve(vec![1.0, value])), ("seconds", curve(vec![1.0, 1.0]))]
+                .map(|(name, curve)| (name.to_owned(), curve))
+                .into(),
+        };
+        let progress = SweepProgress {
+            sweep: SweepId(1),
+            metric: None,
+            epochs: 6,
+            epochs_done: 5,
+            epochs_unshared: 8,
+            jobs_left: 0,
+            seconds_left: None,
+            seconds_done: None,
+            best: None,
+            failed: vec![],
+            recent_failures: vec![],
+        };
+        let record = TrialRecord { device: "cpu".to_owned(), numerics_version: 4, ..TrialRecord::default() };
+        let origin = TableOrigin::of_last_epoch(&results);
+        let curves = CurvesResponse { trials: vec![trial(1, 2.0), trial(3, 1.0 / 3.0)] };
+        let request = SubmitRequest { spec: "seeds: 2".to_owned(), ..SubmitRequest::default() };
+        let stages = StagesResponse::default();
+        let document = PageDocument::new(&PageParts {
+            view: &view,
+            origin: &origin,
+            progress: &progress,
+            curves: &curves,
+            stages: &stages,
+            request: &request,
+            record: Some(&record),
+            made_at: Timestamp(0),
+            version: "1",
+        });
+        insta::assert_json_snapshot!(document);
+        let page = super::super::page(&document).unwrap();
+        assert!(page.contains("<title>&lt;b&gt;kd&lt;/b&gt; · sweep</title>"));
+        assert!(!page.contains("<b>kd"));
+    }
+
+    #[test]
+    fn a_method_that_teaches_itself_has_a_start_and_others_have_none() {
+        let start = |text: &str| {
+            let spec = crate::spec::parse("s.yaml", text, &[]).unwrap();
+            method_start(&spec.trial(TrialNumber(1)).unwrap().parameters)
+        };
+        let kd = "parameters: {method: kd, loss_weight: 1, teacher: ema, ema_ratio: 0.5, epochs: 50, method_start: 25, method_every: 10}";
+        assert_eq!(start(kd), Some(30));
+        assert_eq!(start("parameters: {method: ce}"), None);
+        assert_eq!(start("command: [run]\nparameters: {method: kd, method_start: 25}"), None);
+    }
 }
