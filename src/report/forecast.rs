@@ -158,6 +158,7 @@ mod tests {
             epochs_run_again: 0,
             is_existing: false,
             selected: vec![],
+            earlier: None,
             forecast: Some(forecast),
         }
     }
