@@ -178,7 +178,7 @@ fn numbers_change_only_with_the_numerics_version() {
     assert_eq!(record.cpu_capability, "DEFAULT");
     assert_eq!(
         (record.numerics_version, record.weights_hash.as_str()),
-        (2, "4efbfe4659500ee3aeeaa27342c754355c22a97d307d39231ce943bc698742bb")
+        (3, "4978b934f3c01a5da350c7a8142c968e5e1d8444c80f5ae4d7f7e0c2f5c6cea8")
     );
 }
 
