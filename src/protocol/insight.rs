@@ -223,6 +223,7 @@ pub struct SpreadOfSeeds {
 pub struct CurvesQuery {
     /// Numbers of trials with commas between them, `1,2,7`; at most 2000. One that there is not is passed over.
     #[serde(default)]
+    #[cfg_attr(feature = "coordinator", param(pattern = "^([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?$"))]
     pub trials: String,
 }
 
