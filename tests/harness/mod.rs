@@ -230,10 +230,23 @@ impl Running {
     }
 }
 
+impl Running {
+    /// What Slurm's workers wrote in this one's project.
+    fn logs_of_workers(&self) -> Vec<PathBuf> {
+        let Some(project) = self.log.parent() else { return vec![] };
+        let entries = fs::read_dir(project.join(".sweep/logs")).into_iter().flatten().flatten();
+        let of_slurm = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("slurm-"));
+        of_slurm.map(|entry| entry.path()).collect()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- {}\n{}", self.log.display(), self.log());
+            for log in self.logs_of_workers() {
+                eprintln!("--- {}\n{}", log.display(), fs::read_to_string(&log).unwrap_or_default());
+            }
         }
         let _already_ended = self.child.kill();
         let _status = self.child.wait();

@@ -1,6 +1,7 @@
 //! A cluster, as its own commands show it, and projects that work on it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -77,10 +78,54 @@ impl Cluster {
         self.tasks(job).into_iter().filter(|task| task.state == "RUNNING").collect()
     }
 
+    /// Slurm's own process for a task that runs. Other clusters of this host have jobs of the same number: this one's processes
+    /// write to its logs.
+    #[track_caller]
+    pub(crate) fn stepd(&self, task: &Task) -> i32 {
+        let title = format!("slurmstepd: [{}.batch]", task.id);
+        let logs = self.folder.join("slurm-log");
+        let is_it = |process: &Path| {
+            let Ok(line) = fs::read_to_string(process.join("cmdline")) else { return false };
+            let mut files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+            line.starts_with(&title)
+                && files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file.starts_with(&logs)))
+        };
+        let mut processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let found = processes.find(|process| is_it(process)).unwrap_or_else(|| panic!("no {title}"));
+        found.file_name().and_then(|pid| pid.to_str()?.parse().ok()).unwrap()
+    }
+
     /// Waits until nothing of a job is left in the queue.
     #[track_caller]
     pub(crate) fn wait_for_end(&self, job: &str) {
         wait_until("the job to leave Slurm's queue", || self.queue(job).is_empty());
+    }
+
+    /// What it knows of its jobs and nodes, and the ends of its daemons' logs: for a test that failed.
+    fn account(&self) -> String {
+        let mut account = String::new();
+        let commands: [&[&str]; 4] = [
+            &["squeue", "--array"],
+            &["scontrol", "show", "job"],
+            &["sinfo", "--Node", "--long"],
+            &["ps", "-e", "--forest", "-o", "pid,ppid,stat,etime,args"],
+        ];
+        for command in commands {
+            let said = Command::new("timeout")
+                .arg("20")
+                .args(command)
+                .env("SLURM_CONF", &self.configuration)
+                .output();
+            let said = said.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+            account += &format!("{}:\n{}\n", command.join(" "), String::from_utf8_lossy(&said));
+        }
+        for entry in fs::read_dir(self.folder.join("slurm-log")).into_iter().flatten().flatten() {
+            let log = fs::read(entry.path()).unwrap_or_default();
+            let lines = String::from_utf8_lossy(&log).lines().map(str::to_owned).collect::<Vec<_>>();
+            let end = &lines[lines.len().saturating_sub(60)..];
+            account += &format!("{}:\n{}\n", entry.path().display(), end.join("\n"));
+        }
+        account
     }
 
     /// The states of a job's tasks that have not ended.
@@ -93,6 +138,9 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.folder.display(), self.account());
+        }
         let _what_is_left_ends_with_the_script = script(&["down"]).arg(&self.folder).status();
     }
 }
@@ -174,9 +222,9 @@ pub(crate) fn results_alone(project: &Project, spec: &str, text: &str) -> Vec<Va
 pub(crate) fn logs(project: &Project) -> String {
     let folder: PathBuf = project.path(".sweep/logs");
     let mut text = String::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("slurm-") {
-            text += &std::fs::read_to_string(entry.path()).unwrap_or_default();
+            text += &fs::read_to_string(entry.path()).unwrap_or_default();
         }
     }
     text

@@ -1,7 +1,5 @@
 //! Everything that can happen to workers and to Slurm while a sweep runs: the table is the same in the end.
 
-use std::fs;
-
 use crate::cluster::{Cluster, logs, results_alone, results_of, serve, submit};
 use crate::harness::{Project, signal, wait_until};
 
@@ -40,12 +38,8 @@ fn whatever_happens_to_workers_and_to_slurm_each_trial_has_its_one_result() {
     wait_for_more_ends(&project);
 
     // Slurm's own process for a job: what it had started lives on, and Slurm knows nothing of it.
-    let step = format!(
-        "slurmstepd: [{}.batch]",
-        cluster.running(&here).iter().find(|task| task.name.ends_with("_2")).unwrap().id
-    );
-    let stepd = processes().into_iter().find(|(_, line)| line.starts_with(&step)).unwrap().0;
-    signal("KILL", stepd);
+    let running = cluster.running(&here);
+    signal("KILL", cluster.stepd(running.iter().find(|task| task.name.ends_with("_2")).unwrap()));
     wait_for_more_ends(&project);
 
     cluster.control_daemon("stop");
@@ -97,15 +91,4 @@ fn serve_again(project: &Project) -> crate::harness::Running {
         !now.is_empty() && now != announced
     });
     serve
-}
-
-/// Processes of this host, with what they were called with.
-pub(crate) fn processes() -> Vec<(i32, String)> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let with_line = pids.filter_map(|pid| {
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        Some((pid, line.replace('\0', " ").trim().to_owned()))
-    });
-    with_line.collect()
 }
