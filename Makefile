@@ -63,7 +63,7 @@ test-long: $(TORCH) ## Run what takes minutes more: ten times as many histories
 # One that failed is shown, with all that happened, by SEED=.
 sim: ## Simulate whole lives of coordinator and agents (SEEDS=10000; on a disk: ON_DISK=500; one: SEED=7)
 	@$(if $(SEED),SWEEP_SIM_SEED=$(SEED)) SWEEP_SIM_SEEDS=$(or $(if $(SEED),1),$(SEEDS),10000) SWEEP_SIM_SEEDS_ON_DISK=$(or $(ON_DISK),$(if $(SEED),1),500) \
-		cargo test --locked --package sweep-worker --no-default-features --bin sweep-worker simulation -- --nocapture
+		cargo test --release --locked --package sweep-worker --no-default-features --bin sweep-worker simulation -- --nocapture
 
 # One that fails shows its seed, what happened, and the ends of all logs; SEED= makes the same faults again.
 chaos: $(TORCH) ## Work on sweeps while everything is killed, stopped, cut off and confused (SEED=n; JOBS=500 FAULTS=200)

@@ -6,8 +6,8 @@ use indicatif::HumanBytes;
 use tempfile::NamedTempFile;
 
 use super::access::Access;
+use super::written::is_a_tables_place;
 use super::{CliError, Context};
-use crate::coordinator::StateFolder;
 use crate::report::counted;
 use crate::store::{Contents, read_copy};
 
@@ -42,35 +42,20 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
 fn folder_of<'a>(target: &'a Path, args: &Args, context: &Context) -> Result<&'a Path, CliError> {
     let shown = args.file.display();
     let folder = target.parent().filter(|folder| folder.is_dir());
-    let (Some(folder), Some(name)) = (folder, target.file_name()) else {
+    let (Some(folder), Some(_)) = (folder, target.file_name()) else {
         return Err(CliError::usage(format!("`{shown}` can't be written: there is no such folder")));
     };
     if target.is_dir() {
         return Err(CliError::usage(format!("`{shown}` is a folder; name a file in it")));
     }
     // Whoever has a table open would go on writing to what was there before.
-    if folder.canonicalize().is_ok_and(|folder| is_a_tables_place(&folder.join(name), context)) {
+    if is_a_tables_place(target, context) {
         return Err(CliError::usage(format!("`{shown}` is the place of a job table, not of a copy")));
     }
     match target.symlink_metadata() {
         Ok(_) if !args.force => Err(exists(args)),
         _ => Ok(folder),
     }
-}
-
-/// Whether it is this project's job table or one of the files beside it, or such a file of another project.
-fn is_a_tables_place(target: &Path, context: &Context) -> bool {
-    let mut tables = vec![PathBuf::from(".sweep/sweep.db")];
-    let folder = StateFolder::find(&context.environment.working_directory);
-    tables.extend(folder.and_then(|folder| folder.place_database(None).ok()).map(|files| files.database));
-    let beside = |table: PathBuf| {
-        ["", "-wal", "-shm", ".lock"].map(|end| {
-            let mut name = table.clone().into_os_string();
-            name.push(end);
-            PathBuf::from(name)
-        })
-    };
-    tables.into_iter().flat_map(beside).any(|table| target.ends_with(table))
 }
 
 /// Gives the copy its name, and says how large it is.

@@ -51,6 +51,7 @@ mod submit;
 mod worker;
 mod worker_process;
 mod workers;
+mod written;
 
 pub use completions::{VARIABLE as COMPLETE, completed};
 pub use exit::{CliError, ExitStatus};

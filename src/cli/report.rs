@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::access::Access;
 use super::looking::{Found, LookingArgs, warn};
-use super::results::write_file;
+use super::written::write_file;
 use super::{CliError, Context};
 use crate::coordinator::Clock;
 use crate::protocol::http::SubmitRequest;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let text = page(&PageDocument::new(&parts)).map_err(CliError::failed)?;
     match &args.output {
         Some(file) => {
-            write_file(&context.environment.working_directory.join(file), text.as_bytes())?;
+            write_file(file, text.as_bytes(), context)?;
             context.output.note(&format!("`{}`: open it in a browser", file.display()));
         }
         None => context.output.data(&text)?,

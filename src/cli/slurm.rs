@@ -6,6 +6,7 @@ use super::choice::SweepArg;
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::find_worker;
+use super::written::write_file;
 use super::{CliError, Context, slurm_static};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
@@ -181,7 +182,7 @@ impl Scripts {
 
     /// The coordinator's goes into a file beside.
     fn put_into(&self, file: &Path, is_submitted: bool, context: &Context) -> Result<(), CliError> {
-        std::fs::write(file, &self.workers).map_err(|error| cant_write(file, error))?;
+        write_file(file, self.workers.as_bytes(), context)?;
         let Some(coordinator) = &self.coordinator else {
             if !is_submitted {
                 context.output.note(&format!("`sbatch {}` submits it", file.display()));
@@ -190,7 +191,7 @@ impl Scripts {
         };
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let beside = file.with_file_name(format!("coordinator-{name}"));
-        std::fs::write(&beside, coordinator).map_err(|error| cant_write(&beside, error))?;
+        write_file(&beside, coordinator.as_bytes(), context)?;
         if !is_submitted {
             context.output.note(&format!(
                 "`sbatch {}` submits the coordinator; when it has the id N, `sbatch --dependency=after:N {}` submits the workers",
