@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -540,7 +541,11 @@ async fn open_table(
     let Ok(file_system) = FileSystem::of(files.folder()) else {
         return Err(CliError::failed(PlacementError::NoFolder { path: files.database.clone() }));
     };
-    if let FileSystem::Network(name) = file_system {
+    // Once: some commands open it every second.
+    static IS_NOTED: AtomicBool = AtomicBool::new(false);
+    if let FileSystem::Network(name) = file_system
+        && !IS_NOTED.swap(true, Ordering::Relaxed)
+    {
         let database = files.database.display();
         context.output.note(&format!(
             "note: the job table `{database}` lies on a network file system ({name}): no other host can open it meanwhile"

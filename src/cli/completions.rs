@@ -8,7 +8,6 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::Shells;
 
 use super::access::Access;
-use super::output::ColourChoice;
 use super::{Cli, CliError, Context, Environment, LogFormat, Output};
 use crate::protocol::http::{StatusResponse, SweepStatus};
 
@@ -53,7 +52,7 @@ pub fn completed(environment: Environment, coordinator: Option<String>) -> Comma
         coordinator,
         database: None,
         log_format: LogFormat::Text,
-        output: Output::new(ColourChoice::Never, true),
+        output: Output::silent(),
     };
     complete_below(Cli::command(), &context)
 }
@@ -101,7 +100,6 @@ fn sweeps(status: &StatusResponse) -> Vec<CompletionCandidate> {
     let mut all: Vec<&SweepStatus> = status.sweeps.iter().rev().collect();
     all.sort_by_key(is_over);
     let is_only = |name: &str| status.sweeps.iter().filter(|sweep| sweep.name == name).count() == 1;
-    let is_plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     let help = |sweep: &SweepStatus, head: String| {
         let done = format!("{}/{} trials", sweep.trials.succeeded, sweep.trials.total);
         format!("{head}, {}, {done}", sweep.state).into()
@@ -129,7 +127,13 @@ fn nodes(status: &StatusResponse) -> Vec<CompletionCandidate> {
     let mut hosts: Vec<&String> = status.workers.iter().map(|worker| &worker.host).collect();
     hosts.sort();
     hosts.dedup();
-    hosts.into_iter().map(CompletionCandidate::new).collect()
+    // What a worker calls its host goes into the user's shell.
+    hosts.into_iter().filter(|host| is_plain(host)).map(CompletionCandidate::new).collect()
+}
+
+/// Whether it means itself to every shell.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn begin_with(all: Vec<CompletionCandidate>, typed: &OsStr) -> Vec<CompletionCandidate> {

@@ -34,19 +34,25 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
-    let printed = print_or_follow(args, &access, context).await;
+    let found = find_and_print(args, &access, context).await;
     access.close().await;
-    printed
+    let logged = found?;
+    if args.follow { follow(&logged, context).await } else { Ok(()) }
 }
 
-async fn print_or_follow(args: &Args, access: &Access, context: &Context) -> Result<(), CliError> {
+/// Prints what is there, unless it is followed.
+async fn find_and_print<'a>(
+    args: &'a Args,
+    access: &Access,
+    context: &Context,
+) -> Result<Logged<'a>, CliError> {
     let sweep = args.sweep.find(access).await?;
-    let logged =
-        Logged { sweep, trial: find_trial("a log is one trial's", &args.trial, sweep, access).await?, args };
-    match args.follow {
-        true => follow(&logged, access, context).await,
-        false => print(&logged, access, context).await,
+    let trial = find_trial("a log is one trial's", &args.trial, sweep, access).await?;
+    let logged = Logged { sweep, trial, args };
+    if !args.follow {
+        print(&logged, access, context).await?;
     }
+    Ok(logged)
 }
 
 /// The trial whose log is printed.
@@ -69,7 +75,7 @@ async fn print(logged: &Logged<'_>, access: &Access, context: &Context) -> Resul
         if query.offset == 0 {
             introduce(logged, &part.stages, context);
         }
-        context.output.data(&part.text)?;
+        context.output.raw(&part.text)?;
         if part.next_offset == query.offset {
             account(logged, context);
             return Ok(());
@@ -79,12 +85,16 @@ async fn print(logged: &Logged<'_>, access: &Access, context: &Context) -> Resul
 }
 
 /// Prints what is there and what is added, until the trial has ended, or the attempt that was asked for.
-async fn follow(logged: &Logged<'_>, access: &Access, context: &Context) -> Result<(), CliError> {
+async fn follow(logged: &Logged<'_>, context: &Context) -> Result<(), CliError> {
     let Logged { sweep, trial, args } = *logged;
     let mut query = args.query();
     let mut shown = None;
     loop {
-        let part = access.log(sweep, trial, &query).await?;
+        // Opened anew each time: while it is waited for, the table must be free for whoever runs the trial.
+        let access = Access::open(context).await?;
+        let part = access.log(sweep, trial, &query).await;
+        access.close().await;
+        let part = part?;
         let is_over = match part.state {
             TrialState::Queued | TrialState::Running => false,
             TrialState::Succeeded | TrialState::Failed | TrialState::Cancelled => true,
@@ -101,7 +111,7 @@ async fn follow(logged: &Logged<'_>, access: &Access, context: &Context) -> Resu
             introduce(logged, &part.stages, context);
             shown = Some(logged.name);
         }
-        context.output.data(&part.text)?;
+        context.output.raw(&part.text)?;
         let is_all = logged.has_ended && part.next_offset == query.offset;
         let next = part.next.filter(|_| args.attempt.is_none());
         query = continued(logged.name, part.next_offset);

@@ -1,5 +1,6 @@
 //! The only place that writes to stdout and stderr.
 
+use std::borrow::Cow;
 use std::io::{BufRead, IsTerminal, Write};
 
 use super::CliError;
@@ -50,9 +51,17 @@ pub struct Output {
     /// On stdout.
     data_paint: Paint,
     is_live: bool,
+    /// Nothing accompanies the work.
+    is_silent: bool,
 }
 
 impl Output {
+    /// For a program that asks, in whose terminal nothing else may appear.
+    #[must_use]
+    pub fn silent() -> Output {
+        Output { paint: Paint::Plain, data_paint: Paint::Plain, is_live: false, is_silent: true }
+    }
+
     /// `no_color`: the environment asks for none.
     #[must_use]
     pub fn new(choice: ColourChoice, no_color: bool) -> Output {
@@ -61,6 +70,7 @@ impl Output {
             paint: Paint::new(choice, no_color, is_live),
             data_paint: Paint::new(choice, no_color, std::io::stdout().is_terminal()),
             is_live,
+            is_silent: false,
         }
     }
 
@@ -87,6 +97,14 @@ impl Output {
 
     /// What was asked for. A reader that has gone away (`| head`) is no error; a full disk is.
     pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
+        match std::io::stdout().is_terminal() {
+            true => self.raw(&tame(text)),
+            false => self.raw(text),
+        }
+    }
+
+    /// The same, to a terminal too as it is: what a trial printed.
+    pub(crate) fn raw(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
         written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
     }
@@ -129,6 +147,10 @@ impl Output {
 
     /// A line that accompanies the work.
     pub(crate) fn note(&self, line: &str) {
+        if self.is_silent {
+            return;
+        }
+        let line = if self.is_live { tame(line) } else { Cow::Borrowed(line) };
         let _nobody_reads = writeln!(std::io::stderr().lock(), "{line}");
     }
 
@@ -165,6 +187,33 @@ fn written(outcome: std::io::Result<()>) -> Result<(), CliError> {
     }
 }
 
+/// Shows control characters instead of sending them to a terminal: names, messages and values are whatever a program or a peer
+/// has sent, and must neither overwrite what is there nor pass for something else. Lines, tabs and colours stay.
+pub(super) fn tame(text: &str) -> Cow<'_, str> {
+    let is_harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut tamed = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let length = colour_at(rest).unwrap_or(character.len_utf8());
+        match is_harmless(character) || length > character.len_utf8() {
+            true => tamed.push_str(&rest[..length]),
+            false => tamed.extend(character.escape_default()),
+        }
+        rest = &rest[length..];
+    }
+    Cow::Owned(tamed)
+}
+
+/// The length of a sequence that begins `text` and does nothing but choose a colour: `ESC [ 1;31 m`.
+fn colour_at(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    parameters[end..].starts_with('m').then_some(2 + end + 1)
+}
+
 /// The error and its causes, each once: some errors already contain what caused them.
 fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
@@ -192,5 +241,13 @@ mod tests {
         assert!(!paint(ColourChoice::Auto, true, true), "NO_COLOR");
         assert!(paint(ColourChoice::Always, true, false), "who asks twice means it");
         assert!(!paint(ColourChoice::Never, false, true));
+    }
+
+    #[test]
+    fn at_a_terminal_nothing_from_outside_does_more_than_colour() {
+        assert_eq!(tame("a\tb\nµ"), "a\tb\nµ");
+        assert_eq!(tame("\x1b[1;31merror:\x1b[0m x"), "\x1b[1;31merror:\x1b[0m x");
+        assert_eq!(tame("done\r\x1b[2Jnothing is wrong"), "done\\r\\u{1b}[2Jnothing is wrong");
+        assert_eq!(tame("\x1b]0;title\x07\u{9b}5n\x1b["), "\\u{1b}]0;title\\u{7}\\u{9b}5n\\u{1b}[");
     }
 }

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::access::Access;
@@ -16,7 +17,10 @@ use crate::vocabulary::SweepId;
 /// How often a view is brought up to date.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Of more sweeps that have something to say only the newest do.
+/// A view that was up outlasts so many looks that fail.
+const MOST_MISSED: u32 = 20;
+
+/// Of more sweeps that have something to say only these do.
 const MOST_SWEEPS: usize = 20;
 
 /// Show what is going on and whether anything is wrong: sweeps, workers, and what Slurm does with what was submitted to it.
@@ -80,10 +84,13 @@ async fn look(args: &Args, access: &Access) -> Result<(StatusResponse, Vec<Sweep
     }
     let says_something =
         |sweep: &&SweepStatus| sweep.trials.queued + sweep.trials.running + sweep.trials.failed > 0;
-    let ids: Vec<SweepId> =
-        status.sweeps.iter().rev().filter(says_something).take(MOST_SWEEPS).map(|sweep| sweep.id).collect();
+    let mut telling: Vec<&SweepStatus> = status.sweeps.iter().filter(says_something).collect();
+    // What goes on comes before what has ended, and new before old.
+    telling.sort_by_key(|sweep| (sweep.trials.queued + sweep.trials.running == 0, Reverse(sweep.id)));
+    let mut ids: Vec<SweepId> = telling.iter().take(MOST_SWEEPS).map(|sweep| sweep.id).collect();
+    ids.sort_unstable();
     let mut progress = Vec::new();
-    for id in ids.into_iter().rev() {
+    for id in ids {
         progress.push(access.progress(id).await?);
     }
     Ok((status, progress))
@@ -100,30 +107,44 @@ async fn find(args: &Args, access: &Access) -> Result<Option<SweepId>, CliError>
 async fn watch(args: &Args, context: &Context) -> Result<bool, CliError> {
     let mut stop = StopSignals::catch()?;
     let mut progress: Option<Progress> = None;
+    let mut missed = 0;
     let is_over = loop {
-        // Opened anew each time: a table that is only watched must be free for whoever works.
-        let access = Access::open(context).await?;
-        let seen = async {
-            let sweep = find(args, &access).await?;
-            let progress = progress.get_or_insert_with(|| Progress::start(sweep, false, context.output));
-            let status = access.status().await?;
-            note_progress(progress, &status, &access).await;
-            progress.show(&status);
-            let shown = progress.shown(&status);
-            Ok::<bool, CliError>(shown.iter().all(|sweep| sweep.trials.queued + sweep.trials.running == 0))
-        }
-        .await;
-        access.close().await;
-        if seen? {
-            break true;
+        let seen = tokio::select! {
+            () = stop.asked() => break Ok(false),
+            seen = refresh(args, &mut progress, context) => seen,
+        };
+        match seen {
+            Ok(true) => break Ok(true),
+            Ok(false) => missed = 0,
+            // A coordinator that is started again is away for some seconds.
+            Err(_) if progress.is_some() && missed < MOST_MISSED => missed += 1,
+            Err(error) => break Err(error),
         }
         tokio::select! {
-            () = stop.asked() => break false,
+            () = stop.asked() => break Ok(false),
             () = tokio::time::sleep(LOOK_AGAIN) => {}
         }
     };
     if let Some(progress) = progress {
         progress.end();
     }
-    Ok(is_over)
+    is_over
+}
+
+/// Shows how it is now; says whether everything has ended.
+async fn refresh(args: &Args, progress: &mut Option<Progress>, context: &Context) -> Result<bool, CliError> {
+    // Opened anew each time: a table that is only watched must be free for whoever works.
+    let access = Access::open(context).await?;
+    let seen = async {
+        let sweep = find(args, &access).await?;
+        let progress = progress.get_or_insert_with(|| Progress::start(sweep, false, context.output));
+        let status = access.status().await?;
+        note_progress(progress, &status, &access).await;
+        progress.show(&status);
+        let shown = progress.shown(&status);
+        Ok(shown.iter().all(|sweep| sweep.trials.queued + sweep.trials.running == 0))
+    }
+    .await;
+    access.close().await;
+    seen
 }

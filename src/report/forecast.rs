@@ -2,6 +2,7 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use super::value::decimals_of;
 use super::{counted, grouped};
 use crate::protocol::http::SubmitResponse;
 use crate::protocol::insight::{Forecast, SpreadOfSeeds};
@@ -90,11 +91,14 @@ fn difference(forecast: &Forecast, metric: &str) -> String {
         None => {
             "what can be told apart is unknown yet: no configuration of this kind has two results".to_owned()
         }
-        Some(spread) => format!(
-            "with {seeds} two configurations can be told apart whose {metric} differ by {:.2} or more (s = {:.2})",
-            smallest_difference(spread, forecast.seeds),
-            spread.std
-        ),
+        Some(spread) => {
+            let smallest = smallest_difference(spread, forecast.seeds);
+            let decimals = decimals_of(smallest.min(spread.std));
+            format!(
+                "with {seeds} two configurations can be told apart whose {metric} differ by {smallest:.decimals$} or more (s = {:.decimals$})",
+                spread.std
+            )
+        }
     }
 }
 

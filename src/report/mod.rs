@@ -14,6 +14,7 @@ mod dead_knobs;
 mod duration;
 mod explanation;
 mod facts;
+mod failures;
 mod findings;
 #[cfg(test)]
 mod fixtures;
@@ -66,5 +67,6 @@ pub use table::{
     chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
 };
 pub use tree::stage_tree;
+pub use value::decimals_of;
 pub use view::{Column, Direction, ShownMetric, Sort, View, ViewError, ViewOptions};
 pub use workers::workers_table;

@@ -1,9 +1,8 @@
 //! What is said below a table, so that a hole in it explains itself.
 
-use std::collections::BTreeMap;
-
 use super::configurations::Configuration;
 use super::counted;
+use super::failures::{Cause, MOST_CAUSES, causes};
 use super::value::settings;
 use super::view::View;
 use crate::protocol::http::{ResultsResponse, TrialResult, TrialState};
@@ -62,20 +61,26 @@ fn missing_seed(trial: &TrialResult) -> String {
     }
 }
 
-/// Many trials usually fail for one reason: each is said once.
+/// A line for each cause, and one for what is left.
 fn failures(results: &ResultsResponse) -> Vec<String> {
-    let failed =
-        results.trials.iter().filter_map(|trial| trial.failure.as_ref().map(|failure| (trial, failure)));
-    let mut by_cause: BTreeMap<(String, &str), Vec<i64>> = BTreeMap::new();
-    for (trial, failure) in failed {
-        by_cause.entry((failure.reason.to_string(), &failure.message)).or_default().push(trial.trial.0);
-    }
-    let line = |((reason, message), trials): ((String, &str), Vec<i64>)| {
+    let causes = causes(&results.trials);
+    let line = |Cause { failure, trials }: &Cause<'_>| {
         let first: Vec<_> = trials.iter().take(5).map(ToString::to_string).collect();
         let more = if trials.len() > first.len() { ", …" } else { "" };
-        format!("{} failed ({reason}): {message} (trial {}{more})", trials.len(), first.join(", "))
+        format!(
+            "{} failed ({}): {} (trial {}{more})",
+            trials.len(),
+            failure.reason,
+            failure.message,
+            first.join(", ")
+        )
     };
-    by_cause.into_iter().map(line).collect()
+    let mut lines: Vec<String> = causes.iter().take(MOST_CAUSES).map(line).collect();
+    let left: usize = causes.iter().skip(MOST_CAUSES).map(|cause| cause.trials.len()).sum();
+    if left > 0 {
+        lines.push(format!("{left} failed with other messages (`sweep results SWEEP --json` has them)"));
+    }
+    lines
 }
 
 #[cfg(test)]

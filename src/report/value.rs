@@ -57,7 +57,12 @@ pub(super) fn decimals<'c>(
     configurations: impl IntoIterator<Item = &'c Configuration<'c>>,
 ) -> usize {
     let means = configurations.into_iter().filter_map(|configuration| configuration.mean(metric));
-    let largest = means.map(f64::abs).fold(0.0, f64::max);
+    decimals_of(means.map(f64::abs).fold(0.0, f64::max))
+}
+
+/// The same for a number by itself.
+#[must_use]
+pub fn decimals_of(largest: f64) -> usize {
     let mut decimals = 2;
     while largest > 0.0 && decimals < 12 && largest * 10f64.powi(decimals) < 100.0 {
         decimals += 1;

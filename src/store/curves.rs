@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::TryStreamExt;
+
 use super::{Reader, StoreError};
 use crate::vocabulary::{JobId, SweepId, TrialNumber};
 
@@ -34,7 +36,7 @@ pub async fn list_curves(
     let wanted: Vec<i64> = trials.iter().map(|trial| trial.0).collect();
     let wanted = super::flush::rows(&wanted)?;
     // Of each job before the last one what counts ends where the next one begins.
-    let rows = sqlx::query!(
+    let mut rows = sqlx::query!(
         "-- list_curves
         WITH RECURSIVE line (number, id, until) AS (
             SELECT trials.number, trials.job_id, 4294967295
@@ -53,14 +55,15 @@ pub async fn list_curves(
         sweep.0,
         wanted
     )
-    .fetch_all(reader.connection())
-    .await?;
+    .fetch(reader.connection());
+    // One by one: a row is several times as large as what is kept of it.
     let mut curves = CurveRows::new();
-    for row in rows {
+    while let Some(row) = rows.try_next().await? {
         let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
         let metrics = curves.entry(TrialNumber(row.number)).or_default();
         metrics.entry(row.metric).or_default().push((epoch, row.value));
     }
+    drop(rows);
     for values in curves.values_mut().flat_map(BTreeMap::values_mut) {
         values.sort_by_key(|(epoch, _)| *epoch);
     }

@@ -1,5 +1,7 @@
 //! What finished jobs of a kind have cost, and how far seeds spread: what can be told of a sweep before it runs.
 
+use std::collections::BTreeSet;
+
 use super::{Reader, StoreError};
 use crate::vocabulary::SweepId;
 
@@ -69,7 +71,7 @@ pub async fn list_seed_values(
 ) -> Result<Vec<(String, f64)>, StoreError> {
     let rows = sqlx::query!(
         "-- list_seed_values
-        SELECT trials.parameters,
+        SELECT trials.parameters, trials.job_id,
                (SELECT reports.value FROM reports
                 WHERE reports.job_id = jobs.id AND reports.metric = ?3
                 ORDER BY reports.epoch DESC LIMIT 1) AS \"value: f64\"
@@ -87,5 +89,8 @@ pub async fn list_seed_values(
     )
     .fetch_all(reader.connection())
     .await?;
-    Ok(rows.into_iter().filter_map(|row| Some((row.parameters, row.value?))).collect())
+    // What was drawn twice with one seed is one result.
+    let mut counted = BTreeSet::new();
+    let values = rows.into_iter().filter(|row| counted.insert(row.job_id));
+    Ok(values.filter_map(|row| Some((row.parameters, row.value?))).collect())
 }

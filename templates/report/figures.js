@@ -37,7 +37,13 @@ function figure(label, draw) {
   let last = null;
   function redraw() {
     if (!self.seen) return;
-    last = draw(plot.clientWidth || 640);
+    try {
+      last = draw(plot.clientWidth || 640);
+    } catch (error) {
+      // The others are drawn all the same.
+      console.error(error);
+      last = "This can't be drawn; the browser's console says why.";
+    }
     if (typeof last === "string") {
       if (plot.data) Plotly.purge(plot);
       plot.replaceChildren(el("p", { class: "about" }, last));
@@ -82,7 +88,8 @@ function axesOf(doc) {
   return doc.parameters.map((name, place) => {
     const keys = new Map();
     for (const c of doc.configurations) if (c.values[place] !== null) keys.set(JSON.stringify(c.values[place]), c.values[place]);
-    return { name, place, levels: [...keys.values()].sort(compareValues) };
+    const levels = [...keys.values()].sort(compareValues);
+    return { name, place, levels, at: new Map(levels.map((value, i) => [JSON.stringify(value), i])) };
   }).filter((axis) => axis.levels.length > 1);
 }
 function label(doc, c, axes) {
@@ -91,15 +98,20 @@ function label(doc, c, axes) {
 }
 const metricAt = (doc, name) => doc.metrics.findIndex((metric) => metric.name === name);
 const meanOf = (c, at) => (at >= 0 && c.results[at] ? c.results[at][0] : null);
+/** Smallest and largest. (Spread into Math.min, some hundred thousand values overflow the stack.) */
+const extent = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 const lessIsBetter = (metric) => metric && metric.goal === "minimize";
 
 // --- heat map -------------------------------------------------------------------------------------------------------------------
 
+const MOST_CELLS = 40000;
 function heatMap(doc, axes, pick, width) {
   const at = metricAt(doc, pick.metric);
   const metric = doc.metrics[at];
   const [rows, columns] = [axes.find((a) => a.name === pick.rows), axes.find((a) => a.name === pick.columns)];
   const rest = axes.filter((a) => a !== rows && a !== columns);
+  const size = (rows ? rows.levels.length : 1) * columns.levels.length;
+  if (size > MOST_CELLS) return `${whole(size)} cells are too many to draw; choose parameters with fewer values.`;
   const fits = (c) => rest.every((a) => JSON.stringify(c.values[a.place]) === pick.rest[a.name]);
   const key = (value) => JSON.stringify(value);
   const cells = new Map();
@@ -149,11 +161,13 @@ function heatMap(doc, axes, pick, width) {
 
 // --- curves ---------------------------------------------------------------------------------------------------------------------
 
+/** A metric may be called `constructor`. */
+const curveOf = (trial, metric) => (Object.hasOwn(trial.curves, metric) ? trial.curves[metric] : null);
 /** Mean and deviation over the seeds of one configuration, epoch by epoch. */
 function averaged(trials, metric) {
   const at = new Map();
   for (const trial of trials) {
-    const curve = trial.curves[metric];
+    const curve = curveOf(trial, metric);
     if (!curve) continue;
     curve[0].forEach((epoch, i) => { if (!at.has(epoch)) at.set(epoch, []); at.get(epoch).push(curve[1][i]); });
   }
@@ -173,7 +187,7 @@ function curves(doc, axes, pick, width) {
   const metric = doc.metrics[metricAt(doc, pick.metric)];
   const byConfiguration = new Map();
   for (const trial of doc.curves) {
-    if (!trial.curves[metric.name]) continue;
+    if (!curveOf(trial, metric.name)) continue;
     if (!byConfiguration.has(trial.configuration)) byConfiguration.set(trial.configuration, []);
     byConfiguration.get(trial.configuration).push(trial);
   }
@@ -198,7 +212,7 @@ function curves(doc, axes, pick, width) {
     if (c.start !== null) starts.add(c.start);
     if (pick.single) {
       for (const trial of trials) {
-        const curve = trial.curves[metric.name];
+        const curve = curveOf(trial, metric.name);
         data.push({ type: "scatter", mode: "lines", x: curve[0], y: curve[1], line: { color: faint(colour, 0.45), width: 1 }, legendgroup: String(place), showlegend: false,
           hoverinfo: "text", hovertext: curve[0].map((epoch, k) => `trial ${trial.trial}, seed ${trial.seed}<br>epoch ${epoch}: ${curve[1][k]}`) });
       }
@@ -238,28 +252,41 @@ function fit(points) {
   return { slope, intercept: my - slope * mx, r: sxy / Math.sqrt(sxx * syy) };
 }
 
+const MOST_GROUPS = COLOURS.length;
+const NO_GROUP = "#9aa5b5";
+/** Configurations by the values of a parameter: the first ones, all others together, and those to which it does not apply. */
+function grouped(configurations, by) {
+  if (!by) return [["", configurations, COLOURS[0]]];
+  const named = by.levels.slice(0, by.levels.length > MOST_GROUPS ? MOST_GROUPS - 1 : MOST_GROUPS);
+  const groups = new Map(named.map((value, i) => [JSON.stringify(value), [`${by.name}=${shown(value)}`, [], COLOURS[i]]]));
+  const [others, without] = [[`another ${by.name}`, [], NO_GROUP], [`without ${by.name}`, [], NO_GROUP]];
+  for (const c of configurations) {
+    const value = c.values[by.place];
+    (value === null ? without : groups.get(JSON.stringify(value)) || others)[1].push(c);
+  }
+  return [...groups.values(), others, without].filter(([, own]) => own.length > 0);
+}
+
 function against(doc, axes, pick, width) {
   const [x, y] = [metricAt(doc, pick.x), metricAt(doc, pick.y)];
   const shownOnes = doc.configurations.filter((c) => c.results[x] && c.results[y]);
   if (shownOnes.length === 0) return "No configuration has both.";
   const points = shownOnes.map((c) => [c.results[x][0], c.results[y][0]]);
   const by = axes.find((axis) => axis.name === pick.colour);
-  const groups = by ? by.levels.slice(0, 12) : [null];
-  const inGroup = (c, level) => !by || JSON.stringify(c.values[by.place]) === JSON.stringify(level);
+  const groups = grouped(shownOnes, by);
   const many = shownOnes.length > 800;
-  const data = groups.map((level, i) => {
-    const own = shownOnes.filter((c) => inGroup(c, level));
-    const deviation = (at) => ({ type: "data", array: own.map((c) => c.results[at][1] || 0), visible: !many && own.some((c) => c.results[at][1]), thickness: 1, width: 0, color: faint(COLOURS[i % COLOURS.length], 0.35) });
-    return { type: "scatter", mode: "markers", name: by ? plain(`${by.name}=${shown(level)}`) : "", showlegend: !!by, x: own.map((c) => c.results[x][0]), y: own.map((c) => c.results[y][0]),
-      error_x: deviation(x), error_y: deviation(y), marker: { size: many ? 4 : 8, opacity: many ? 0.5 : 0.85, color: COLOURS[i % COLOURS.length] },
+  const data = groups.map(([name, own, colour]) => {
+    const deviation = (at) => ({ type: "data", array: own.map((c) => c.results[at][1] || 0), visible: !many && own.some((c) => c.results[at][1]), thickness: 1, width: 0, color: faint(colour, 0.35) });
+    return { type: "scatter", mode: "markers", name: plain(name), showlegend: !!by, x: own.map((c) => c.results[x][0]), y: own.map((c) => c.results[y][0]),
+      error_x: deviation(x), error_y: deviation(y), marker: { size: many ? 4 : 8, opacity: many ? 0.5 : 0.85, color: colour },
       hoverinfo: "text", hovertext: own.map((c) => `${plain(label(doc, c, axes))}<br>${plain(pick.x)} ${c.results[x][0].toPrecision(5)}, ${plain(pick.y)} ${c.results[y][0].toPrecision(5)}`) };
   });
   const t = theme();
   const line = fit(points);
-  const ends = [Math.min(...points.map((p) => p[0])), Math.max(...points.map((p) => p[0]))];
+  const ends = extent(points.map((p) => p[0]));
   if (line) data.push({ type: "scatter", mode: "lines", x: ends, y: ends.map((v) => line.intercept + line.slope * v), line: { color: t.ink, width: 1.5 }, hoverinfo: "skip", name: `fit, r = ${line.r.toFixed(3)}` });
   if (pick.diagonal) {
-    const low = Math.max(ends[0], Math.min(...points.map((p) => p[1])));
+    const low = Math.max(ends[0], extent(points.map((p) => p[1]))[0]);
     data.push({ type: "scatter", mode: "lines", x: [Math.min(low, ends[0]), ends[1]], y: [Math.min(low, ends[0]), ends[1]], line: { color: t.soft, width: 1, dash: "dot" }, hoverinfo: "skip", name: "no gap" });
   }
   return {
@@ -284,12 +311,12 @@ function parallel(doc, axes, pick, width) {
     all = best.concat(Array.from({ length: MOST_LINES - best.length }, (_, i) => all[best.length + Math.floor(i * step)]));
   }
   const values = all.map((c) => c.results[at][0]);
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = extent(values);
   const share = (value) => (high > low ? (value - low) / (high - low) : 0.5);
   const shownAxes = axes.slice(0, width < 560 ? 5 : 9);
   const level = (axis, value) => {
-    const place = axis.levels.findIndex((one) => JSON.stringify(one) === JSON.stringify(value));
-    return place < 0 ? null : axis.levels.length > 1 ? place / (axis.levels.length - 1) : 0.5;
+    const place = axis.at.get(JSON.stringify(value));
+    return place === undefined ? null : axis.levels.length > 1 ? place / (axis.levels.length - 1) : 0.5;
   };
   const line = (c) => [...shownAxes.map((axis) => level(axis, c.values[axis.place])), share(c.results[at][0])];
   const BINS = 12;
@@ -312,7 +339,7 @@ function parallel(doc, axes, pick, width) {
   const data = bins.map((bin, k) => ({ type: "scatter", mode: "lines", x: bin.x, y: bin.y, hoverinfo: "text", hovertext: bin.text, connectgaps: false, showlegend: false,
     line: { color: colourAt(k), width: all.length > 300 ? 0.8 : 1.6 }, opacity: all.length > 300 ? 0.45 : 0.8 }));
   const first = line(all[0]);
-  data.push({ type: "scatter", mode: "lines+markers", x: first.map((_, i) => i), y: first, line: { color: t.ink, width: 3 }, marker: { size: 6, color: t.ink }, hoverinfo: "text", hovertext: plain(`best: ${label(doc, all[0], axes)}`), showlegend: false });
+  data.push({ type: "scatter", mode: "lines+markers", x: first.map((_, i) => i), y: first, line: { color: t.ink, width: 3 }, marker: { size: 6, color: t.ink }, hoverinfo: "text", hovertext: plain(`${metric.goal ? "best" : "largest"}: ${label(doc, all[0], axes)}`), showlegend: false });
   const names = [...shownAxes.map((axis) => axis.name), metric.name];
   const decimals = decimalsFor([low, high]);
   // As much as fits between two axes.

@@ -6,6 +6,8 @@
   const ranking = doc.metrics[0] || null;
   const content = document.getElementById("content");
   const best = doc.configurations.find((c) => c.results[0]) || null;
+  /** Without a goal nothing is better than anything else. */
+  const isRanked = !!(ranking && ranking.goal);
   const metricChoices = doc.metrics.map((metric) => [metric.name, metric.name]);
   const axisChoices = axes.map((axis) => [axis.name, axis.name]);
 
@@ -64,14 +66,16 @@
   const tile = (kind, name, value, small, note, meter) => el("div", { class: `tile ${kind}` }, el("div", { class: "name" }, name), el("div", { class: "value" }, value, small && el("small", {}, ` ${small}`)), note && el("div", { class: "note" }, note), meter);
   const decimals = doc.metrics.map((_, at) => decimalsFor(doc.configurations.map((c) => meanOf(c, at))));
   const tiles = [];
-  if (best) {
+  if (best && isRanked) {
     const [mean, std, n] = best.results[0];
     tiles.push(tile("best", `best ${ranking.name}`, mean.toFixed(decimals[0]), std === null ? `n = ${n}` : `± ${std.toFixed(decimals[0])}, n = ${n}`, label(doc, best, axes)));
   }
   const part = (n, kind) => el("i", { class: kind, style: `width:${(100 * n) / Math.max(1, t.total)}%` });
   const unfinished = [[t.running, "running"], [t.queued, "queued"], [t.cancelled, "cancelled"]].filter(([n]) => n > 0).map(([n, what]) => `${whole(n)} ${what}`).join(", ");
   tiles.push(tile("", "trials with a result", whole(t.succeeded), `of ${whole(t.total)}`, unfinished || null, el("div", { class: "meter", "aria-hidden": true }, part(t.succeeded, "good"), part(t.failed, "bad"), part(t.running, "run"))));
-  if (doc.epochs.unshared > t.total) {
+  // Epochs are known of the whole sweep only.
+  const isShared = !doc.selected && doc.epochs.unshared > t.total;
+  if (isShared) {
     const saved = doc.epochs.unshared - doc.epochs.all;
     tiles.push(tile("", "epochs saved by sharing", whole(Math.max(0, saved)), `of ${whole(doc.epochs.unshared)}`, `${whole(doc.epochs.done)} of ${whole(doc.epochs.all)} trained`));
   }
@@ -80,7 +84,7 @@
 
   // --- configurations
   if (doc.configurations.length > 0) {
-    const all = doc.configurations.map((c, place) => ({ c, place, first: place === 0 && c === best }));
+    const all = doc.configurations.map((c, place) => ({ c, place, first: isRanked && place === 0 && c === best }));
     const columns = [
       { head: "rank", number: true, cell: (row) => String(row.place + 1), sort: (row) => row.place },
       ...axes.map((axis) => ({ head: axis.name, number: axis.levels.every((v) => typeof v === "number"), cell: (row) => shown(row.c.values[axis.place]), sort: (row) => row.c.values[axis.place] })),
@@ -98,7 +102,7 @@
       const wanted = find.value.toLowerCase().split(/\s+/).filter(Boolean);
       list.show(all.filter((row) => wanted.every((word) => words(row).includes(word))));
     } });
-    section("configurations", "Configurations", "Means ± standard deviations over seeds, best first; the best of each metric is marked.", all.length > 12 ? el("div", { class: "controls" }, el("label", {}, "Find", find)) : null, list.element);
+    section("configurations", "Configurations", `Means ± standard deviations over seeds, ${isRanked ? "best first; the best of each metric is marked" : "the largest first, since what is better is not known (\`metric\` in the spec)"}.`, all.length > 12 ? el("div", { class: "controls" }, el("label", {}, "Find", find)) : null, list.element);
   }
   function topOf(at) {
     let top = null;
@@ -110,7 +114,9 @@
 
   // --- pivot
   if (axes.length > 0 && best) {
-    const byLevels = [...axes].sort((a, b) => b.levels.length - a.levels.length);
+    // As many cells as can be told apart; drawn parameters have a value for each configuration.
+    const few = axes.filter((axis) => axis.levels.length <= 50);
+    const byLevels = [...(few.length > 0 ? few : axes)].sort((a, b) => b.levels.length - a.levels.length);
     const pick = { metric: ranking.name, columns: byLevels[0].name, rows: (byLevels[1] || { name: "" }).name, rest: {} };
     for (const axis of axes) pick.rest[axis.name] = JSON.stringify(best.values[axis.place]);
     const box = el("div", { class: "controls" });
@@ -134,11 +140,11 @@
         }));
     }
     controls();
-    section("pivot", "Heat map", "Every cell is one configuration, never a mean over several. The better, the lighter; the best has a frame.", box, one.element);
+    section("pivot", "Heat map", `Every cell is one configuration, never a mean over several. ${isRanked ? "The better, the lighter; the best has a frame." : "The larger, the lighter."}`, box, one.element);
   }
 
   // --- curves
-  if (doc.curves.length > 0) {
+  if (ranking && doc.curves.length > 0) {
     const there = new Set(doc.curves.map((trial) => trial.configuration)).size;
     const draw = (id, title, about, first) => {
       const pick = { metric: first, count: Math.min(6, there), single: false };
@@ -159,7 +165,7 @@
   if (doc.metrics.length > 1 && best) {
     const other = metricAt(doc, "rankme") > 0 ? "rankme" : doc.metrics[1].name;
     const draw = (id, title, about, x, y, diagonal) => {
-      const pick = { x, y, diagonal, colour: (axes[0] || { name: "" }).name };
+      const pick = { x, y, diagonal, colour: (axes.find((axis) => axis.levels.length <= MOST_GROUPS) || { name: "" }).name };
       section(id, title, about, chosenFigure(title, (redraw) => [
         choice("Across", metricChoices, pick.x, (value) => { pick.x = value; redraw(); }),
         choice("Up", metricChoices, pick.y, (value) => { pick.y = value; redraw(); }),
@@ -176,7 +182,7 @@
   // --- parallel coordinates
   if (axes.length > 1 && best) {
     const pick = { metric: ranking.name };
-    section("parallel", "Parallel coordinates", doc.configurations.length > MOST_LINES ? `A line a configuration: the best ones and a part of the others, ${whole(MOST_LINES)} of ${whole(doc.configurations.length)}. The dark line is the best.` : "A line a configuration; the better, the lighter. The thick line is the best.",
+    section("parallel", "Parallel coordinates", doc.configurations.length > MOST_LINES ? `A line a configuration: the ${isRanked ? "best" : "largest"} ones and a part of the others, ${whole(MOST_LINES)} of ${whole(doc.configurations.length)}. The thick line is the ${isRanked ? "best" : "largest"}.` : `A line a configuration; the ${isRanked ? "better" : "larger"}, the lighter. The thick line is the ${isRanked ? "best" : "largest"}.`,
       chosenFigure("Parallel coordinates", (redraw) => [choice("Metric", metricChoices, pick.metric, (value) => { pick.metric = value; redraw(); })], (width) => parallel(doc, axes, pick, width)));
   }
 
@@ -189,7 +195,7 @@
   }
 
   // --- stages
-  if (doc.epochs.unshared > t.total && doc.stages.length > 0) {
+  if (isShared && doc.stages.length > 0) {
     const saved = doc.epochs.unshared - doc.epochs.all;
     const left = doc.stages_left_out > 0 ? ` ${whole(doc.stages_left_out)} stages are left out.` : "";
     section("stages", "Stage tree", `Trials that agree so far train it once: ${whole(doc.epochs.all)} epochs instead of ${whole(doc.epochs.unshared)}, ${whole(Math.max(0, saved))} saved. As high as the trials that go through it.${left}`, figure("The stage tree", () => stageTree(doc)).element);
@@ -200,7 +206,8 @@
     section("failures", "Failures", null, doc.failures.map((failure) => el("div", {},
       el("h3", {}, el("span", { class: "state" }, failure.reason), ` ${counted(failure.count, "trial", "trials")}: ${failure.trials.join(", ")}${failure.count > failure.trials.length ? ", …" : ""}`),
       el("p", { class: "about" }, failure.message),
-      failure.log ? el("details", {}, el("summary", {}, "End of the log"), el("pre", {}, failure.log)) : null)));
+      failure.log ? el("details", {}, el("summary", {}, "End of the log"), el("pre", {}, failure.log)) : null)),
+      doc.failures_left_out > 0 ? el("p", { class: "about" }, `${counted(doc.failures_left_out, "other trial", "other trials")} failed with other messages.`) : null);
   }
 
   // --- provenance

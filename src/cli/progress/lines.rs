@@ -3,7 +3,7 @@
 use super::pace::Outlook;
 use crate::protocol::http::{RunningJob, StatusResponse, SweepStatus, TrialCounts};
 use crate::protocol::insight::SweepProgress;
-use crate::report::{counted, duration, failure_line, grouped};
+use crate::report::{counted, decimals_of, duration, failure_line, grouped};
 
 /// Rows for workers and for failures; more would push the rest off a small terminal.
 const MOST_WORKERS: usize = 8;
@@ -127,7 +127,7 @@ fn running_job(job: &RunningJob, is_one_sweep: bool) -> String {
         text += &format!(" epoch {}/{}", job.epoch, job.last_epoch);
     }
     if let Some(metric) = job.metric {
-        text += &format!(" ({metric:.2})");
+        text += &format!(" ({metric:.0$})", decimals_of(metric.abs()));
     }
     text
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Output;
-use super::output::Paint;
+use super::output::{Paint, tame};
 use crate::protocol::http::{StatusResponse, SweepStatus, TrialCounts};
 use crate::protocol::insight::SweepProgress;
 use crate::report::failure_line;
@@ -145,8 +145,8 @@ impl Live {
             let (position, length) = extent(one);
             bar.set_length(length);
             bar.set_position(position.min(length));
-            bar.set_prefix(cut(&one.sweep.name, width / 4));
-            bar.set_message(summary(one));
+            bar.set_prefix(cut(&tame(&one.sweep.name), width / 4));
+            bar.set_message(tame(&summary(one)).into_owned());
         }
         let mut rows = details(seen, status);
         if seen.len() > MOST_SWEEPS {
@@ -157,7 +157,7 @@ impl Live {
             false => cut(row, width),
         };
         let rows: Vec<String> = rows.iter().map(painted).collect();
-        self.rest.set_message(rows.join("\n"));
+        self.rest.set_message(tame(&rows.join("\n")).into_owned());
         self.rest.tick();
     }
 }

@@ -46,20 +46,31 @@ impl Factor {
 
     /// Nothing is left of one that does not vary.
     fn without_empty_levels(self) -> Option<Factor> {
-        let is_used = |level: &usize| self.level_of.contains(&Some(*level));
-        let used: Vec<usize> = (0..self.levels.len()).filter(is_used).collect();
-        let place = |level: usize| used.iter().position(|one| *one == level);
-        let level_of = self.level_of.iter().map(|level| level.and_then(place)).collect();
-        let levels = used.iter().map(|level| self.levels[*level].clone()).collect();
-        (used.len() > 1).then_some(Factor { name: self.name, levels, level_of })
+        let counts = counts(&self.level_of, self.levels.len());
+        let mut levels = Vec::new();
+        let mut places = vec![None; counts.len()];
+        for (level, label) in self.levels.into_iter().enumerate().filter(|(level, _)| counts[*level] > 0) {
+            places[level] = Some(levels.len());
+            levels.push(label);
+        }
+        let level_of = self.level_of.iter().map(|level| level.and_then(|level| places[level])).collect();
+        (levels.len() > 1).then_some(Factor { name: self.name, levels, level_of })
     }
+}
+
+/// How many configurations each of so many levels has.
+fn counts(level_of: &[Option<usize>], levels: usize) -> Vec<usize> {
+    let mut counts = vec![0; levels];
+    level_of.iter().flatten().for_each(|level| counts[*level] += 1);
+    counts
 }
 
 /// Classes with about as many configurations each.
 fn classes(name: String, axis: &Axis<'_>, numbers: &[f64], level_of: &[Option<usize>]) -> Factor {
     let mut sorted: Vec<usize> = (0..numbers.len()).collect();
     sorted.sort_by(|a, b| numbers[*a].total_cmp(&numbers[*b]));
-    let count = level_of.iter().flatten().count();
+    let counts = counts(level_of, numbers.len());
+    let count: usize = counts.iter().sum();
     let classes = MOST_CLASSES.min(count / 4).max(2);
     let mut class_of = vec![0; numbers.len()];
     let (mut before, mut levels): (usize, Vec<Vec<usize>>) = (0, vec![Vec::new(); classes]);
@@ -67,7 +78,7 @@ fn classes(name: String, axis: &Axis<'_>, numbers: &[f64], level_of: &[Option<us
         let class = (before * classes / count.max(1)).min(classes - 1);
         class_of[level] = class;
         levels[class].push(level);
-        before += level_of.iter().filter(|of| **of == Some(level)).count();
+        before += counts[level];
     }
     let label = |members: &Vec<usize>| match (members.first(), members.last()) {
         (Some(first), Some(last)) if first != last => {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::analysis::Analysis;
+use super::super::failures::{Cause, MOST_CAUSES, causes};
 use super::super::json::AnalysisDocument;
 use super::super::provenance::TableOrigin;
 use super::super::{View, dead_knobs};
@@ -61,7 +62,10 @@ pub struct PageDocument<'a> {
     warnings: Vec<String>,
     stages: Vec<Block>,
     stages_left_out: u64,
+    /// Most frequent first.
     failures: Vec<FailureEntry<'a>>,
+    /// Trials that failed of other causes.
+    failures_left_out: usize,
     provenance: Provenance<'a>,
 }
 
@@ -110,7 +114,8 @@ struct TrialEntry<'a> {
     trial: i64,
     /// Place of its configuration.
     configuration: usize,
-    seed: u64,
+    /// As text: a script's numbers end at 2^53.
+    seed: String,
     state: TrialState,
     /// By metric, epochs and values.
     curves: BTreeMap<&'a str, (&'a [u32], Vec<f64>)>,
@@ -148,6 +153,7 @@ impl<'a> PageDocument<'a> {
             }
         }
         let (stages, stages_left_out) = blocks(&stages.stages);
+        let causes = causes(&results.trials);
         PageDocument {
             sweep: results.sweep.0,
             name: &results.name,
@@ -177,7 +183,8 @@ impl<'a> PageDocument<'a> {
             warnings: dead_knobs(results, &view.configurations).iter().map(ToString::to_string).collect(),
             stages,
             stages_left_out,
-            failures: failures(view),
+            failures: failures(&causes),
+            failures_left_out: causes.iter().skip(MOST_CAUSES).map(|cause| cause.trials.len()).sum(),
             provenance: Provenance {
                 source: &request.source_name,
                 spec: &request.spec,
@@ -218,6 +225,8 @@ fn configurations<'a>(view: &'a View<'a>) -> Vec<ConfigurationEntry<'a>> {
             .iter()
             .map(|metric| {
                 let spread = configuration.metrics.get(metric.name.as_str())?;
+                // The mean of numbers near the largest there are is none.
+                spread.mean.is_finite().then_some(())?;
                 Some((short(spread.mean), spread.std.map(short), spread.n))
             })
             .collect(),
@@ -245,7 +254,15 @@ fn trial_entries<'a>(
             let values = curve.values.iter().copied().map(short).collect();
             (name.as_str(), (curve.epochs.as_slice(), values))
         });
-        Some(TrialEntry { trial: trial.trial.0, configuration, seed, state, curves: curves.collect() })
+        let curves: BTreeMap<_, _> = curves.collect();
+        let is_empty = curves.is_empty();
+        (!is_empty).then(|| TrialEntry {
+            trial: trial.trial.0,
+            configuration,
+            seed: seed.to_string(),
+            state,
+            curves,
+        })
     };
     let mut entries: Vec<TrialEntry<'a>> = curves.trials.iter().filter_map(entry).collect();
     entries.sort_by_key(|entry| (entry.configuration, entry.trial));
@@ -257,26 +274,15 @@ fn trial_entries<'a>(
     entries
 }
 
-fn failures<'a>(view: &View<'a>) -> Vec<FailureEntry<'a>> {
-    let mut by_cause: BTreeMap<(String, &'a str), FailureEntry<'a>> = BTreeMap::new();
-    for trial in &view.results.trials {
-        let Some(failure) = &trial.failure else { continue };
-        let reason = failure.reason.to_string();
-        let entry = by_cause.entry((reason.clone(), &failure.message)).or_insert_with(|| FailureEntry {
-            reason,
-            message: &failure.message,
-            count: 0,
-            trials: Vec::new(),
-            log: &failure.log_tail,
-        });
-        entry.count += 1;
-        if entry.trials.len() < MOST_TRIALS_NAMED {
-            entry.trials.push(trial.trial.0);
-        }
-    }
-    let mut failures: Vec<FailureEntry<'a>> = by_cause.into_values().collect();
-    failures.sort_by_key(|failure| std::cmp::Reverse(failure.count));
-    failures
+fn failures<'a>(causes: &[Cause<'a>]) -> Vec<FailureEntry<'a>> {
+    let entry = |cause: &Cause<'a>| FailureEntry {
+        reason: cause.failure.reason.to_string(),
+        message: &cause.failure.message,
+        count: cause.trials.len(),
+        trials: cause.trials.iter().take(MOST_TRIALS_NAMED).copied().collect(),
+        log: &cause.failure.log_tail,
+    };
+    causes.iter().take(MOST_CAUSES).map(entry).collect()
 }
 
 fn facts(record: &TrialRecord) -> Vec<(&'static str, String)> {
