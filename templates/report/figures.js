@@ -55,6 +55,12 @@ function figure(label, draw) {
     const one = (head, place) => ({ head, number: typeof (rows[0] || [])[place] === "number", cell: (row) => typeof row[place] === "number" ? String(row[place]) : shown(row[place]), sort: (row) => row[place] });
     numbers.replaceChildren(numbers.firstChild, table(columns.map(one), rows, { first: 25 }).element);
   }
+  /** Of a page that goes on without it. */
+  self.forget = () => {
+    drawn.delete(self);
+    watcher.unobserve(element);
+    if (plot.data) Plotly.purge(plot);
+  };
   self.width = (width) => plot.data && Plotly.relayout(plot, { width: width || undefined, autosize: !width });
   drawn.add(self);
   watcher.observe(element);
