@@ -18,7 +18,7 @@ const connection = document.getElementById("connection");
 let view = null;
 let refreshing = null;
 let isDirty = false, lastStart = 0, lastLength = 0, timer = null;
-let isFollowing = false;
+let isFollowing = false, hasGone = false;
 
 themeChanges(redrawAll);
 
@@ -48,12 +48,15 @@ function go() {
   }
   if (!view) {
     content.replaceChildren(el("section", {}, el("h1", { tabindex: -1 }, "There is no such page"), el("p", {}, el("a", { href: "#/" }, "All sweeps"))));
+    document.documentElement.dataset.ready = "true";
     return;
   }
   document.title = `${view.title} · sweep`;
   content.replaceChildren(view.element);
   scrollTo(0, 0);
-  if (document.activeElement !== document.body) view.element.querySelector("h1")?.focus({ preventScroll: true });
+  // Who goes somewhere is told where; who has just come finds the page's begin.
+  if (hasGone) view.element.querySelector("h1").focus({ preventScroll: true });
+  hasGone = true;
   refresh();
 }
 
@@ -94,7 +97,6 @@ async function refresh() {
     if (stop.signal.aborted) return;
     document.title = `${own.title} · sweep`;
     trouble(null);
-    document.documentElement.dataset.ready = "true";
   } catch (problem) {
     if (stop.signal.aborted || problem.name === "AbortError") return;
     if (problem.status === 401) { refuse(); return; }
@@ -104,6 +106,7 @@ async function refresh() {
   } finally {
     if (refreshing === stop) refreshing = null;
   }
+  document.documentElement.dataset.ready = "true";
   lastLength = performance.now() - lastStart;
   if (isDirty) plan(0);
   else if (isBusy) plan(LOOK_ANYWAY);

@@ -23,6 +23,9 @@ export function duration(seconds) {
   return `${(seconds / 86_400).toFixed(1)} days`;
 }
 
+/** `3 of 200`; a program that declares no stages has one epoch, whatever it reports. */
+export const epochs = (epoch, last) => (epoch === 0 ? "–" : last > 1 && epoch <= last ? `${whole(epoch)} of ${whole(last)}` : whole(epoch));
+
 export const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(bytes < 10 * 2 ** 30 ? 1 : 0)}`;
 
 export function section(title, about, ...children) {
@@ -47,7 +50,7 @@ function keepFocus(element, change) {
   const place = focused && element.contains(focused) ? focused.getAttribute("href") || focused.dataset.key : null;
   change();
   if (!place || element.contains(document.activeElement)) return;
-  const again = [...element.querySelectorAll("a, button")].find((one) => (one.getAttribute("href") || one.dataset.key) === place);
+  const again = [...element.querySelectorAll("a, button, [data-key]")].find((one) => (one.getAttribute("href") || one.dataset.key) === place);
   if (again) again.focus({ preventScroll: true });
 }
 

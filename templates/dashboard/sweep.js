@@ -1,15 +1,16 @@
 // One sweep: how far it is, its best configurations, their curves, its trials, its failures; cancel, retry, pause.
 
 import { get, post } from "./api.js";
-import { afterTyping, button, confirmed, counts, duration, fill, meter, pager, pill, plotly, rows, section, tile } from "./parts.js";
+import { afterTyping, button, confirmed, counts, duration, epochs, fill, meter, pager, pill, plotly, rows, section, tile } from "./parts.js";
 
 /** Reading all trials takes the coordinator longer than the rest, so that this is asked for less often. */
 const SHORTEST_BREAK = 3000;
 const CURVES = 6;
+const MOST_CELLS = 500;
 
 export function sweepPage(id, touch) {
   const path = `sweeps/${id}`;
-  const head = el("div", {}, el("p", { class: "crumbs" }, el("a", { href: "#/" }, "Sweeps"), ` / ${id}`), el("h1", { tabindex: -1 }, `Sweep ${id}`));
+  const head = el("div", {}, el("p", { class: "crumbs" }, el("a", { href: "#/" }, "Sweeps"), ` / ${id}`), el("h1", { tabindex: -1, "data-key": "h1" }, `Sweep ${id}`));
   const actions = el("div", { class: "actions" });
   const tiles = el("div", { class: "tiles" }, el("div", { class: "skeleton" }), el("div", { class: "skeleton" }), el("div", { class: "skeleton" }));
   const warnings = el("div", {});
@@ -24,6 +25,13 @@ export function sweepPage(id, touch) {
   const chartControls = el("div", { class: "controls" });
   const curvesSection = section("Learning curves", "Of the best configurations: means over seeds with a band of one standard deviation.", chartControls, chart);
   curvesSection.hidden = true;
+
+  const heatPick = { metric: null, rows: null, columns: null, rest: {} };
+  const heatAbout = el("p", { class: "about" });
+  const heatControls = el("div", { class: "controls" });
+  const heatChart = el("div", {});
+  const heatSection = section("Heat map", null, heatAbout, heatControls, heatChart);
+  heatSection.hidden = true;
 
   const wanted = { state: "", find: "", order: "number", offset: 0, limit: 25 };
   const list = rows("No trial is so.");
@@ -40,10 +48,11 @@ export function sweepPage(id, touch) {
   const failureSection = section("Failures", null, failures);
   failureSection.hidden = true;
 
-  const element = el("div", { class: "page" }, el("div", { class: "top" }, head, actions), tiles, warnings, configurations, curvesSection, trials, failureSection);
+  const element = el("div", { class: "page" }, el("div", { class: "top" }, head, actions), tiles, warnings, configurations, curvesSection, heatSection, trials, failureSection);
 
   let isStale = true, lastStart = -Infinity, lastLength = 0;
   let doc = null, picture = null, source = null, curvesKey = null, status = null;
+  let heat = null, heatPicture = null, heatKey = null;
 
   // --- what stands above
 
@@ -140,6 +149,48 @@ export function sweepPage(id, touch) {
     } else redraw();
   }
 
+  // --- a metric over two parameters
+
+  async function showHeat(signal) {
+    if (doc.total < 2 || doc.parameters.length === 0 || doc.metrics.length === 0) return;
+    const [all] = await Promise.all([get(`${path}/configurations?limit=${MOST_CELLS}`, signal), plotly()]);
+    const key = JSON.stringify(all.configurations);
+    if (signal.aborted || key === heatKey) return;
+    heatKey = key;
+    const numbers = (c) => c.trials.map((one) => one.trial).join(", ");
+    const results = (c) => c.results.map((r) => (r ? [r.mean, r.std ?? null, r.n] : null));
+    const document = { parameters: all.parameters, metrics: all.metrics, configurations: all.configurations.map((c) => ({ values: c.values, results: results(c), trials: numbers(c) })) };
+    const axes = axesOf(document).sort((a, b) => b.levels.length - a.levels.length);
+    const top = document.configurations[0];
+    heatSection.hidden = axes.length === 0 || !top || !top.results[0];
+    if (heatSection.hidden) return;
+    heat = { document, axes };
+    if (!axes.some((axis) => axis.name === heatPick.columns)) {
+      Object.assign(heatPick, { metric: all.metrics[0].name, columns: axes[0].name, rows: axes[1] ? axes[1].name : "" });
+    }
+    for (const axis of axes) heatPick.rest[axis.name] = JSON.stringify(top.values[axis.place]);
+    heatAbout.textContent = [axes.length > 2 ? "All other parameters as in the best configuration." : "Means over seeds.", all.total > MOST_CELLS ? `Of the best ${MOST_CELLS} of ${whole(all.total)} configurations.` : null].filter(Boolean).join(" ");
+    fill(heatControls, [axes.map((axis) => axis.name), all.metrics, heatPick], heatChoices(axes, all.metrics));
+    if (!heatPicture) {
+      heatPicture = figure("A metric over two parameters", (width) => heatMap(heat.document, heat.axes, heatPick, width));
+      heatChart.replaceChildren(heatPicture.element);
+    } else heatPicture.redraw();
+  }
+  function heatChoices(axes, metrics) {
+    const names = axes.map((axis) => [axis.name, axis.name]);
+    const set = (name) => (value) => {
+      const was = heatPick[name];
+      heatPick[name] = value;
+      // The same parameter can't be on both sides: they change places.
+      const other = { rows: "columns", columns: "rows" }[name];
+      if (other && heatPick[other] === value) heatPick[other] = was;
+      fill(heatControls, [axes.map((axis) => axis.name), metrics, heatPick], heatChoices(axes, metrics));
+      heatPicture.redraw();
+    };
+    return [choice("Metric", metrics.map((metric) => [metric.name, metric.name]), heatPick.metric, set("metric")),
+      axes.length > 1 && choice("Columns", names, heatPick.columns, set("columns")), axes.length > 1 && choice("Rows", names, heatPick.rows, set("rows"))];
+  }
+
   // --- trials
 
   function showTrials(page) {
@@ -152,7 +203,7 @@ export function sweepPage(id, touch) {
       ...page.swept.map((name) => ({ head: name, number: page.trials.every((trial) => typeof trial.parameters[name] === "number"), cell: (trial) => shown(trial.parameters[name]) })),
       { head: "seed", number: true, cell: (trial) => String(trial.seed) },
       ...(metric ? [{ head: metric, number: true, cell: (trial) => (trial.value === undefined ? "–" : trial.value.toFixed(decimals)) }] : []),
-      { head: "epoch", number: true, cell: (trial) => (trial.epoch > 0 ? `${whole(trial.epoch)}${trial.state === "running" ? ` of ${whole(trial.last_epoch)}` : ""}` : "–") },
+      { head: "epoch", number: true, cell: (trial) => (trial.state === "running" ? epochs(trial.epoch, trial.last_epoch) : trial.epoch > 0 ? whole(trial.epoch) : "–") },
       ...(page.trials.some((trial) => trial.reason) ? [{ head: "failure", long: true, cell: (trial) => (trial.reason ? el("span", { class: "clip" }, el("span", { class: "state" }, trial.reason), ` ${trial.message || ""}`) : "") }] : []),
     ], page.trials);
     listPager.show(page.total, page.trials.length);
@@ -206,10 +257,11 @@ export function sweepPage(id, touch) {
         lastLength = performance.now() - lastStart;
         showConfigurations(found);
         await showCurves(signal);
+        await showHeat(signal);
       }
       return { isBusy: isBusy || isStale };
     },
-    close() { if (picture) picture.forget(); },
+    close() { [picture, heatPicture].forEach((one) => one && one.forget()); },
   };
   return self;
 }

@@ -10,7 +10,7 @@ const MOST_PARTS = 300;
 export function trialPage(sweep, trial, touch) {
   const path = `sweeps/${sweep}/trials/${trial}`;
   const crumbs = (name) => el("p", { class: "crumbs" }, el("a", { href: "#/" }, "Sweeps"), " / ", el("a", { href: `#/sweeps/${sweep}` }, name), ` / trial ${trial}`);
-  const head = el("div", {}, crumbs(`sweep ${sweep}`), el("h1", { tabindex: -1 }, `Trial ${trial}`));
+  const head = el("div", {}, crumbs(`sweep ${sweep}`), el("h1", { tabindex: -1, "data-key": "h1" }, `Trial ${trial}`));
   const actions = el("div", { class: "actions" });
   const causes = el("ul", { class: "causes" });
   const grid = el("div", { class: "figures" });
@@ -21,7 +21,7 @@ export function trialPage(sweep, trial, touch) {
   const text = el("pre", { class: "log", tabindex: 0, "aria-label": "Log" });
   const about = el("p", { class: "about" });
   const logSection = section("Log", null, about, text);
-  const element = el("div", { class: "page" }, el("div", { class: "top" }, head, actions), section("What it does", null, causes), curvesSection,
+  const element = el("div", { class: "page" }, el("div", { class: "top" }, head, actions), section("State", null, causes), curvesSection,
     section("Attempts", null, tried.element), logSection, section("Parameters", "As it is run, defaults filled in; those that the sweep varies stand first.", parameters));
 
   const figures = new Map();
@@ -77,7 +77,7 @@ export function trialPage(sweep, trial, touch) {
       { head: "how it ended", cell: (one) => how(one.outcome) },
       { head: "took", number: true, cell: (one) => duration(one.seconds) },
       { head: "worker", cell: (one) => `${one.worker} on ${one.host}` },
-      { head: "what it said", long: true, cell: (one) => one.message || "" },
+      ...(attempts.some((one) => one.message) ? [{ head: "what it said", long: true, cell: (one) => one.message || "" }] : []),
       { head: "", cell: (one) => el("button", { type: "button", class: "plain", "data-key": `log-${one.job}-${one.attempt}`, onclick: () => choose(one) }, "Log") },
     ], [...attempts].reverse().map((one) => ({ ...one, began_seconds_ago: 0, log_tail: null, seconds: one.outcome === "running" ? Math.round(one.seconds / 10) * 10 : one.seconds })));
   }

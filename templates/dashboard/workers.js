@@ -1,13 +1,14 @@
 // Workers: what they do, what their nodes do, and why some take no jobs.
 
 import { get } from "./api.js";
-import { duration, fill, gibibytes, rows, section, tile } from "./parts.js";
+import { duration, epochs, fill, gibibytes, rows, section, tile } from "./parts.js";
 
 export function workersPage() {
   const tiles = el("div", { class: "tiles" });
   const problems = el("div", {});
   const list = rows("No worker is there: sweep worker starts one.");
   const jobs = rows("Nothing runs.");
+  jobs.element.className = "narrow";
   const element = el("div", { class: "page" }, el("div", { class: "top" }, el("div", {}, el("h1", { tabindex: -1 }, "Workers"))), tiles, problems, section("Workers", null, list.element), section("Running", "Jobs that are leased now.", jobs.element));
   const share = (used, total) => el("div", {}, `${gibibytes(used)} of ${gibibytes(total)} GiB`, bar(used / total));
   const bar = (part) => el("div", { class: "meter", "aria-hidden": true }, el("i", { class: part > 0.92 ? "bad" : "run", style: `width:${100 * Math.min(1, part)}%` }));
@@ -27,7 +28,7 @@ export function workersPage() {
     { head: "sweep", number: true, cell: (job) => el("a", { href: `#/sweeps/${job.sweep}` }, String(job.sweep)) },
     { head: "trial", number: true, cell: (job) => el("a", { href: `#/sweeps/${job.sweep}/trials/${job.trial}` }, String(job.trial)) },
     { head: "worker", number: true, cell: (job) => String(job.worker) },
-    { head: "epoch", number: true, cell: (job) => `${job.epoch} of ${job.last_epoch}` },
+    { head: "epoch", number: true, cell: (job) => epochs(job.epoch, job.last_epoch) },
     { head: "metric", number: true, cell: (job) => (job.metric === null || job.metric === undefined ? "–" : job.metric.toPrecision(4)) },
   ];
   const MOST_JOBS = 200;

@@ -66,7 +66,7 @@ async function look(context, view) {
   const shot = async (name) => {
     await fits(page, name);
     // Pictures are drawn once they are seen.
-    await page.locator("main section").last().scrollIntoViewIfNeeded();
+    for (const section of await page.locator("main section:not([hidden])").all()) await section.scrollIntoViewIfNeeded();
     await page.waitForFunction(() => [...document.querySelectorAll(".figure")].every((figure) => figure.children.length > 0));
     await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
     await page.screenshot({ path: path.join(screenshots, `dashboard-${name}-${view.name}.png`), fullPage: true });
@@ -75,9 +75,11 @@ async function look(context, view) {
   await shot("sweeps");
   assert.ok((await page.locator("main").textContent()).includes(NAME));
   await go(page, "#/sweeps/1");
+  await page.locator(".figure").first().scrollIntoViewIfNeeded();
   await page.locator(".figure .main-svg").first().waitFor();
   await shot("sweep");
   await go(page, "#/sweeps/1/trials/1");
+  await page.locator(".figure").first().scrollIntoViewIfNeeded();
   await page.locator(".figure .main-svg").first().waitFor();
   await shot("trial");
   await go(page, "#/workers");
@@ -102,7 +104,7 @@ async function use(page) {
   const best = results.configurations[0];
   const metric = results.metric?.name ?? "top1";
   const cells = await page.locator("section", { has: page.locator("h2", { hasText: "Configurations" }) }).locator("tbody tr").first().locator("td").allTextContents();
-  const expected = `${best.metrics[metric].mean.toFixed(2)} ± ${best.metrics[metric].std.toFixed(2)}`;
+  const expected = `${best.mean[metric].toFixed(2)} ± ${best.std[metric].toFixed(2)}`;
   assert.ok(cells.includes(expected), `${cells} has ${expected}`);
 
   // Trials: by state, by value, page by page.
@@ -126,10 +128,6 @@ async function use(page) {
   assert.ok((await page.locator("pre.log").textContent()).includes("the loss is <b>not</b> finite </pre><script>window.hacked=1</script>"), "a log is text");
   assert.ok((await page.locator("main").textContent()).includes("exit"));
   await fits(page, "failed trial");
-
-  // What there is not, is said.
-  await go(page, "#/sweeps/99").catch(() => {});
-  await page.getByText("there is no sweep 99").waitFor();
 }
 
 /** What changes by itself, and what can be done. */
@@ -176,6 +174,10 @@ async function live(context) {
   await page.waitForFunction(() => document.querySelector(".figure")?.data?.[0].x.length === 4);
   await state("succeeded");
   await page.waitForFunction(() => document.querySelector("pre.log").textContent.includes("epoch 4 <em>done</em>"));
+
+  // What there is not, is said.
+  await go(page, "#/sweeps/99");
+  await page.getByText("there is no sweep 99").waitFor();
 
   // Cut off, and back.
   await page.context().setOffline(true);
