@@ -6,7 +6,8 @@ import { afterTyping, button, confirmed, counts, duration, epochs, fill, meter, 
 /** Reading all trials takes the coordinator longer than the rest, so that this is asked for less often. */
 const SHORTEST_BREAK = 3000;
 const CURVES = 6;
-const MOST_CELLS = 500;
+/** Configurations that are fetched at a time: for the table's first pages and the pictures. */
+const MOST_RANKED = 500;
 
 export function sweepPage(id, touch) {
   const path = `sweeps/${id}`;
@@ -17,7 +18,7 @@ export function sweepPage(id, touch) {
 
   const ranked = { offset: 0, limit: 15 };
   const best = rows("No configuration has a result yet.");
-  const bestPager = pager(ranked, ["configuration", "configurations"], () => { isStale = true; touch(); });
+  const bestPager = pager(ranked, ["configuration", "configurations"], () => { showConfigurations(new AbortController().signal).catch(() => { isStale = true; touch(); }); });
   const configurations = section("Configurations", "Means ± standard deviations over seeds, best first; the numbers of sweep results.", best.element, bestPager.element);
 
   const pick = { metric: null, count: String(CURVES), single: false };
@@ -95,15 +96,22 @@ export function sweepPage(id, touch) {
 
   // --- configurations and curves
 
-  function showConfigurations(page) {
-    doc = page;
+  async function showConfigurations(signal) {
+    let page = { ...doc, configurations: doc.configurations.slice(ranked.offset, ranked.offset + ranked.limit) };
+    // Beyond what is here for the pictures, the rows are asked for.
+    if (ranked.offset + ranked.limit > MOST_RANKED) page = await get(`${path}/configurations?offset=${ranked.offset}&limit=${ranked.limit}`, signal);
+    if (signal.aborted) return;
     const decimals = page.metrics.map((_, at) => decimalsFor(page.configurations.map((c) => (c.results[at] ? c.results[at].mean : null))));
     const varying = page.parameters.map((name, place) => ({ name, place }));
     const text = (r, at) => r ? [r.mean.toFixed(decimals[at]), r.std === undefined || r.std === null ? null : el("span", { class: "std" }, ` ± ${r.std.toFixed(decimals[at])}`)] : "–";
+    // What counts is seen without scrolling there.
+    const isNarrow = innerWidth <= 640;
+    const metrics = page.metrics.map((metric, at) => ({ head: metric.name, number: true, cell: (c) => text(c.results[at], at), mark: (c) => at === 0 && c.rank === 1 && !!c.results[0] }));
     best.show([
       { head: "rank", number: true, cell: (c) => String(c.rank) },
+      ...(isNarrow ? metrics.splice(0, 1) : []),
       ...varying.map(({ name, place }) => ({ head: name, number: page.configurations.every((c) => typeof c.values[place] === "number"), cell: (c) => shown(c.values[place]) })),
-      ...page.metrics.map((metric, at) => ({ head: metric.name, number: true, cell: (c) => text(c.results[at], at), mark: (c) => at === 0 && c.rank === 1 && !!c.results[0] })),
+      ...metrics,
       { head: "seeds", number: true, cell: (c) => (c.n === c.trials.length ? String(c.n) : `${c.n} of ${c.trials.length}`) },
       { head: "trials", cell: (c) => c.trials.slice(0, 5).map((one, i) => [i ? ", " : "", el("a", { href: `#/sweeps/${id}/trials/${one.trial}` }, String(one.trial))]).concat(c.trials.length > 5 ? " …" : []) },
     ], page.configurations);
@@ -135,14 +143,13 @@ export function sweepPage(id, touch) {
     if (!names.includes(pick.metric)) pick.metric = names[0];
     const redraw = () => picture && picture.redraw();
     fill(chartControls, [names], choice("Metric", names.map((name) => [name, name]), pick.metric, (value) => { pick.metric = value; redraw(); }),
-      choice("Configurations", [["3", "best 3"], ["6", "best 6"], ["12", "best 12"]], pick.count, (value) => { pick.count = value; isStale = true; touch(); }),
+      choice("Configurations", [["3", "best 3"], ["6", "best 6"], ["12", "best 12"]], pick.count, (value) => { pick.count = value; showCurves(new AbortController().signal).catch(touch); }),
       tick("Single trials", pick.single, (value) => { pick.single = value; redraw(); }));
     const key = JSON.stringify([trials, doc.configurations.map((c) => c.hash), pick.count]);
     if (key === curvesKey) return;
     curvesKey = key;
-    const document = asDocument(trials);
-    const axes = axesOf(document);
-    source = { document, axes };
+    const drawn = asDocument(trials);
+    source = { document: drawn, axes: axesOf(drawn) };
     if (!picture) {
       picture = figure("Learning curves of the best configurations", (width) => curves(source.document, source.axes, pick, width));
       chart.replaceChildren(picture.element);
@@ -153,7 +160,8 @@ export function sweepPage(id, touch) {
 
   async function showHeat(signal) {
     if (doc.total < 2 || doc.parameters.length === 0 || doc.metrics.length === 0) return;
-    const [all] = await Promise.all([get(`${path}/configurations?limit=${MOST_CELLS}`, signal), plotly()]);
+    await plotly();
+    const all = doc;
     const key = JSON.stringify(all.configurations);
     if (signal.aborted || key === heatKey) return;
     heatKey = key;
@@ -169,7 +177,7 @@ export function sweepPage(id, touch) {
       Object.assign(heatPick, { metric: all.metrics[0].name, columns: axes[0].name, rows: axes[1] ? axes[1].name : "" });
     }
     for (const axis of axes) heatPick.rest[axis.name] = JSON.stringify(top.values[axis.place]);
-    heatAbout.textContent = [axes.length > 2 ? "All other parameters as in the best configuration." : "Means over seeds.", all.total > MOST_CELLS ? `Of the best ${MOST_CELLS} of ${whole(all.total)} configurations.` : null].filter(Boolean).join(" ");
+    heatAbout.textContent = [axes.length > 2 ? "All other parameters as in the best configuration." : "Means over seeds.", all.total > MOST_RANKED ? `Of the best ${MOST_RANKED} of ${whole(all.total)} configurations.` : null].filter(Boolean).join(" ");
     fill(heatControls, [axes.map((axis) => axis.name), all.metrics, heatPick], heatChoices(axes, all.metrics));
     if (!heatPicture) {
       heatPicture = figure("A metric over two parameters", (width) => heatMap(heat.document, heat.axes, heatPick, width));
@@ -200,10 +208,10 @@ export function sweepPage(id, touch) {
     list.show([
       { head: "trial", number: true, cell: one },
       { head: "state", cell: (trial) => pill(trial.state) },
-      ...page.swept.map((name) => ({ head: name, number: page.trials.every((trial) => typeof trial.parameters[name] === "number"), cell: (trial) => shown(trial.parameters[name]) })),
-      { head: "seed", number: true, cell: (trial) => String(trial.seed) },
       ...(metric ? [{ head: metric, number: true, cell: (trial) => (trial.value === undefined ? "–" : trial.value.toFixed(decimals)) }] : []),
       { head: "epoch", number: true, cell: (trial) => (trial.state === "running" ? epochs(trial.epoch, trial.last_epoch) : trial.epoch > 0 ? whole(trial.epoch) : "–") },
+      ...page.swept.map((name) => ({ head: name, number: page.trials.every((trial) => typeof trial.parameters[name] === "number"), cell: (trial) => shown(trial.parameters[name]) })),
+      { head: "seed", number: true, cell: (trial) => String(trial.seed) },
       ...(page.trials.some((trial) => trial.reason) ? [{ head: "failure", long: true, cell: (trial) => (trial.reason ? el("span", { class: "clip" }, el("span", { class: "state" }, trial.reason), ` ${trial.message || ""}`) : "") }] : []),
     ], page.trials);
     listPager.show(page.total, page.trials.length);
@@ -252,10 +260,11 @@ export function sweepPage(id, touch) {
       if (isFirst || ((isStale || isBusy) && now - lastStart > Math.max(SHORTEST_BREAK, 10 * lastLength))) {
         isStale = false;
         lastStart = now;
-        const found = await get(`${path}/configurations?offset=${ranked.offset}&limit=${Math.max(ranked.limit, Number(pick.count))}`, signal);
+        const found = await get(`${path}/configurations?limit=${MOST_RANKED}`, signal);
         if (signal.aborted) return { isBusy };
         lastLength = performance.now() - lastStart;
-        showConfigurations(found);
+        doc = found;
+        await showConfigurations(signal);
         await showCurves(signal);
         await showHeat(signal);
       }

@@ -19,16 +19,16 @@ export function sweepsPage() {
     const found = all.filter((sweep) => wanted.every((word) => `${sweep.id} ${sweep.name} ${sweep.state}`.toLowerCase().includes(word)));
     const shown = found.slice(0, most);
     const row = (sweep) => el("tr", {},
-      el("td", { class: "number" }, String(sweep.id)),
+      el("td", { class: "number id" }, String(sweep.id)),
       el("td", { class: "name" }, el("a", { href: `#/sweeps/${sweep.id}` }, sweep.name)),
       el("td", {}, pill(sweep.state)),
-      el("td", {}, meter(sweep.trials)),
+      el("td", { class: "progress" }, meter(sweep.trials)),
       el("td", { class: "number" }, `${whole(sweep.trials.succeeded)} of ${whole(sweep.trials.total)}`),
       el("td", { class: "legend" }, rest(sweep.trials)),
-      el("td", { class: "number" }, String(sweep.priority)));
+      el("td", { class: "number priority" }, String(sweep.priority)));
     const head = (text, kind) => el("th", { scope: "col", class: kind }, text);
     fill(body, [shown, found.length], found.length === 0 ? el("p", { class: "empty" }, all.length === 0 ? "No sweep was submitted yet: sweep submit SPEC." : "None is called so.") : [
-      el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, head("id", "number"), head("name"), head("state"), head("progress"), head("done", "number"), head("rest"), head("priority", "number"))), el("tbody", {}, shown.map(row)))),
+      el("div", { class: "scroll" }, el("table", { class: "cards" }, el("thead", {}, el("tr", {}, head("id", "number"), head("name"), head("state"), head("progress"), head("done", "number"), head("rest"), head("priority", "number"))), el("tbody", {}, shown.map(row)))),
       found.length > shown.length && el("button", { type: "button", class: "plain more", "data-key": "more", onclick: () => { most += 200; show(); } }, `Show more (${whole(found.length - shown.length)} left)`)]);
     controls.hidden = all.length <= 8;
   }

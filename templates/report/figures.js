@@ -25,7 +25,7 @@ function layout(more) {
   };
 }
 
-const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+const CONFIG = { displaylogo: false, responsive: true, /* Without a pointer to hover with it would lie on the picture for good. */ displayModeBar: matchMedia("(hover: none)").matches ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
 
 const drawn = new Set();
 /** Becomes a picture when it is seen. `draw` gives {data, layout, numbers: {columns, rows}} or a text where there is nothing to draw. */
