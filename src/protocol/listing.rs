@@ -69,7 +69,6 @@ pub struct TrialsQuery {
     /// Only trials of which all these words hold: `lr=0.1` names a parameter's value, any other word stands somewhere in the
     /// parameters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[cfg_attr(feature = "coordinator", param(max_length = 1000))]
     pub find: String,
     /// In this order.
     #[serde(default)]

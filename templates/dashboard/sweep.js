@@ -38,7 +38,7 @@ export function sweepPage(id, touch) {
   const list = rows("No trial is so.");
   const listPager = pager(wanted, ["trial", "trials"], touch);
   const again = () => { wanted.offset = 0; touch(); };
-  const find = el("input", { type: "search", placeholder: "lr=0.1, or a word", maxlength: 1000, oninput: afterTyping(() => { wanted.find = find.value.trim(); again(); }) });
+  const find = el("input", { type: "search", placeholder: "lr=0.1, or a word", oninput: afterTyping(() => { wanted.find = find.value.trim(); again(); }) });
   const any = (text, options, name) => choice(text, options, wanted[name], (value) => { wanted[name] = value; again(); });
   const trials = section("Trials", null, el("div", { class: "controls" },
     any("State", [["", "all"], ...["queued", "running", "succeeded", "failed", "cancelled"].map((state) => [state, state])], "state"),
