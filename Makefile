@@ -83,7 +83,7 @@ test-api: $(TORCH) ## Ask a real coordinator what its OpenAPI document allows an
 	fi
 
 # Chromium is Debian's package, what drives it is npm's playwright-core. Where they can't be had this is left out, except where everything must hold.
-test-browser: $(TORCH) ## Look at a report in a headless Chromium; its screenshots stay in target/browser/screenshots
+test-browser: $(TORCH) ## Look at a report and the dashboard in a headless Chromium; its screenshots stay in target/browser/screenshots
 	@cargo build --locked --workspace --bins
 	@mkdir -p target/browser
 	@if reason=$$(tests/browser/install.sh target/browser 2>&1 >/dev/null); then \

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("spool", &["protocol", "vocabulary"]),
     ("store", &["lease", "vocabulary"]),
     ("coordinator", &["store", "plan", "spec", "protocol", "dataset", "vocabulary"]),
-    ("api", &["coordinator", "protocol", "vocabulary"]),
+    ("api", &["coordinator", "report", "protocol", "vocabulary"]),
     ("slurm", &["coordinator", "protocol", "vocabulary"]),
     ("report", &["slurm", "plan", "protocol", "recipe", "spec", "vocabulary"]),
     (

@@ -1,7 +1,7 @@
 //! HTTP under `/v1`, and `/healthz` and `/metrics` for monitoring: each route turns a request into one coordinator call, and its answer back into a response.
 //!
-//! Every request needs the token, from this host too: login nodes are shared, and submitting is running code. Bodies
-//! are bounded. Whatever is not a success is a problem document (RFC 9457).
+//! Every request needs the token, from this host too: login nodes are shared, and submitting is running code; only the
+//! dashboard's files, which hold no data, are for everybody. Bodies are bounded. Whatever is not a success is a problem document (RFC 9457).
 //!
 //! A new route is a function in the file of its subject, with its description above it, and a line in [`routes`], or in
 //! [`streams`] where its body is no JSON.
@@ -9,11 +9,13 @@
 mod artifacts;
 mod auth;
 mod backup;
+mod dashboard;
 mod events;
 mod exports;
 mod extract;
 mod insight;
 mod limits;
+mod listing;
 mod logs;
 mod metrics;
 mod openapi;
@@ -91,6 +93,8 @@ fn router(limits: Limits, coordinator: Coordinator, token: &str, stopped: watch:
         .layer(middleware::from_fn_with_state(gate, limits::bound))
         // Before all that answers, so that without the token nothing else is learned.
         .layer(middleware::from_fn_with_state(Token::new(token), auth::require_token))
+        // The page holds no data; it asks for all of it with the token.
+        .merge(dashboard::files())
         .layer(middleware::from_fn_with_state(metrics.clone(), metrics::measure))
         .layer(middleware::map_response(auth::forbid_guessing))
         .with_state(Served {
@@ -121,6 +125,9 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(insight::progress))
         .routes(routes!(insight::curves))
         .routes(routes!(insight::stages))
+        .routes(routes!(listing::trials))
+        .routes(routes!(listing::attempts))
+        .routes(routes!(listing::configurations))
         .routes(routes!(logs::log))
         .routes(routes!(logs::receive))
         .routes(routes!(steering::cancel))

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::coordinator::{ArtifactError, CodeError, CoordinatorError, PrepareError};
 use crate::protocol::http::Problem;
+use crate::report::ViewError;
 use crate::vocabulary::{CheckpointHash, ParseCheckpointHashError};
 
 /// A busy coordinator has usually caught up by then.
@@ -50,6 +51,8 @@ pub(super) enum ApiError {
     #[error("a file can't be read")]
     File(#[source] std::io::Error),
     #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Coordinator(#[from] CoordinatorError),
@@ -77,6 +80,7 @@ impl ApiError {
             ApiError::Id(_) => (StatusCode::BAD_REQUEST, "bad_id"),
             ApiError::Hash(_) => (StatusCode::BAD_REQUEST, "bad_hash"),
             ApiError::NoSuchArtifact(_) => (StatusCode::NOT_FOUND, "no_such_artifact"),
+            ApiError::View(_) => (StatusCode::NOT_FOUND, "no_such_metric"),
             ApiError::NoSuchByte { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "no_such_byte"),
             ApiError::Artifact(ArtifactError::OtherContent { .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "other_content")
@@ -135,6 +139,7 @@ impl ApiError {
             | ApiError::Id(_)
             | ApiError::NoSuchArtifact(_)
             | ApiError::NoSuchByte { .. }
+            | ApiError::View(_)
             | ApiError::File(_)
             | ApiError::Artifact(_)
             | ApiError::Coordinator(_) => None,

@@ -65,6 +65,11 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     context.output.data(&format!("{}\n", host.url()))?;
     let folder = local.folder.path().display();
     context.output.note(&format!("coordinating the sweeps of {folder}; Ctrl-C ends it"));
+    if context.output.is_live() {
+        // For whoever sees this terminal, and in no log. Browsers keep to themselves what stands behind the `#`.
+        let token = local.folder.ensure_token().map_err(CliError::failed)?;
+        context.output.note(&format!("dashboard: {}/#token={token}", host.url()));
+    }
     tokio::select! {
         () = stop.asked() => context.output.note("stopping; once more to stop at once"),
         () = is_drained(&local), if until_drained => context.output.note("every sweep has ended, and no worker is left"),

@@ -16,6 +16,7 @@ mod exports;
 mod feed;
 mod folder;
 mod forecast;
+mod listing;
 mod loads;
 mod lock;
 mod logs;

@@ -9,6 +9,7 @@ pub mod announcement;
 pub mod export;
 pub mod http;
 pub mod insight;
+pub mod listing;
 pub mod logs;
 pub mod slurm;
 pub mod steering;

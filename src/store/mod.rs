@@ -25,6 +25,7 @@ mod ill_hosts;
 mod joins;
 mod kept;
 mod leases;
+mod listing;
 mod load;
 mod log;
 mod outcomes;
@@ -60,6 +61,10 @@ pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};
 pub use history::{HistoryRow, RequestRow, find_history, find_request, list_code};
 pub use ill_hosts::{IllHost, list_held, list_ill_hosts};
 pub use leases::{Beat, Grant, LeaseFor, Leased, LeasedJob, RefusedLease, RequiredWeights};
+pub use listing::{
+    ListedTrialRow, Page, TrialAttemptRow, TrialFilter, TrialOrder, Wanted, count_listed, find_listed,
+    list_attempts, list_page,
+};
 pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use progress::{

@@ -25,7 +25,7 @@ function layout(more) {
   };
 }
 
-const CONFIG = { displaylogo: false, responsive: true, displayModeBar: "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
+const CONFIG = { displaylogo: false, responsive: true, /* Without a pointer to hover with it would lie on the picture for good. */ displayModeBar: matchMedia("(hover: none)").matches ? false : "hover", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } };
 
 const drawn = new Set();
 /** Becomes a picture when it is seen. `draw` gives {data, layout, numbers: {columns, rows}} or a text where there is nothing to draw. */
@@ -61,6 +61,12 @@ function figure(label, draw) {
     const one = (head, place) => ({ head, number: typeof (rows[0] || [])[place] === "number", cell: (row) => typeof row[place] === "number" ? String(row[place]) : shown(row[place]), sort: (row) => row[place] });
     numbers.replaceChildren(numbers.firstChild, table(columns.map(one), rows, { first: 25 }).element);
   }
+  /** Of a page that goes on without it. */
+  self.forget = () => {
+    drawn.delete(self);
+    watcher.unobserve(element);
+    if (plot.data) Plotly.purge(plot);
+  };
   self.width = (width) => plot.data && Plotly.relayout(plot, { width: width || undefined, autosize: !width });
   drawn.add(self);
   watcher.observe(element);

@@ -11,22 +11,7 @@
   const metricChoices = doc.metrics.map((metric) => [metric.name, metric.name]);
   const axisChoices = axes.map((axis) => [axis.name, axis.name]);
 
-  // --- light and dark
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  let chosen = null;
-  try { chosen = localStorage.getItem("sweep-theme"); } catch { /* a file may have no storage */ }
-  function paint() {
-    const dark = chosen ? chosen === "dark" : system.matches;
-    document.documentElement.dataset.theme = dark ? "dark" : "light";
-    document.getElementById("theme").setAttribute("aria-pressed", String(dark));
-    redrawAll();
-  }
-  document.getElementById("theme").onclick = () => {
-    chosen = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    try { localStorage.setItem("sweep-theme", chosen); } catch { /* then it holds for this visit */ }
-    paint();
-  };
-  system.addEventListener("change", paint);
+  themeChanges(redrawAll);
 
   // --- paper: light, all pictures, as wide as a page
   const PAPER = 680;
@@ -230,6 +215,5 @@
     links.forEach((link, element) => (element === first ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
   }, { rootMargin: "-110px 0px -55% 0px" });
   links.forEach((_, element) => place.observe(element));
-  paint();
   document.documentElement.dataset.ready = "true";
 })();

@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::vocabulary::{EpochChoice, FailureReason, SweepId, TrialNumber, WorkerId};
 
 mod artifacts;
+mod dashboard;
 mod events;
 mod limits;
 mod monitoring;

@@ -13,12 +13,14 @@ use handlebars::Handlebars;
 use serde::Serialize;
 
 const PAGE: &str = include_str!("../../../templates/report/page.html.hbs");
-const STYLE: &str = include_str!("../../../templates/report/style.css");
-const FIGURES: &str = include_str!("../../../templates/report/figures.js");
-const TABLES: &str = include_str!("../../../templates/report/tables.js");
+pub const STYLE: &str = include_str!("../../../templates/report/style.css");
+pub const FIGURES: &str = include_str!("../../../templates/report/figures.js");
+pub const TABLES: &str = include_str!("../../../templates/report/tables.js");
 const PAGE_SCRIPT: &str = include_str!("../../../templates/report/page.js");
+/// Light or dark.
+pub const THEME: &str = include_str!("../../../templates/report/theme.js");
 /// Heat maps, lines, bars and points, of version 4.1.1, as its authors publish it (`plotly.js-cartesian-dist-min`).
-const PLOTLY: &str = include_str!("../../../templates/vendor/plotly-cartesian-4.1.1.min.js");
+pub const PLOTLY: &str = include_str!("../../../templates/vendor/plotly-cartesian-4.1.1.min.js");
 
 /// A page that can't be made, which is a fault of ours.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub fn page(document: &PageDocument<'_>) -> Result<String, PageError> {
         title: document.name(),
         style: STYLE,
         plotly: PLOTLY,
-        scripts: [TABLES, FIGURES, PAGE_SCRIPT].concat(),
+        scripts: [TABLES, FIGURES, THEME, PAGE_SCRIPT].concat(),
         document: as_script(&serde_json::to_string(document)?),
     };
     Handlebars::new().render_template(PAGE, &filled).map_err(|error| Box::new(error).into())
