@@ -27,6 +27,7 @@ mod insight;
 mod logs;
 mod looking;
 mod metrics;
+mod new_file;
 mod output;
 mod params;
 mod pause;
@@ -130,7 +131,7 @@ enum Command {
     Explain(explain::Args),
     Results(results::Args),
     Report(report::Args),
-    Export(export::Args),
+    Export(export::ExportArgs),
     Analyze(analyze::Args),
     Check(check::Args),
     Logs(logs::Args),

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use super::access::Access;
 use super::looking::{Found, LookingArgs, warn};
-use super::results::write_file;
+use super::new_file::write_file;
 use super::{CliError, Context};
 use crate::coordinator::Clock;
 use crate::protocol::http::SubmitRequest;

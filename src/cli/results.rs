@@ -1,10 +1,9 @@
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::looking::{Found, LookingArgs, warn};
+use super::new_file::write_file;
 use super::{CliError, Context};
-use crate::coordinator::partial_in;
 use crate::report::json::ResultsDocument;
 use crate::report::{
     Pivot, PivotError, PivotSpec, References, Sheet, Sort, TableOrigin, View, ViewOptions, latex, markdown,
@@ -165,18 +164,6 @@ fn read_references(file: &Path, view: &View<'_>) -> Result<References, CliError>
         .map_err(|error| CliError::usage(format!("`{}` can't be read: {error}", file.display())))?;
     References::read(&file.display().to_string(), &text, view.results)
         .map_err(|error| CliError::Usage(error.into()))
-}
-
-/// Beside, and renamed when it is whole.
-pub(super) fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let failed = |error: std::io::Error| {
-        CliError::failed(anyhow::Error::new(error).context(format!("`{}` can't be written", file.display())))
-    };
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut partial = partial_in(folder).map_err(failed)?;
-    partial.write_all(bytes).and_then(|()| partial.as_file().sync_all()).map_err(failed)?;
-    partial.persist(file).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 impl From<PivotError> for CliError {
