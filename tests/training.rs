@@ -1,5 +1,7 @@
 //! Real images, real training, real signals: the demo's sweep in small, undisturbed and disturbed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 use harness::{Project, serve, signal, stable, wait_until};
