@@ -137,7 +137,7 @@ lint: $(TORCH) ## Check formatting and lints
 	@cargo clippy --locked --package sweep-worker --no-default-features --all-targets -- -D warnings
 	@cargo clippy --locked --package sweep-worker --no-default-features --bin sweep-worker -- -D warnings
 
-bench: bench-tasks ## Same as bench-tasks; bench-train, bench-store, bench-results and bench-load are the others
+bench: bench-tasks ## Same as bench-tasks; bench-train, bench-store, bench-results, bench-look and bench-load are the others
 
 # Optuna lives apart: nothing else needs it. Without a package index it is left out.
 bench-tasks: build ## Time 5,000 trials of /bin/true beside a bare xargs and Optuna (five minutes; ARGS="--trials 1000")
@@ -151,11 +151,17 @@ bench-store: target/optuna-venv/.done ## Time the job table at a million trials 
 	@cargo bench --locked --package sweep --bench store -- $(SCALE)
 
 # The sweep is made once; `rm -r target/synthetic` makes it anew.
-bench-results: build target/optuna-venv/.done ## Time results, pivots and analysis of 10,000 trials x 50 epochs x 8 metrics (minutes the first time)
-	@mkdir -p target/synthetic
-	@test -e target/synthetic/.sweep/done || { rm -rf target/synthetic/.sweep; \
-		cargo bench --locked --package sweep --bench results -- "$(CURDIR)/target/synthetic"; touch target/synthetic/.sweep/done; }
+target/synthetic/.sweep/done:
+	@mkdir -p target/synthetic && rm -rf target/synthetic/.sweep
+	@cargo bench --locked --package sweep --bench results -- "$(CURDIR)/target/synthetic"
+	@touch $@
+
+bench-results: build target/optuna-venv/.done target/synthetic/.sweep/done ## Time all that looks at 10,000 trials x 50 epochs x 8 metrics, and Optuna (minutes the first time)
 	@$(PYTHON) benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
+
+bench-look: target/synthetic/.sweep/done ## The same without Optuna, and without libtorch
+	@cargo build --release --locked --package sweep --bin sweep
+	@$(PYTHON) benches/results/measure.py target/release/sweep target/synthetic
 
 bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
 	@cargo bench --locked --package sweep --bench load -- $(ARGS)
@@ -176,4 +182,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-recipes test-api test-browser test-export test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-recipes test-api test-browser test-export test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-look bench-load sqlx clean

@@ -369,6 +369,30 @@ fn what_a_worker_can_not_do_exits_2() {
     assert!(!project.has_state());
     project.sweep(&["submit", "quick.yaml"]).exits_with(0);
     project.sweep(&["worker", "--sweep", "99", "--until-drained"]).exits_with(2);
+    let unknown = project.sweep(&["worker", "--sweep", "quik", "--until-drained"]).exits_with(2);
+    assert!(unknown.stderr().contains("there is no sweep `quik`; did you mean"), "{}", unknown.stderr());
+}
+
+#[test]
+fn a_worker_works_on_the_sweep_that_is_named() {
+    let project = Project::new();
+    let spec =
+        |name: &str| format!("name: {name}\ncommand: [/bin/true, {name}]\nparameters: {{x: [1, 2]}}\n");
+    for name in ["first", "second", "third"] {
+        project.write("spec.yaml", &spec(name));
+        project.sweep(&["submit", "spec.yaml"]).exits_with(0);
+    }
+    let done = || {
+        let status = project.status();
+        let sweeps = status["sweeps"].as_array().unwrap();
+        sweeps.iter().map(|sweep| sweep["trials"]["succeeded"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    project.sweep(&["worker", "--sweep", "second", "--until-drained"]).exits_with(0);
+    assert_eq!(done(), [0, 2, 0]);
+    project.sweep(&["worker", "--sweep", "last", "--until-drained"]).exits_with(0);
+    assert_eq!(done(), [0, 2, 2]);
+    project.sweep(&["worker", "--sweep", "1", "--until-drained"]).exits_with(0);
+    assert_eq!(done(), [2, 2, 2]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 mod harness;
 
-use harness::{Project, wait_until};
+use harness::{Project, serve, wait_until};
+use serde_json::{Value, json};
 
 /// Twelve configurations, two seeds each; `b` does nothing to the loss, and the last one of all fails for seed 1.
 const GRID: &str = r#"
@@ -96,6 +97,57 @@ fn documents_of_results_and_analysis_keep_their_form() {
     insta::assert_json_snapshot!("results_document", document);
     let analysis = ["analyze", "grid", "--metric", "top1", "--json", "--where", "b=x"];
     insta::assert_json_snapshot!("analysis_document", project.sweep(&analysis).json());
+}
+
+#[test]
+fn a_sweep_is_written_as_lines_of_json_locally_and_through_a_coordinator() {
+    let project = project();
+    let said = project.sweep(&["export", "grid", "--to", "jsonl", "-o", "all.jsonl"]).exits_with(0);
+    // Four epochs of each of the 23 trials that reported something.
+    assert_eq!(said.stdout(), "92 lines in all.jsonl\n");
+    let text = project.read("all.jsonl");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 92);
+    let second = json!({
+        "sweep": 1, "trial": 1, "seed": 0, "configuration": lines[1]["configuration"], "state": "succeeded", "epoch": 2,
+        "parameters": {"a": 1, "b": "x", "c": 0.5},
+        "metrics": {"top1": 84.0, "rankme": 38.0, "train_loss": 1.0 / 3.5},
+    });
+    assert_eq!(lines[1], second);
+    assert_eq!(lines[1]["configuration"].as_str().map(str::len), Some(16));
+    let best = project.sweep(&["results", "grid", "--json", "--epoch", "3"]).json();
+    for trial in best["results"].as_array().unwrap().iter().filter(|trial| trial["state"] == "succeeded") {
+        let line = lines.iter().find(|line| line["trial"] == trial["trial"] && line["epoch"] == 3).unwrap();
+        assert_eq!((&line["metrics"], &line["seed"]), (&trial["metrics"], &trial["seed"]));
+    }
+
+    let (_service, _) = serve(&project, &[]);
+    let some = ["export", "grid", "--to", "jsonl", "-o", "-", "--where", "a=3,seed=1"];
+    let printed = project.sweep(&some).exits_with(0).stdout();
+    assert_eq!(printed.lines().count(), 4 * 3, "the fourth of these trials failed");
+    assert!(printed.lines().all(|line| text.contains(line)), "{printed}");
+    project.sweep(&["export", "grid", "--to", "jsonl", "-o", "missing/x"]).exits_with(1);
+}
+
+#[test]
+fn a_programs_trial_has_no_network_to_export() {
+    let project = project();
+    let refusal = |trial: &str| {
+        let arguments = format!("export checkpoint grid {trial} -o x");
+        project.sweep(&arguments.split(' ').collect::<Vec<_>>()).exits_with(2).stderr()
+    };
+    assert!(refusal("1").contains("trial 1 of sweep 1 is a program's"), "{}", refusal("1"));
+    assert!(
+        refusal("state=failed").contains("has no last state: it is failed"),
+        "{}",
+        refusal("state=failed")
+    );
+    assert!(refusal("a=1").contains("a checkpoint is one trial's"), "{}", refusal("a=1"));
+    assert!(!project.path("x").exists());
+    // The two ways to export are told apart, and each says what it needs.
+    project.sweep(&["export"]).exits_with(2);
+    project.sweep(&["export", "grid"]).exits_with(2);
+    project.sweep(&["export", "checkpoint", "grid", "1"]).exits_with(2);
 }
 
 #[test]

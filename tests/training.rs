@@ -1,5 +1,7 @@
 //! Real images, real training, real signals: the demo's sweep in small, undisturbed and disturbed.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod harness;
 
 use harness::{Project, serve, signal, stable, wait_until};
@@ -282,6 +284,96 @@ fn a_trial_that_diverges_fails_as_nan_and_says_so() {
 
 fn run_demo() -> Vec<&'static str> {
     [&["run", "demo.yaml", "--cpu-slots", "2"], SMALL].concat()
+}
+
+const EXPORTED: &str = "\
+name: exported
+keep: all
+parameters: {dataset: cifar10-sample, width: 2, epochs: 2, eval_every: 1, lr_steps: [1], method: kd, teacher: ema, ema_ratio: 0.3,
+  method_start: 0, method_every: 1, loss_weight: 1, eval_weights: average}
+";
+
+/// Prints the accuracy of each network on a split.
+const ACCURACY: &str = r"
+import sys
+import torch
+from resnet import load, read
+
+split, _ = read(sys.argv[1])
+images, labels = split['images'], split['labels']
+for file in sys.argv[2:]:
+    network, prepare = load(file)
+    with torch.no_grad():
+        found = torch.cat([network(prepare(images[at:at + 256])).argmax(1) for at in range(0, len(labels), 256)])
+    print(100 * (found == labels).sum().item() / len(labels))
+";
+
+#[test]
+fn pytorch_loads_an_exported_network_and_measures_what_the_table_has() {
+    let project = project_with_sample();
+    project.write("exported.yaml", EXPORTED);
+    project.sweep(&["run", "exported.yaml", "--cpu-slots", "1"]).exits_with(0);
+    let export = |file: &str, more: &str| {
+        let arguments = format!("export checkpoint last 1 -o {file} {more}");
+        project.sweep(&arguments.split_whitespace().collect::<Vec<_>>())
+    };
+    export("last.safetensors", "").exits_with(0);
+    export("reference.safetensors", "--network reference").exits_with(0);
+    let said = export("first.safetensors", "--epoch 1").exits_with(0).stderr();
+    assert_eq!(said, "`first.safetensors`: trial 1 of sweep 1 after epoch 1\n");
+
+    let document = include_str!("../docs/PYTORCH.md");
+    for name in ["resnet.py", "logits.py"] {
+        let program = document.split(&format!("```python\n# {name}\n")).nth(1).unwrap();
+        project.write(name, program.split("```").next().unwrap());
+    }
+    project.write("accuracy.py", ACCURACY);
+    let split = project.path("data/sweep/datasets/cifar10-sample/test.safetensors");
+    let files = ["last.safetensors", "reference.safetensors", "first.safetensors"];
+    let printed = python(&project, &[&["accuracy.py", split.to_str().unwrap()], &files[..]].concat());
+    let measured: Vec<f64> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    let metrics = |epoch: &str| {
+        let found = project.sweep(&["results", "last", "--json", "--epoch", epoch]).json();
+        found["results"][0]["metrics"].clone()
+    };
+    let (last, first) = (metrics("2"), metrics("1"));
+    for (measured, reported) in measured.iter().zip([&last["top1"], &last["ema_top1"], &first["top1"]]) {
+        // Sums in another order may turn an image over whose two best classes are equally good.
+        let images = (measured - reported.as_f64().unwrap()).abs() * 10.0;
+        assert!(images < 1.5, "{measured} {reported}");
+    }
+    assert_ne!(last["top1"], last["ema_top1"], "the two networks can be told apart");
+    std::fs::rename(project.path("last.safetensors"), project.path("trial.safetensors")).unwrap();
+    assert_eq!(python(&project, &["logits.py"]), "torch.Size([2, 10])\n");
+
+    // Through a coordinator the file comes over HTTP, and has the same bytes. It takes the place of one that is there.
+    let (_service, url) = serve(&project, &[]);
+    let elsewhere = project.elsewhere(&url);
+    elsewhere.write("far.safetensors", "something else");
+    elsewhere.sweep(&["export", "checkpoint", "exported", "last", "-o", "far.safetensors"]).exits_with(0);
+    let bytes = |project: &Project, name: &str| std::fs::read(project.path(name)).unwrap();
+    assert!(bytes(&elsewhere, "far.safetensors") == bytes(&project, "trial.safetensors"));
+
+    for (arguments, code, why) in [
+        ("exported 2 -o x", 2, "sweep 1 has no trial 2"),
+        ("exported 1 -o x --epoch 3", 2, "there are those after epochs 1, 2"),
+        ("unknown 1 -o x", 2, "there is no sweep `unknown`"),
+        ("exported 1 -o missing/x", 1, "`"),
+    ] {
+        let arguments: Vec<&str> = ["export", "checkpoint"].into_iter().chain(arguments.split(' ')).collect();
+        let refused = project.sweep(&arguments).exits_with(code);
+        assert!(refused.stderr().contains(why), "{}", refused.stderr());
+        assert!(!project.path("x").exists());
+    }
+}
+
+/// What a program says that is run with the PyTorch whose libtorch the trainer has.
+fn python(project: &Project, arguments: &[&str]) -> String {
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/python");
+    let mut command = std::process::Command::new(python);
+    let output = command.args(arguments).current_dir(project.folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn project_with_sample() -> Project {

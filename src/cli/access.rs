@@ -23,7 +23,9 @@ use crate::protocol::logs::{LogQuery, LogResponse};
 use crate::protocol::slurm::SlurmJobsRequest;
 use crate::protocol::steering::{BumpRequest, BumpResponse, CancelResponse, ChosenTrials};
 use crate::store::{FileSystem, Store};
-use crate::vocabulary::{CheckpointHash, KEPT_CODE, SweepId, TrialNumber, WorkerId, code_file_name};
+use crate::vocabulary::{
+    CheckpointHash, KEPT_CODE, SweepId, TrialNumber, WorkerId, code_file_name, weights_file_name,
+};
 
 /// Another command that uses the table is done sooner, and a coordinator that starts has announced itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -243,6 +245,29 @@ impl Access {
                 std::fs::create_dir_all(&folder).map_err(CliError::failed)?;
                 let path = folder.join(code_file_name(&hash.to_string()));
                 Ok(remote.client.download_artifact(hash, &path, &remote.backoff()).await?)
+            }
+        }
+    }
+
+    /// The contents of a checkpoint, which are what its name says.
+    pub(super) async fn checkpoint(&self, hash: &CheckpointHash) -> Result<Vec<u8>, CliError> {
+        let name = weights_file_name(&hash.to_string());
+        match self {
+            Access::Local(local) => {
+                let path = local.folder.artifacts().join(name);
+                let contents = std::fs::read(&path).ok();
+                contents.filter(|contents| blake3::hash(contents).to_hex().as_str() == hash.to_string()).ok_or_else(|| {
+                    let path = path.display();
+                    CliError::failed(anyhow::anyhow!(
+                        "the checkpoint `{path}` is gone, or damaged; restore it from a copy (`sweep doctor` says more)"
+                    ))
+                })
+            }
+            Access::Remote(remote) => {
+                let folder = tempfile::tempdir().map_err(CliError::failed)?;
+                let path = folder.path().join(name);
+                remote.client.download_artifact(hash, &path, &remote.backoff()).await?;
+                std::fs::read(&path).map_err(CliError::failed)
             }
         }
     }

@@ -131,7 +131,7 @@ enum Command {
     Explain(explain::Args),
     Results(results::Args),
     Report(report::Args),
-    Export(export::Args),
+    Export(export::ExportArgs),
     Analyze(analyze::Args),
     Check(check::Args),
     Logs(logs::Args),

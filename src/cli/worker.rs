@@ -1,10 +1,10 @@
 use super::access::Access;
-use super::follow::{Ended, Hands, Scope, Session, Turn, follow, work_through};
+use super::choice::SweepArg;
+use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::stint::{EndArgs, Stint};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
-use crate::coordinator::{CoordinatorError, LEASE};
-use crate::vocabulary::SweepId;
+use crate::coordinator::LEASE;
 
 /// Work on what was submitted; with no coordinator running, be one meanwhile.
 #[derive(Debug, clap::Args)]
@@ -12,9 +12,9 @@ use crate::vocabulary::SweepId;
 pub(super) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Work on this sweep only.
+    /// Work on this sweep only: its id, its name, or `last`, the newest when the worker begins.
     #[arg(long, value_name = "SWEEP")]
-    sweep: Option<SweepId>,
+    sweep: Option<SweepArg>,
     /// Exit when every job has ended.
     #[arg(long)]
     until_drained: bool,
@@ -62,11 +62,13 @@ async fn work(args: Args, context: &Context) -> Result<(), CliError> {
     let Args { sweep, until_drained, quiet, worker, end, .. } = args;
     let stint = Stint::begin(end);
     Access::await_coordinator(context, stint.patience()).await?;
-    let scope = Scope { sweep, until_drained };
+    // Looked up once: what a name means, and which sweep is the newest, may change while the worker works.
+    let mut found = None;
     work_through(LEASE, context, async |session| {
-        if let Some(sweep) = sweep {
-            ensure_there(sweep, session).await?;
+        if let (Some(sweep), None) = (&sweep, found) {
+            found = Some(sweep.find_present(session.access()).await?);
         }
+        let scope = Scope { sweep: found, until_drained };
         let hands = Hands { args: &worker, stint: &stint };
         match follow(session, &scope, hands, quiet, context).await? {
             Ended::Orphaned => Ok(Turn::Orphaned),
@@ -75,13 +77,4 @@ async fn work(args: Args, context: &Context) -> Result<(), CliError> {
         }
     })
     .await
-}
-
-/// A sweep that isn't there has no work, which would look like being done.
-async fn ensure_there(sweep: SweepId, session: &Session) -> Result<(), CliError> {
-    let status = session.access().status().await?;
-    match status.sweeps.iter().any(|found| found.id == sweep) {
-        true => Ok(()),
-        false => Err(CoordinatorError::NoSuchSweep(sweep).into()),
-    }
 }

@@ -2,9 +2,11 @@
 //! of a job table.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::{CliError, Context};
 use crate::coordinator::StateFolder;
@@ -12,21 +14,57 @@ use crate::coordinator::StateFolder;
 /// Begins the name of a file that is being written.
 const PREFIX: &str = ".sweep-";
 
-/// Writes a file that the user names.
+/// A file that takes its name, and the place of one that has it, when it is whole; dropped before, it leaves nothing. What is no
+/// file (`/dev/stdout`, a pipe) is written into.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    to: To,
+    /// As the user names it.
+    name: PathBuf,
+}
+
+#[derive(Debug)]
+enum To {
+    Beside { partial: BufWriter<NamedTempFile>, target: PathBuf },
+    Device(BufWriter<File>),
+}
+
+impl NewFile {
+    /// # Errors
+    /// When it can't be written, or is a job table.
+    pub(super) fn begin(file: &Path, context: &Context) -> Result<NewFile, CliError> {
+        let target = context.environment.working_directory.join(file);
+        if is_a_tables_place(&target, context) {
+            return Err(CliError::usage(format!(
+                "`{}` is the place of a job table; name another file",
+                file.display()
+            )));
+        }
+        let to = To::open(&target).map_err(|error| failed(file, error))?;
+        Ok(NewFile { to, name: file.to_owned() })
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.to.write(bytes).map_err(|error| failed(&self.name, error))
+    }
+
+    pub(super) fn finish(self) -> Result<(), CliError> {
+        self.to.finish().map_err(|error| failed(&self.name, error))
+    }
+}
+
+/// One that is there at once.
 ///
 /// # Errors
-/// When it can't be written, or is a job table.
+/// As for [`NewFile::begin`].
 pub(super) fn write_file(file: &Path, bytes: &[u8], context: &Context) -> Result<(), CliError> {
-    let target = context.environment.working_directory.join(file);
-    if is_a_tables_place(&target, context) {
-        return Err(CliError::usage(format!(
-            "`{}` is the place of a job table; name another file",
-            file.display()
-        )));
-    }
-    put(&target, bytes).map_err(|error| {
-        CliError::failed(anyhow::Error::new(error).context(format!("`{}` can't be written", file.display())))
-    })
+    let mut new = NewFile::begin(file, context)?;
+    new.write(bytes)?;
+    new.finish()
+}
+
+fn failed(file: &Path, error: io::Error) -> CliError {
+    CliError::failed(anyhow::Error::new(error).context(format!("`{}` can't be written", file.display())))
 }
 
 /// Whether it is this project's job table or one of the files beside it, or such a file of another project.
@@ -48,26 +86,49 @@ pub(super) fn is_a_tables_place(target: &Path, context: &Context) -> bool {
     tables.into_iter().flat_map(beside).any(|table| target.ends_with(table))
 }
 
-/// Beside, and renamed when it is whole; what is no file (`/dev/stdout`, a pipe) is written into.
-fn put(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a link leads to is replaced, not the link.
-    let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
-    let there = fs::metadata(&target).ok();
-    if there.as_ref().is_some_and(|there| !there.is_file()) {
-        return OpenOptions::new().write(true).open(&target)?.write_all(bytes);
+impl To {
+    fn open(target: &Path) -> io::Result<To> {
+        // What a link leads to is replaced, not the link.
+        let target = target.canonicalize().unwrap_or_else(|_| target.to_owned());
+        let there = fs::metadata(&target).ok();
+        if there.as_ref().is_some_and(|there| !there.is_file()) {
+            return Ok(To::Device(BufWriter::new(OpenOptions::new().write(true).open(&target)?)));
+        }
+        // Less what the user's umask takes away.
+        let permissions = Permissions::from_mode(0o666);
+        let partial = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(permissions)
+            .tempfile_in(folder_of(&target))?;
+        if let Some(there) = there {
+            partial.as_file().set_permissions(there.permissions())?;
+        }
+        Ok(To::Beside { partial: BufWriter::new(partial), target })
     }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Less what the user's umask takes away.
-    let permissions = Permissions::from_mode(0o666);
-    let mut partial = tempfile::Builder::new().prefix(PREFIX).permissions(permissions).tempfile_in(folder)?;
-    if let Some(there) = there {
-        partial.as_file().set_permissions(there.permissions())?;
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            To::Beside { partial, .. } => partial.write_all(bytes),
+            To::Device(device) => device.write_all(bytes),
+        }
     }
-    partial.write_all(bytes)?;
-    partial.as_file().sync_all()?;
-    partial.persist(&target).map_err(|error| error.error)?;
-    // A name is lost with the power as long as its folder isn't written.
-    File::open(folder)?.sync_all()
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            To::Beside { partial, target } => {
+                let partial = partial.into_inner().map_err(io::IntoInnerError::into_error)?;
+                partial.as_file().sync_all()?;
+                partial.persist(&target).map_err(|error| error.error)?;
+                // A name is lost with the power as long as its folder isn't written.
+                File::open(folder_of(&target))?.sync_all()
+            }
+            To::Device(mut device) => device.flush(),
+        }
+    }
+}
+
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -75,6 +136,12 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    fn put(target: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut to = To::open(target)?;
+        to.write(bytes)?;
+        to.finish()
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777

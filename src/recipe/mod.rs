@@ -25,3 +25,10 @@ pub use schedule::TeacherEvent;
 /// Names the numerics of the built-in trainer. Raised by hand whenever the same configuration would give other
 /// bits; part of every trial's identity, so that old and new results are never taken for each other.
 pub const NUMERICS_VERSION: u32 = 3;
+
+/// What the trainer takes from each channel of an image before the network sees it, on the 0–255 scale: the mean of CIFAR-10's
+/// training images, whatever the dataset (METHOD.md §2).
+pub const PIXEL_MEAN: [f64; 3] = [125.307, 122.961, 113.8575];
+
+/// By what it divides them then.
+pub const PIXEL_STANDARD_DEVIATION: [f64; 3] = [51.5865, 50.847, 51.255];

@@ -32,9 +32,11 @@ mod provenance;
 mod published;
 mod rank;
 mod records;
+mod report_line;
 mod sheet;
 mod slurm;
 mod smoke;
+mod state_dict;
 mod table;
 mod tree;
 mod value;
@@ -60,9 +62,11 @@ pub use provenance::TableOrigin;
 pub use published::{Published, ReferenceError, References, Verdict};
 pub use rank::rank;
 pub use records::{RecordColumn, Records, Values, pivot_records, results_records};
+pub use report_line::{LinedTrial, ReportLine, report_lines};
 pub use sheet::{Cell, Figure, Head, Sheet, pivot_sheets, results_sheet};
 pub use slurm::slurm_table;
 pub use smoke::{SmokeDocument, Tried, smoke_failures, smoke_table};
+pub use state_dict::{ExportedNetwork, StateDictError, WeightsOrigin, state_dict};
 pub use table::{
     chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
 };

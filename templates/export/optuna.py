@@ -16,12 +16,8 @@ metric = head["metric"]
 if metric is None:
     sys.exit("an Optuna study has one objective, and the sweep has no metric; name one with `--metric`")
 
-name = f"{head['name']} ({head['sweep']})"
-if name in optuna.get_all_study_names(storage):
-    optuna.delete_study(study_name=name, storage=storage)
-study = optuna.create_study(study_name=name, storage=storage, direction=metric["goal"])
-study.set_user_attr("sweep", head["sweep"])
-study.set_user_attr("spec", head["spec"])
+# A parameter with more values was drawn from a range; each trial stores all choices there are.
+MOST_CHOICES = 50
 
 
 def plain(value):
@@ -35,9 +31,18 @@ for trial in trials:
     for parameter in head["swept"]:
         if parameter in trial["parameters"]:
             value = plain(trial["parameters"][parameter])
-            seen = choices.setdefault(parameter, [])
-            if not any(type(one) is type(value) and one == value for one in seen):
-                seen.append(value)
+            choices.setdefault(parameter, {})[(type(value), value)] = value
+
+
+def distribution(values):
+    kinds = {type(value) for value in values}
+    if len(values) > MOST_CHOICES and kinds <= {int, float}:
+        kind = optuna.distributions.IntDistribution if kinds == {int} else optuna.distributions.FloatDistribution
+        return kind(min(values), max(values))
+    return optuna.distributions.CategoricalDistribution(values)
+
+
+distributions = {parameter: distribution(list(values.values())) for parameter, values in choices.items()}
 States = optuna.trial.TrialState
 states = {"succeeded": States.COMPLETE, "failed": States.FAIL, "cancelled": States.FAIL, "running": States.WAITING, "queued": States.WAITING}
 added = []
@@ -55,10 +60,17 @@ for trial in trials:
     added.append(optuna.trial.create_trial(
         state=state,
         params=parameters,
-        distributions={p: optuna.distributions.CategoricalDistribution(choices[p]) for p in parameters},
+        distributions={p: distributions[p] for p in parameters},
         value=value if state == States.COMPLETE else None,
         intermediate_values={epoch: number for epoch, number in curve} if state != States.WAITING else {},
         user_attrs=attributes,
     ))
+# The earlier one gives way only now that all is known; the key tells sweeps of other job tables apart.
+name = f"{head['name']} ({head['key']})"
+if name in optuna.get_all_study_names(storage):
+    optuna.delete_study(study_name=name, storage=storage)
+study = optuna.create_study(study_name=name, storage=storage, direction=metric["goal"])
+study.set_user_attr("sweep", head["sweep"])
+study.set_user_attr("spec", head["spec"])
 study.add_trials(added)
 print(f"study `{name}` in {storage}: {len(added)} trials; `optuna-dashboard {storage}` shows it")

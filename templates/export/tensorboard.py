@@ -8,15 +8,16 @@ import sys
 try:
     from tensorboard.compat.proto import event_pb2, summary_pb2
     from tensorboard.plugins.hparams import summary_v2 as hp
+    from tensorboard.plugins.text.summary_v2 import text_pb
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 except ImportError:
     sys.exit("TensorBoard is not installed for this Python; `pip install tensorboard`, or name another one with `--python`")
 
 destination = os.path.abspath(sys.argv[1])
 head = json.loads(sys.stdin.readline())
-# What may stand in a folder's name everywhere.
-safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in head["name"])[:100]
-folder = os.path.join(destination, f"{head['sweep']}-{safe}")
+# What may stand in a folder's name everywhere, and how much of it. The key tells sweeps of other job tables apart.
+safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in head["name"]).encode()[:100].decode(errors="ignore")
+folder = os.path.join(destination, f"{head['key']}-{safe}")
 
 
 def plain(value):
@@ -39,6 +40,7 @@ for line in sys.stdin:
     parameters = {name: plain(value) for name, value in trial["parameters"].items()}
     parameters["seed"] = trial["seed"]
     write(hp.hparams_pb(parameters, trial_id=f"{head['key']}-{trial['trial']}", start_time_secs=0.0), 0)
+    write(text_pb("outcome", f"{trial['state']}: {trial['failure']}" if trial["failure"] else trial["state"]), 0)
     for metric, curve in trial["curves"].items():
         for epoch, value in curve:
             write(summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=metric, simple_value=value)]), epoch)

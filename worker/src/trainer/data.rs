@@ -7,15 +7,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sweep::dataset::{Dataset, Split, TEST, TRAIN};
+use sweep::recipe::{PIXEL_MEAN, PIXEL_STANDARD_DEVIATION};
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{CROP_PADDING, View};
 use super::device::upload;
 use super::error::TrainError;
-
-/// Per-channel mean and standard deviation of CIFAR-10's training images on the 0–255 scale (METHOD.md §2).
-const MEAN: [f64; 3] = [125.307, 122.961, 113.8575];
-const STANDARD_DEVIATION: [f64; 3] = [51.5865, 50.847, 51.255];
 
 /// All that one dataset gives to training and evaluation.
 #[derive(Debug)]
@@ -236,7 +233,10 @@ impl Normaliser {
     pub fn new(kind: Kind, device: Device) -> Normaliser {
         let per_channel =
             |values: [f64; 3]| Tensor::from_slice(&values).to_kind(kind).to_device(device).view([1, 3, 1, 1]);
-        Normaliser { mean: per_channel(MEAN), standard_deviation: per_channel(STANDARD_DEVIATION) }
+        Normaliser {
+            mean: per_channel(PIXEL_MEAN),
+            standard_deviation: per_channel(PIXEL_STANDARD_DEVIATION),
+        }
     }
 
     /// u8 `[B, 3, H, W]` → `[B, 3, H, W]`, in the same order in memory. Padding is black: it is normalised like any
@@ -291,7 +291,7 @@ mod tests {
                 } else {
                     0
                 };
-                let expected = (f64::from(byte) - MEAN[channel]) / STANDARD_DEVIATION[channel];
+                let expected = (f64::from(byte) - PIXEL_MEAN[channel]) / PIXEL_STANDARD_DEVIATION[channel];
                 let got = batch.images.double_value(&[b as i64, channel as i64, row as i64, column as i64]);
                 assert!(
                     (got - expected).abs() < 1e-6,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod dataset;
+mod export;
 mod process;
 mod resume;
 mod sharing;
