@@ -13,6 +13,7 @@ mod configurations;
 mod dead_knobs;
 mod duration;
 mod explanation;
+mod exports;
 mod facts;
 mod findings;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use configurations::{Configuration, Spread, by_configuration};
 pub use dead_knobs::{DeadKnob, dead_knobs};
 pub use duration::duration;
 pub use explanation::explanation;
+pub use exports::{ExportFolderView, ExportView, exports_table};
 pub use facts::facts;
 pub use findings::{Trouble, failure_line, progress_lines, troubles, troubles_text};
 pub use forecast::{forecast, smallest_difference};

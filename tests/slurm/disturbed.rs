@@ -44,8 +44,8 @@ fn whatever_happens_to_workers_and_to_slurm_each_trial_has_its_one_result() {
         "slurmstepd: [{}.batch]",
         cluster.running(&here).iter().find(|task| task.name.ends_with("_2")).unwrap().id
     );
-    let stepd = processes().into_iter().find(|(_, line)| line.starts_with(&step)).unwrap().0;
-    signal("KILL", stepd);
+    let of_workers = project.processes("sweep-worker").into_iter().map(step_of);
+    signal("KILL", of_workers.into_iter().find(|stepd| line_of(*stepd).starts_with(&step)).unwrap());
     wait_for_more_ends(&project);
 
     cluster.control_daemon("stop");
@@ -99,13 +99,19 @@ fn serve_again(project: &Project) -> crate::harness::Running {
     serve
 }
 
-/// Processes of this host, with what they were called with.
-pub(crate) fn processes() -> Vec<(i32, String)> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let with_line = pids.filter_map(|pid| {
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        Some((pid, line.replace('\0', " ").trim().to_owned()))
-    });
-    with_line.collect()
+/// Slurm's own process for the script that started this worker. (Other clusters' jobs have the same numbers.)
+pub(crate) fn step_of(worker: i32) -> i32 {
+    parent_of(parent_of(worker))
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, behind_name) = stat.rsplit_once(") ").unwrap();
+    behind_name.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// What a process was called with.
+pub(crate) fn line_of(pid: i32) -> String {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.replace('\0', " ").trim().to_owned()
 }
