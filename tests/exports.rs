@@ -4,10 +4,12 @@
 mod harness;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Project, stable};
+use harness::{Project, serve, stable};
+use serde_json::Value;
 
 /// A tree of three depths; each stage adds a line to what the one before has saved, and reports two epochs.
 const STAGED: &str = r#"
@@ -112,4 +114,134 @@ fn what_an_export_has_not_done_is_taken_back_and_its_late_word_refused() {
     let trials = states["results"].as_array().unwrap();
     assert!(trials.iter().all(|trial| trial["state"] == "succeeded"), "{states}");
     project.sweep(&["doctor"]).exits_with(0);
+}
+
+/// What stands for Slurm's programs: files say what it does.
+struct Stub<'a>(&'a Project);
+
+impl Stub<'_> {
+    fn program(&self, name: &str, text: &str) {
+        let file = self.0.path(&format!("bin/{name}"));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, format!("#!/bin/sh\ncd {}\n{text}\n", self.0.folder.path().display())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Slurm with a limit of two jobs, of this size at most, which says what 22.05 says.
+    fn install(&self, max_array_size: u32) {
+        self.program("scontrol", &format!("echo 'MaxArraySize            = {max_array_size}'"));
+        self.program("squeue", "cat queue 2>/dev/null || true");
+        self.program("scancel", r#"echo "$@" >> cancelled"#);
+        self.program("sacct", "exit 1");
+        self.program(
+            "sbatch",
+            r#"cat > /dev/null; taken=$(cat taken 2>/dev/null | wc -l)
+if [ "$taken" -ge 2 ]; then
+    echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2
+    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)" >&2
+    exit 1
+fi
+echo >> taken; echo $((100 + taken))"#,
+        );
+    }
+}
+
+/// A project whose commands find the stub.
+fn project_with_stub() -> Project {
+    let project = Project::new();
+    let path = format!("{}:/usr/bin:/bin", project.path("bin").display());
+    project.with_variable("PATH", &path)
+}
+
+#[test]
+fn a_limit_of_jobs_is_named_with_what_counts_towards_it_and_nothing_is_left() {
+    let project = project_with_stub();
+    Stub(&project).install(2);
+    project.write("staged.yaml", STAGED);
+    let refused = project.sweep(&["slurm", "staged.yaml", "--static", "--submit"]).exits_with(1).stderr();
+    for words in [
+        "array 3 of 4, 2 tasks, was not taken, and so none is submitted",
+        "QOSMaxSubmitJobPerUserLimit",
+        "help: each task of an array counts as a job",
+        "--jobs-per-task",
+        "Slurm's jobs 100 101, which were submitted already, are cancelled again",
+    ] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    assert_eq!(project.read("cancelled"), "100 101\n");
+    let status = project.status();
+    assert_eq!(status["exports"], Value::Array(vec![]), "{status}");
+    assert_eq!(status["sweeps"][0]["trials"]["queued"], 4, "they are everybody's again");
+    assert_eq!(fs::read_dir(project.path(".sweep/exports")).unwrap().count(), 0);
+    // With a coordinator it is the same limit, and an array of workers.
+    let refused = project.sweep(&["slurm", "1", "--submit"]).exits_with(1).stderr();
+    assert!(refused.contains("QOSMaxSubmitJobPerUserLimit") && refused.contains("`--workers`"), "{refused}");
+
+    // Taken, and kept waiting by another limit.
+    fs::remove_file(project.path("taken")).unwrap();
+    project.sweep(&["slurm", "1", "--submit", "--workers", "2"]).exits_with(0);
+    let waits = |place: u32, reason: &str| format!("100|100|{place}|PENDING|{reason}|sweep 0123\n");
+    project.write("queue", &(waits(0, "QOSMaxJobsPerUserLimit") + &waits(1, "QOSMaxJobsPerUserLimit")));
+    let shown = project.sweep(&["status"]).exits_with(0).stdout();
+    assert!(shown.contains("QOSMaxJobsPerUserLimit") && !shown.contains("does not come"), "{shown}");
+    assert_eq!(project.status()["slurm"]["jobs"][0]["pending_reasons"]["QOSMaxJobsPerUserLimit"], 2);
+    project
+        .write("queue", &(waits(0, "QOSMaxJobsPerUserLimit") + &waits(1, "QOSMaxWallDurationPerJobLimit")));
+    let shown = project.sweep(&["status"]).exits_with(0).stdout();
+    assert!(
+        shown.contains("Slurm's job 100 waits for what does not come (QOSMaxWallDurationPerJobLimit)"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn status_looks_into_exports_and_says_what_is_to_be_done_now() {
+    let project = project_with_stub();
+    Stub(&project).install(1001);
+    project.write("staged.yaml", STAGED);
+    project.sweep(&["slurm", "staged.yaml", "--static"]).exits_with(0);
+    let export = export_of(&project);
+    let named = format!(".sweep/exports/{}", export.file_name().unwrap().to_str().unwrap());
+    let seen = |project: &Project| {
+        let export = &project.status()["exports"][0];
+        (export["open_jobs"].clone(), export["uningested_jobs"].clone(), export["next"].clone())
+    };
+    let expected = |open: u64, uningested: Option<u64>, next: Option<&str>| {
+        (Value::from(open), Value::from(uningested), Value::from(next))
+    };
+    // Nobody knows whether its tasks have begun. They are no jobs that wait for workers.
+    assert_eq!(seen(&project), expected(7, Some(0), None));
+    let shown = project.sweep(&["status"]).exits_with(0).stdout();
+    assert!(shown.contains("nothing is wrong"), "{shown}");
+    do_task(&project, &export, "0-0");
+    do_task(&project, &export, "1-0");
+    let (ingest_it, missing) = (format!("sweep ingest {named}"), "sweep slurm 1 --static --missing");
+    assert_eq!(seen(&project), expected(7, Some(2), Some(&ingest_it)));
+    let shown = project.sweep(&["status"]).exits_with(0).stdout();
+    assert!(shown.contains(&format!("`{ingest_it}` brings in 2 results")), "{shown}");
+
+    // A coordinator is asked what it misses; the folder is looked into here, where it is here.
+    let (_serve, url) = serve(&project, &[]);
+    assert_eq!(seen(&project), expected(7, Some(2), Some(&ingest_it)));
+    let elsewhere = project.elsewhere(&url);
+    assert_eq!(seen(&elsewhere), expected(7, None, None));
+    let shown = elsewhere.sweep(&["status"]).exits_with(0).stdout();
+    assert!(shown.contains("its folder is in the project of its coordinator"), "{shown}");
+    assert_eq!(ingest(&project, &export), 2);
+    assert_eq!(seen(&project), expected(5, Some(0), None));
+
+    // Slurm says whether anybody still works on it.
+    fs::write(export.join("slurm-jobs"), "100\n101\n").unwrap();
+    project.write("queue", "107|101|2|RUNNING|None|sweep 0123\n");
+    assert_eq!(seen(&project), expected(5, Some(0), None));
+    project.write("queue", "108|102|2|RUNNING|None|somebody else's\n");
+    assert_eq!(seen(&project), expected(5, Some(0), Some(missing)));
+    let shown = project.sweep(&["status", "1"]).exits_with(0).stdout();
+    assert!(shown.contains("Slurm has none of its tasks any more"), "{shown}");
+    fs::remove_dir_all(&export).unwrap();
+    assert_eq!(seen(&project), expected(5, None, Some(missing)));
+    project.sweep(&["slurm", "1", "--static", "--missing"]).exits_with(0);
+    let left = project.status();
+    assert_eq!(left["exports"].as_array().unwrap().len(), 1, "the new one: {left}");
+    assert_eq!(left["exports"][0]["open_jobs"], 5, "{left}");
 }

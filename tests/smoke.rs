@@ -118,6 +118,22 @@ fn what_is_long_is_tried_before_it_is_stored_and_not_again() {
 }
 
 #[test]
+fn a_cluster_is_asked_for_nothing_that_was_not_tried() {
+    let project = Project::new();
+    long(&project);
+    let exported = project.sweep(&["slurm", "long.yaml", "--static"]).exits_with(0);
+    assert!(exported.stderr().starts_with("preflight: 2 code paths of 4 trials"), "{}", exported.stderr());
+    let workers = project.sweep(&["slurm", "long.yaml", "seeds=2"]).exits_with(0);
+    assert!(workers.stderr().starts_with("preflight: "), "{}", workers.stderr());
+    for untried in
+        [&["slurm", "long.yaml", "seeds=2"][..], &["slurm", "long.yaml", "seeds=3", "--no-preflight"]]
+    {
+        let again = project.sweep(untried).exits_with(0);
+        assert!(!again.stderr().contains("preflight"), "{untried:?}: {}", again.stderr());
+    }
+}
+
+#[test]
 fn where_nothing_can_be_tried_that_is_said_and_the_sweep_is_stored() {
     let project = Project::new();
     long(&project);

@@ -4,7 +4,7 @@ use axum::extract::State;
 use super::extract::{Path, parse_id};
 use super::routes::Answer;
 use crate::coordinator::Coordinator;
-use crate::protocol::export::ExportResponse;
+use crate::protocol::export::{ExportResponse, ExportsResponse};
 use crate::vocabulary::SweepId;
 
 /// Lease all that can be had of a sweep's jobs, without a deadline, to be run where no coordinator can be reached.
@@ -19,4 +19,14 @@ pub(super) async fn export(
     Path(sweep): Path<String>,
 ) -> Answer<ExportResponse> {
     Ok(Json(coordinator.export(parse_id(sweep)?).await?))
+}
+
+/// List the exports that hold jobs or were promised some, with these jobs.
+///
+/// What the jobs have come to meanwhile lies in the export's folder until `sweep ingest` brings it here.
+#[utoipa::path(get, path = "/v1/exports", tag = "sweeps", responses(
+    (status = 200, description = "what has not been brought back", body = ExportsResponse),
+))]
+pub(super) async fn list(State(coordinator): State<Coordinator>) -> Answer<ExportsResponse> {
+    Ok(Json(coordinator.open_exports().await?))
 }

@@ -137,6 +137,7 @@ fn routes() -> OpenApiRouter<Served> {
         .routes(routes!(steering::bump))
         .routes(routes!(slurm::record))
         .routes(routes!(exports::export))
+        .routes(routes!(exports::list))
         .routes(routes!(routes::examine))
         .routes(routes!(routes::status))
         .routes(routes!(events::follow))

@@ -14,7 +14,7 @@ use crate::coordinator::{
     Clock, Coordinator, CoordinatorError, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError,
     PrepareError, Settings, StateFolder, lend_code, own_host, partial_in,
 };
-use crate::protocol::export::ExportResponse;
+use crate::protocol::export::{ExportResponse, ExportsResponse};
 use crate::protocol::http::{
     DoctorResponse, LeaveRequest, OutcomesRequest, Refused, ReleaseRequest, ReportsRequest, ResultsQuery,
     ResultsResponse, StatusResponse, SubmitRequest, SubmitResponse, SweepStatus, TrialHistory,
@@ -314,6 +314,14 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.export(sweep).await?),
             Access::Remote(remote) => Ok(remote.client.export(sweep).await?),
+        }
+    }
+
+    /// Exports that have not brought back all that they took.
+    pub(super) async fn open_exports(&self) -> Result<ExportsResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.open_exports().await?),
+            Access::Remote(remote) => Ok(remote.client.open_exports().await?),
         }
     }
 

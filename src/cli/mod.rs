@@ -27,6 +27,7 @@ mod insight;
 mod logs;
 mod looking;
 mod metrics;
+mod open_exports;
 mod output;
 mod params;
 mod pause;

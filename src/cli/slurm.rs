@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::choice::SweepArg;
+use super::preflight::{PreflightArgs, preflight};
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
-use super::worker_process::find_worker;
+use super::worker_process::{WorkerArgs, find_worker};
 use super::written::write_file;
 use super::{CliError, Context, slurm_static};
 use crate::coordinator::{LEASE, StateFolder};
@@ -56,6 +57,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "K", requires = "is_static", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) jobs_per_task: u32,
     #[command(flatten)]
+    pub(super) preflight: PreflightArgs,
+    #[command(flatten)]
     pub(super) wishes: Wishes,
     /// Print the template of a script and exit; one in `.sweep/templates/` takes its place.
     #[arg(long, value_name = "SCRIPT", value_enum)]
@@ -82,6 +85,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let coordinator = context.coordinator.clone().filter(|_| !has_own_coordinator);
     let context = &Context { coordinator, ..context.clone() };
     let target = Target::parse(args.target.as_deref().unwrap_or_default(), &args.overrides, context)?;
+    target.try_first(args.preflight, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
     let found = Found::look(target, &access, context).await;
     // The table must be free before a coordinator's job starts.
@@ -341,6 +345,14 @@ impl Target {
             ))),
             Some(sweep) => Ok(Target::Sweep(sweep)),
             None => Ok(Target::Spec(Box::new(SpecArgs::new(text, overrides).into_checked(context)?))),
+        }
+    }
+
+    /// Of a spec that asks for much it is tried whether that works, as `sweep submit` does. Nothing was stored so far.
+    pub(super) async fn try_first(&self, args: PreflightArgs, context: &Context) -> Result<(), CliError> {
+        match self {
+            Target::Sweep(_) => Ok(()),
+            Target::Spec(spec) => preflight(args, spec, &WorkerArgs::usual(), false, context).await,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::ingest::ingest;
+use super::open_exports::{EXPORTS, SLURM_JOBS, slurm_jobs_of};
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
 use super::{CliError, Context};
 use crate::coordinator::{LEASE, StateFolder};
@@ -17,16 +18,13 @@ use crate::protocol::http::{LeaseToken, Work};
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
 use crate::report::{counted, listed};
 use crate::slurm::{
-    self, Array, SlurmError, StaticPurpose, Submission, SubmittedJob, Template, USUAL_MAX_ARRAY_SIZE, Wishes,
-    cut_arrays, draft_array, draft_submission, find_max_array_size, read_profile, render,
+    self, Array, SlurmError, StaticPurpose, Submission, SubmitError, SubmittedJob, Template,
+    USUAL_MAX_ARRAY_SIZE, Wishes, cut_arrays, draft_array, draft_submission, find_max_array_size,
+    read_profile, render,
 };
 use crate::spool::{ExportFolder, link_or_copy};
 use crate::vocabulary::{JobId, SweepId, WorkerId};
 
-/// The folder in a state folder with a folder for each export.
-const EXPORTS: &str = "exports";
-/// The file in an export's folder with the ids of its jobs in Slurm.
-const SLURM_JOBS: &str = "slurm-jobs";
 const SUBMIT: &str = "submit.sh";
 
 /// What has no meaning here.
@@ -50,6 +48,7 @@ pub(super) fn check(args: &Args, context: &Context) -> Result<(), CliError> {
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     check(args, context)?;
     let target = Target::parse(args.target.as_deref().unwrap_or_default(), &args.overrides, context)?;
+    target.try_first(args.preflight, context).await?;
     let folder = StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
     let profile = read_profile(folder.path().parent().unwrap_or(folder.path()), args.profile.as_deref())?;
     let wishes = Wishes { workers: None, nodes: None, ..args.wishes.clone().over(profile) };
@@ -153,8 +152,7 @@ impl Maker<'_> {
 
     /// What still runs would be done twice.
     async fn refuse_while_running(&self, folder: &ExportFolder) -> Result<(), CliError> {
-        let text = std::fs::read_to_string(folder.path().join(SLURM_JOBS)).unwrap_or_default();
-        let jobs: Vec<u32> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        let jobs = slurm_jobs_of(folder.path());
         if jobs.is_empty() {
             return Ok(());
         }
@@ -344,13 +342,15 @@ impl Maker<'_> {
         let within = Duration::from_secs(self.args.submit_timeout);
         // Ids of the depth before, and of this one.
         let (mut before, mut these, mut depth) = (Vec::new(), Vec::new(), 0);
-        for (array, script) in &scripts.arrays {
+        for (number, (array, script)) in (1..).zip(&scripts.arrays) {
             if array.depth != depth {
                 (before, these, depth) = (std::mem::take(&mut these), Vec::new(), array.depth);
             }
             let dependency = (!before.is_empty()).then(|| format!("afterany:{}", before.join(":")));
             let submission = Submission { script, dependency: dependency.as_deref(), within };
-            let SubmittedJob { job, cluster } = slurm::submit(submission).await?;
+            let taken = slurm::submit(submission).await;
+            let SubmittedJob { job, cluster } =
+                taken.map_err(|error| refused_array(error, number, scripts.arrays.len(), array.tasks))?;
             these.push(job.to_string());
             submitted.push(SlurmJob { cluster, job, role: SlurmRole::Workers { sweep }, tasks: array.tasks });
         }
@@ -370,6 +370,17 @@ impl Maker<'_> {
 
     fn path_of(&self, export: WorkerId) -> PathBuf {
         self.folder.path().join(EXPORTS).join(export.to_string())
+    }
+}
+
+/// Of several arrays only some may be too many.
+fn refused_array(error: SubmitError, number: usize, of: usize, tasks: u32) -> CliError {
+    match of {
+        1 => error.into(),
+        _ => CliError::Failed(anyhow::anyhow!(
+            "array {number} of {of}, {}, was not taken, and so none is submitted: {error}",
+            counted(u64::from(tasks), "task", "tasks")
+        )),
     }
 }
 

@@ -1,9 +1,11 @@
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::access::Access;
 use super::choice::SweepArg;
 use super::follow::note_progress;
+use super::open_exports::OpenExports;
 use super::progress::Progress;
 use super::signals::StopSignals;
 use super::{CliError, Context};
@@ -46,20 +48,23 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let access = Access::open(context).await?;
     let looked = look(args, &access).await;
     access.close().await;
-    let (status, progress) = looked?;
+    let Seen { status, progress, exports } = looked?;
+    let exports = exports.look(context).await;
     let slurm = slurm::look(&status).await;
     if let Err(error) = &slurm {
         context.output.note(&format!("note: what Slurm does with its jobs is not known: {error}"));
     }
-    let troubles = troubles(&status, &progress, LEASE);
+    let exported: BTreeSet<SweepId> = exports.iter().map(|export| export.sweep).collect();
+    let troubles = troubles(&status, &progress, LEASE, &exported);
     if args.json {
-        let document = report::json::StatusDocument::new(status, progress, troubles, slurm.ok());
+        let document = report::json::StatusDocument::new(status, progress, troubles, slurm.ok(), &exports);
         return context.output.json(&document);
     }
     let slurm = report::slurm_table(&slurm.unwrap_or_else(|_| SlurmView::default()));
     let mut parts = vec![report::status_tables(&status)];
     parts.push(report::progress_lines(&status, &progress));
     parts.push(slurm);
+    parts.push(report::exports_table(&exports));
     parts.push(painted(&troubles, context));
     parts.retain(|part| !part.is_empty());
     context.output.data(&parts.join("\n"))
@@ -75,12 +80,21 @@ fn painted(troubles: &[Trouble], context: &Context) -> String {
     lines.collect()
 }
 
+/// What the table says.
+struct Seen {
+    status: StatusResponse,
+    progress: Vec<SweepProgress>,
+    exports: OpenExports,
+}
+
 /// The sweeps that are meant with how far they are, where that says something.
-async fn look(args: &Args, access: &Access) -> Result<(StatusResponse, Vec<SweepProgress>), CliError> {
+async fn look(args: &Args, access: &Access) -> Result<Seen, CliError> {
     let mut status = access.status().await?;
+    let mut exports = OpenExports::ask(access).await?;
     if let Some(sweep) = find(args, access).await? {
         status.sweeps.retain(|found| found.id == sweep);
         status.running.retain(|job| job.sweep == sweep);
+        exports.retain(sweep);
     }
     let says_something =
         |sweep: &&SweepStatus| sweep.trials.queued + sweep.trials.running + sweep.trials.failed > 0;
@@ -93,7 +107,7 @@ async fn look(args: &Args, access: &Access) -> Result<(StatusResponse, Vec<Sweep
     for id in ids {
         progress.push(access.progress(id).await?);
     }
-    Ok((status, progress))
+    Ok(Seen { status, progress, exports })
 }
 
 async fn find(args: &Args, access: &Access) -> Result<Option<SweepId>, CliError> {

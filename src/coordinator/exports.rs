@@ -1,7 +1,7 @@
 //! Exports: a sweep's jobs for a place from which no coordinator can be reached.
 
 use super::{Coordinator, CoordinatorError, wire};
-use crate::protocol::export::{ExportResponse, ExportedJob};
+use crate::protocol::export::{ExportResponse, ExportedJob, ExportsResponse, OpenExport};
 use crate::store::{self, StoreError};
 use crate::vocabulary::SweepId;
 
@@ -19,6 +19,22 @@ impl Coordinator {
         let jobs = exported.jobs.into_iter().map(describe).collect::<Result<_, StoreError>>()?;
         let store::Export { worker: export, left_out, others, .. } = exported;
         Ok(ExportResponse { export, jobs, left_out, others })
+    }
+
+    /// Exports that have not brought back all that they took.
+    ///
+    /// # Errors
+    /// When the table can't be read.
+    pub async fn open_exports(&self) -> Result<ExportsResponse, CoordinatorError> {
+        let now = self.clock.now();
+        let open = store::list_open_exports(&mut self.store.reader().await?).await?;
+        let exports = open.into_iter().map(|row| OpenExport {
+            export: row.worker,
+            sweep: row.sweep,
+            age_seconds: now.since(row.created_at).as_secs_f64(),
+            jobs: row.jobs,
+        });
+        Ok(ExportsResponse { exports: exports.collect() })
     }
 }
 

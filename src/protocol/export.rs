@@ -41,6 +41,28 @@ pub struct ExportedJob {
     pub teachers: BTreeMap<String, JobId>,
 }
 
+/// Answer to `GET /v1/exports`: what has been taken and not brought back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct ExportsResponse {
+    /// Exports that hold jobs, or were promised some; oldest first.
+    pub exports: Vec<OpenExport>,
+}
+
+/// An export that has not brought back all that it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct OpenExport {
+    /// Its name among workers, and its folder's.
+    pub export: WorkerId,
+    /// Whose jobs it took.
+    pub sweep: SweepId,
+    /// How long ago it was made.
+    pub age_seconds: f64,
+    /// Its jobs of which the job table does not know the end.
+    pub jobs: Vec<JobId>,
+}
+
 /// A task of an array: which of an export's jobs it runs. Written `DEPTH-INDEX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskName {

@@ -1,10 +1,12 @@
 //! Whether anything is wrong: what a look at sweeps and workers should make somebody do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{counted, duration, grouped};
 use crate::protocol::http::{StatusResponse, SweepState, SweepStatus, WorkerStatus};
 use crate::protocol::insight::{RecentFailure, SweepProgress};
+use crate::vocabulary::SweepId;
 
 /// Something that is wrong, or that may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +18,16 @@ pub struct Trouble {
 }
 
 /// Everything that is wrong, what stops the work first. A worker is stalled where nothing was heard of it for longer than
-/// `silence`.
+/// `silence`. Jobs of the sweeps that are exported wait for nobody.
 #[must_use]
-pub fn troubles(status: &StatusResponse, progress: &[SweepProgress], silence: Duration) -> Vec<Trouble> {
+pub fn troubles(
+    status: &StatusResponse,
+    progress: &[SweepProgress],
+    silence: Duration,
+    exported: &BTreeSet<SweepId>,
+) -> Vec<Trouble> {
     let is_silent = |worker: &&WorkerStatus| worker.last_seen_seconds > silence.as_secs_f64();
-    let mut troubles: Vec<Trouble> = nobody_works(status, is_silent).into_iter().collect();
+    let mut troubles: Vec<Trouble> = nobody_works(status, exported, is_silent).into_iter().collect();
     for worker in status.workers.iter().filter(is_silent) {
         let held = match worker.running {
             0 => String::new(),
@@ -53,8 +60,14 @@ pub fn troubles(status: &StatusResponse, progress: &[SweepProgress], silence: Du
 }
 
 /// Jobs wait and nobody is there who would take one.
-fn nobody_works(status: &StatusResponse, is_silent: impl Fn(&&WorkerStatus) -> bool) -> Option<Trouble> {
-    let waits = |sweep: &&SweepStatus| sweep.state != SweepState::Paused && sweep.trials.queued > 0;
+fn nobody_works(
+    status: &StatusResponse,
+    exported: &BTreeSet<SweepId>,
+    is_silent: impl Fn(&&WorkerStatus) -> bool,
+) -> Option<Trouble> {
+    let waits = |sweep: &&SweepStatus| {
+        sweep.state != SweepState::Paused && sweep.trials.queued > 0 && !exported.contains(&sweep.id)
+    };
     let waiting: u64 = status.sweeps.iter().filter(waits).map(|sweep| sweep.trials.queued).sum();
     let able = |worker: &&WorkerStatus| !is_silent(worker) && worker.problem.is_none();
     if waiting == 0 || status.workers.iter().any(|worker| able(&worker)) {
@@ -177,7 +190,7 @@ mod tests {
     use super::*;
     use crate::protocol::http::TrialCounts;
     use crate::protocol::insight::FailedTrials;
-    use crate::vocabulary::{FailureReason, SweepId, TrialNumber, WorkerId};
+    use crate::vocabulary::{FailureReason, TrialNumber, WorkerId};
 
     const SILENCE: Duration = Duration::from_secs(60);
 
@@ -234,16 +247,18 @@ mod tests {
             SweepState::Queued,
             vec![worker(1, 300.0, None), worker(2, 1.0, Some("the disk of `/x` is full"))],
         );
-        insta::assert_snapshot!(troubles_text(&troubles(&status, &[progress], SILENCE)));
+        insta::assert_snapshot!(troubles_text(&troubles(&status, &[progress], SILENCE, &BTreeSet::new())));
     }
 
     #[test]
     fn where_somebody_works_or_the_sweep_is_paused_nothing_is_wrong() {
         let works = status(SweepState::Running, vec![worker(1, 1.0, None), worker(2, 1.0, None)]);
-        assert_eq!(troubles(&works, &[], SILENCE), []);
-        assert_eq!(troubles(&status(SweepState::Paused, vec![]), &[], SILENCE), []);
+        assert_eq!(troubles(&works, &[], SILENCE, &BTreeSet::new()), []);
+        assert_eq!(troubles(&status(SweepState::Paused, vec![]), &[], SILENCE, &BTreeSet::new()), []);
         assert_eq!(troubles_text(&[]), "nothing is wrong\n");
-        let nobody = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE);
+        let exported = BTreeSet::from([SweepId(1)]);
+        assert_eq!(troubles(&status(SweepState::Running, vec![]), &[], SILENCE, &exported), []);
+        let nobody = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE, &BTreeSet::new());
         assert_eq!(nobody[0].what, "4 trials wait and no worker is there");
     }
 }

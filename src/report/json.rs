@@ -16,6 +16,7 @@ use insight::{ForecastEntry, ProgressEntry, TroubleEntry};
 pub use results::ResultsDocument;
 
 use super::audit::Audited;
+use super::exports::ExportView;
 use super::findings::Trouble;
 use crate::plan::Plan;
 use crate::protocol::http::{
@@ -374,6 +375,34 @@ pub struct StatusDocument {
     troubles: Vec<TroubleEntry>,
     /// What was submitted to Slurm; null where Slurm doesn't answer.
     slurm: Option<SlurmEntry>,
+    /// Exports that have not brought back all that they took.
+    exports: Vec<ExportEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct ExportEntry {
+    export: WorkerId,
+    sweep: SweepId,
+    age_seconds: f64,
+    /// Jobs of which the job table doesn't know the end.
+    open_jobs: u64,
+    /// Those of them whose end lies in the export's folder; null where that can't be read here.
+    uningested_jobs: Option<u64>,
+    /// The command to be said now.
+    next: Option<String>,
+}
+
+impl From<&ExportView> for ExportEntry {
+    fn from(view: &ExportView) -> ExportEntry {
+        ExportEntry {
+            export: view.export,
+            sweep: view.sweep,
+            age_seconds: view.age_seconds,
+            open_jobs: view.open_jobs,
+            uningested_jobs: view.to_ingest(),
+            next: view.next(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -475,6 +504,7 @@ impl StatusDocument {
         progress: Vec<SweepProgress>,
         troubles: Vec<Trouble>,
         slurm: Option<SlurmView>,
+        exports: &[ExportView],
     ) -> Self {
         let sweeps = response.sweeps.into_iter().map(Into::into);
         let workers = response.workers.into_iter().map(WorkerEntry::from);
@@ -485,6 +515,7 @@ impl StatusDocument {
             progress: progress.into_iter().map(Into::into).collect(),
             troubles: troubles.into_iter().map(Into::into).collect(),
             slurm: slurm.map(Into::into),
+            exports: exports.iter().map(Into::into).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment};
 
+use super::listed;
 use super::table::{lines_of, new_table};
 use crate::slurm::{JobView, SlurmView};
 
@@ -21,6 +22,7 @@ pub fn slurm_table(view: &SlurmView) -> String {
         }
         text += &lines_of(&table);
         for job in &view.jobs {
+            text += &waits_for_ever(job);
             text += &ends(job);
         }
     }
@@ -46,6 +48,33 @@ fn reasons(job: &JobView) -> String {
     let counted: Vec<String> =
         job.reasons.iter().map(|(reason, count)| format!("{reason} ({count})")).collect();
     counted.join(", ")
+}
+
+/// Reasons that don't pass by themselves, beside those of limits for a single job.
+const LASTING: [&str; 8] = [
+    "AccountNotAllowed",
+    "BadConstraints",
+    "DependencyNeverSatisfied",
+    "InvalidAccount",
+    "InvalidQOS",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+    "QOSNotAllowed",
+];
+
+/// Other limits, such as `QOSMaxJobsPerUserLimit`, end as other jobs do.
+fn waits_for_ever(job: &JobView) -> String {
+    let is_lasting = |reason: &&String| reason.contains("PerJob") || LASTING.contains(&reason.as_str());
+    let lasting: Vec<&String> = job.reasons.keys().filter(is_lasting).collect();
+    if lasting.is_empty() {
+        return String::new();
+    }
+    format!(
+        "Slurm's job {} waits for what does not come ({}): `scancel {}`, and ask for something else\n",
+        job.job,
+        listed(&lasting),
+        job.job
+    )
 }
 
 /// How tasks ended, where it was not well.
@@ -91,8 +120,14 @@ mod tests {
             bad_ends: counts(&[("NODE_FAIL", 1)]),
         };
         let waiting = JobView { job: 4720, reasons: counts(&[("Dependency", 8)]), ..workers.clone() };
+        let limited = JobView {
+            job: 4730,
+            reasons: counts(&[("QOSMaxJobsPerUserLimit", 6), ("QOSMaxWallDurationPerJobLimit", 2)]),
+            bad_ends: BTreeMap::new(),
+            ..waiting.clone()
+        };
         let lost = LostWorker { worker: WorkerId(5), slurm: "4711_3".to_owned(), running: 2 };
-        let view = SlurmView { jobs: vec![coordinator, workers, waiting], lost: vec![lost] };
+        let view = SlurmView { jobs: vec![coordinator, workers, waiting, limited], lost: vec![lost] };
         insta::assert_snapshot!(slurm_table(&view));
         assert_eq!(slurm_table(&SlurmView::default()), "");
     }

@@ -116,6 +116,16 @@ fn help_line(words: &str) -> String {
             "no node of the partition has all this: `sinfo -o '%P %c %m %G'` says what they have",
         ),
         ("generic resource", "`sinfo -o '%P %G'` says what `--gres` can be"),
+        (
+            "SubmitJob",
+            "each task of an array counts as a job. Ask for fewer (`--workers`, or with `--static` more `--jobs-per-task`), wait for \
+             some to end (`squeue --me`), or name another limit with `--qos` or `--account`; `sacctmgr show qos \
+             format=Name,MaxSubmitPU` says how many a user may have",
+        ),
+        (
+            "PerJobLimit",
+            "each task asks for more than a job may have; `sacctmgr show qos format=Name,MaxWall,MaxTRES` says what is allowed",
+        ),
         ("QOS", "ask for less or name another one with `--qos`; `sacctmgr show qos` says what is allowed"),
         ("Invalid account", "`sacctmgr show associations user=$USER` lists yours; name one with `--account`"),
         ("time limit", "`sinfo -o '%P %l'` says how much `--time` is possible"),
@@ -137,6 +147,27 @@ mod tests {
     async fn shell(script: &str, input: &str) -> Result<String, SlurmError> {
         let arguments = ["-c".to_owned(), script.to_owned()];
         ask(Question { program: "sh", arguments: &arguments, input, within: Duration::from_secs(60) }).await
+    }
+
+    #[test]
+    fn of_a_limit_it_is_said_what_counts_towards_it() {
+        // As sbatch says it: the limit in a line of its own.
+        let said = |limit: &str| {
+            let words = format!(
+                "sbatch: error: {limit}\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit \
+                 limit, user's size and/or time limits)"
+            );
+            SlurmError::Refused { program: "sbatch", words }.to_string()
+        };
+        for limit in ["QOSMaxSubmitJobPerUserLimit", "AssocMaxSubmitJobLimit", "QOSGrpSubmitJobsLimit"] {
+            assert!(
+                said(limit).contains(limit) && said(limit).contains("--jobs-per-task"),
+                "{}",
+                said(limit)
+            );
+        }
+        assert!(said("QOSMaxWallDurationPerJobLimit").contains("MaxWall"));
+        assert!(said("QOSGrpGRES").contains("ask for less or name another one with `--qos`"));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The folder of an export, `.sweep/exports/ID/`: `export.json` says what it is, `tasks/` what each task is to do, `spool/` has what
 //! they did, and `artifacts/` their checkpoints, a folder a task, so that nobody deletes another's.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::frames::Appender;
 use super::results::TaskResults;
 use crate::protocol::export::{Manifest, TaskName, TaskPlan};
-use crate::vocabulary::weights_file_name;
+use crate::vocabulary::{JobId, weights_file_name};
 
 const FORMAT: u32 = 1;
 const MANIFEST: &str = "export.json";
@@ -143,6 +144,20 @@ impl ExportFolder {
         Ok(results)
     }
 
+    /// Jobs whose ends its files tell.
+    ///
+    /// # Errors
+    /// When a file can't be read.
+    pub fn list_ended(&self) -> Result<BTreeSet<JobId>, SpoolError> {
+        let mut ended = BTreeSet::new();
+        for task in self.list_tasks() {
+            let jobs = self.read_results(task)?.jobs;
+            let of_task = jobs.iter().filter(|(_, results)| results.end.is_some());
+            ended.extend(of_task.map(|(token, _)| token.job));
+        }
+        Ok(ended)
+    }
+
     /// A new file for the records of a process that runs a task.
     ///
     /// # Errors
@@ -203,9 +218,11 @@ pub fn link_or_copy(hash: &str, from: &Path, to: &Path) -> Result<bool, SpoolErr
         // Another file system, or one without links.
         let part = to.join(format!("{name}.{}.part", std::process::id()));
         let copied = fs::copy(&source, &part).and_then(|_| fs::File::open(&part)?.sync_all());
-        copied
-            .and_then(|()| fs::rename(&part, &target))
-            .map_err(|source| io_error("write", &target, source))?;
+        match copied.and_then(|()| fs::rename(&part, &target)) {
+            // A newer one has taken its place in this moment.
+            Err(_) if !source.exists() => return Ok(target.exists()),
+            copied => copied.map_err(|source| io_error("write", &target, source))?,
+        }
     }
     // Whoever tidies up spares what is young, because somebody may be about to name it.
     #[expect(
@@ -240,7 +257,7 @@ mod tests {
     use super::*;
     use crate::protocol::export::Record;
     use crate::protocol::http::LeaseToken;
-    use crate::vocabulary::{Attempt, JobId, SweepId, WorkerId};
+    use crate::vocabulary::{Attempt, SweepId, WorkerId};
 
     fn manifest() -> Manifest {
         Manifest {

@@ -13,7 +13,7 @@ use super::leases::describe;
 use super::queue::ReadyJob;
 use super::unit::{Entry, Remains, Unit};
 use super::writer::{Request, Wants};
-use super::{LeaseFor, LeasedJob, Store, StoreError, load};
+use super::{LeaseFor, LeasedJob, Reader, Store, StoreError, load};
 use crate::lease::{Event, JobState};
 use crate::vocabulary::{JobId, StateHash, SweepId, Timestamp, WorkerId};
 
@@ -43,6 +43,48 @@ pub struct ExportedJob {
     pub parent: Option<JobId>,
     /// Jobs of the export whose weights it reads, by the states that name these.
     pub required: Vec<(StateHash, JobId)>,
+}
+
+/// An export of which the table still expects something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenExport {
+    pub worker: WorkerId,
+    pub sweep: SweepId,
+    pub created_at: Timestamp,
+    /// Jobs that it holds, and those that it was promised.
+    pub jobs: Vec<JobId>,
+}
+
+/// Exports that hold jobs or were promised some, oldest first.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn list_open_exports(reader: &mut Reader) -> Result<Vec<OpenExport>, StoreError> {
+    let rows = sqlx::query!(
+        "-- list_open_exports
+        SELECT worker_id AS \"worker_id!\", sweep_id, created_at,
+               (SELECT json_group_array(jobs.id) FROM jobs WHERE jobs.worker_id = exports.worker_id) AS \"held!: String\",
+               (SELECT json_group_array(promises.job_id) FROM promises
+                WHERE promises.worker_id = exports.worker_id) AS \"promised!: String\"
+        FROM exports
+        ORDER BY worker_id"
+    )
+    .fetch_all(reader.connection())
+    .await?;
+    let mut exports = Vec::new();
+    for row in rows {
+        let mut jobs: Vec<i64> = load::parse_rows(&row.held)?;
+        jobs.extend(load::parse_rows::<i64>(&row.promised)?);
+        if !jobs.is_empty() {
+            exports.push(OpenExport {
+                worker: WorkerId(row.worker_id),
+                sweep: SweepId(row.sweep_id),
+                created_at: Timestamp(row.created_at),
+                jobs: jobs.into_iter().map(JobId).collect(),
+            });
+        }
+    }
+    Ok(exports)
 }
 
 impl Store {

@@ -145,6 +145,12 @@ impl Drop for Cluster {
     }
 }
 
+/// What a process was called with.
+pub(crate) fn line_of(pid: i32) -> String {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.replace('\0', " ").trim().to_owned()
+}
+
 fn script(arguments: &[&str]) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slurm/cluster"));
     command.args(arguments);

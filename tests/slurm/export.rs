@@ -4,8 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, logs, results_alone};
-use crate::harness::{Project, stable, wait_until};
+use crate::cluster::{Cluster, line_of, logs, results_alone, serve};
+use crate::harness::{Project, signal, stable, wait_until};
+use crate::work::with_sample;
 
 /// A hundred and thirty trials that note when they have been run to their end, and wait for a gate. None may be tried again.
 const GRID: &str = r#"
@@ -252,4 +253,188 @@ fn a_task_that_slurm_starts_again_does_what_is_left_and_one_whose_time_is_over_e
     assert!(nothing.stderr().contains("nothing is missing"), "{}", nothing.stderr());
     assert_eq!(project.read("ends"), "1\n2\n3\n");
     project.sweep(&["doctor"]).exits_with(0);
+}
+
+/// A network that another sweep's students learn from: their trunk, and the two that go on from it.
+const TEACHER: &str = "\
+name: teacher
+parameters: {dataset: cifar10-sample, width: 1, epochs: 1, lr_steps: [], batch_size: 500}
+";
+const STUDENTS: &str = "\
+name: students
+parameters: {dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 2, lr_steps: [[], [1]], batch_size: 500, method: kd,
+  teacher: checkpoint, loss_weight: 0.9, ce_weight: 0.1, teachers: [{sweep: teacher}]}
+";
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn networks_that_others_teach_and_go_on_from_have_the_bits_of_a_run() {
+    let cluster = Cluster::up("static-trained", &[]);
+    let project = cluster.adopt(with_sample());
+    let alone = project.beside();
+    for project in [&project, &alone] {
+        project.write("teacher.yaml", TEACHER);
+        project.write("students.yaml", STUDENTS);
+        project.sweep(&["submit", "teacher.yaml"]).exits_with(0);
+    }
+    // What they need of the other sweep is exported with them.
+    let asked = ["--cpu-slots", "1", "--mem", "1G", "--time", "30", "--jobs-per-task", "2"];
+    let made = project
+        .sweep(&[&["slurm", "students.yaml", "--static", "--submit"], &asked[..]].concat())
+        .exits_with(0);
+    assert!(made.stderr().contains("4 jobs in 3 tasks and 3 arrays"), "{}", made.stderr());
+    alone.sweep(&["run", "students.yaml", "--quiet", "--cpu-slots", "1"]).exits_with(0);
+    jobs_of(&made.stdout()).iter().for_each(|job| cluster.wait_for_end(job));
+    let done = ingest(&project, &only_export(&project));
+    assert_eq!((&done["done"], &done["jobs"]), (&4.into(), &4.into()), "{done}\n{}", logs(&project));
+    for sweep in ["1", "2"] {
+        let results = stable(&project.results(sweep));
+        assert_eq!(results, stable(&alone.results(sweep)));
+        assert!(results.iter().all(|trial| trial["metrics"]["top1"].is_f64()), "{results:?}");
+    }
+    project.sweep(&["doctor"]).exits_with(0);
+    // Files are named by what they contain.
+    wait_until("the weights that are kept", || weights(&project) == weights(&alone));
+    assert_eq!(weights(&project).len(), 3, "of the teacher and its students");
+}
+
+fn weights(project: &Project) -> Vec<String> {
+    let entries = fs::read_dir(project.path(".sweep/artifacts")).unwrap().map(|entry| entry.unwrap());
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    let mut names: Vec<String> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The only one there is.
+fn only_export(project: &Project) -> String {
+    let mut entries = fs::read_dir(project.path(".sweep/exports")).unwrap();
+    let export = entries.next().unwrap().unwrap().file_name().into_string().unwrap();
+    assert!(entries.next().is_none());
+    export
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn an_export_is_made_brought_in_and_outlived_by_a_coordinator_that_does_other_work_meanwhile() {
+    let cluster = Cluster::up("static-served", &[]);
+    let project = cluster.project();
+    project.write("staged.yaml", STAGED);
+    let first = serve(&project, "2");
+    let asked = ["--cpu-slots", "1", "--mem", "200M", "--time", "30", "--jobs-per-task", "9"];
+    let made = project
+        .sweep(&[&["slurm", "staged.yaml", "--static", "--submit"], &asked[..]].concat())
+        .exits_with(0);
+    let jobs = jobs_of(&made.stdout());
+    let export = only_export(&project);
+    // Its leases outlive whoever made them, and a worker of the next coordinator gets none of its jobs.
+    signal("KILL", first.pid());
+    drop(first);
+    fs::remove_file(project.path(".sweep/coordinator.json")).unwrap();
+    let _second = serve(&project, "2");
+    project.write(
+        "other.yaml",
+        "name: other\ncommand: [sh, -c, 'echo {{x}} >> others']\nparameters: {x: [1, 2, 3]}\n",
+    );
+    project.sweep(&["submit", "other.yaml"]).exits_with(0);
+    project.sweep(&["worker", "--cpu-slots", "1", "--idle-timeout", "1s"]).exits_with(0);
+    assert_eq!(project.read("others").lines().count(), 3);
+    jobs.iter().for_each(|job| cluster.wait_for_end(job));
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 0);
+    let done = ingest(&project, &export);
+    assert_eq!((&done["done"], &done["jobs"]), (&9.into(), &9.into()), "{done}\n{}", logs(&project));
+    assert_eq!(ingest(&project, &export), done, "again the same");
+    let nothing = project.sweep(&["slurm", "1", "--static", "--missing"]).exits_with(2);
+    assert!(nothing.stderr().contains("sweep 1 has ended"), "{}", nothing.stderr());
+    assert_eq!(project.read("runs").lines().count(), 9, "nothing was done twice");
+    assert_eq!(stable(&project.results("1")), results_alone(&project, "staged.yaml", STAGED));
+    project.sweep(&["doctor"]).exits_with(0);
+}
+
+/// Trials that note their beginnings and ends and wait for a gate each, and have a result.
+const PAIRS: &str = r#"
+name: pairs
+retries: 0
+command: [sh, -c, 'echo {{x}} >> begun; while ! test -e gate-{{x}}; do sleep 0.05; done; echo "{\"loss\": {{x}}.5}" >> "$SWEEP_REPORT"; echo {{x}} >> ends']
+metric: {name: loss, goal: minimize}
+parameters: {x: [1, 2, 3, 4, 5, 6]}
+"#;
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_task_killed_without_a_word_and_a_node_lost_cost_what_was_under_way_and_no_more() {
+    let cluster = Cluster::up("static-lost", &[]);
+    let project = cluster.project();
+    project.write("pairs.yaml", PAIRS);
+    (1..=6).step_by(2).for_each(|x| project.write(&format!("gate-{x}"), ""));
+    let asked = ["--cpu-slots", "1", "--mem", "200M", "--time", "30", "--jobs-per-task", "2"];
+    let made =
+        project.sweep(&[&["slurm", "pairs.yaml", "--static", "--submit"], &asked[..]].concat()).exits_with(0);
+    let job = made.stdout().trim().to_owned();
+    let export = only_export(&project);
+    // Each task has done its first trial and waits in its second.
+    wait_until("three trials under way", || project.read("begun").lines().count() == 6);
+
+    // The agent, its trial and Slurm's own process for the task, all at once.
+    let [agent] = project
+        .processes("sweep-worker")
+        .into_iter()
+        .filter(|pid| line_of(*pid).contains("--task 0-0 "))
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!()
+    };
+    let trials = project.processes("sh").into_iter().filter(|pid| line_of(*pid).contains("echo 2 >> begun"));
+    let running = cluster.running(&job);
+    let step = cluster.stepd(running.iter().find(|task| task.name.ends_with("_0")).unwrap());
+    trials.chain([agent, step]).for_each(|pid| signal("KILL", pid));
+
+    // Slurm begins what ran on the node anew, elsewhere.
+    let on_node = cluster.running(&job).into_iter().find(|task| task.name.ends_with("_1")).unwrap();
+    let node = format!("nodename={}", on_node.node);
+    for state in ["state=drain", "state=down"] {
+        cluster.ask(&["scontrol", "update", &node, state, "reason=test"]);
+    }
+    wait_until("the fourth trial again", || count(&project.read("begun"), "4") == 2);
+    let first = ingest(&project, &export);
+    assert_eq!((&first["done"], &first["failed"]), (&3.into(), &0.into()), "{first}");
+    project.write("gate-4", "");
+    project.write("gate-6", "");
+    wait_until("two more ends", || ingest(&project, &export)["done"] == 5);
+    // What Slurm has lost itself runs for ever by its account.
+    cluster.ask(&["scancel", &job]);
+    cluster.wait_for_end(&job);
+
+    project.write("gate-2", "");
+    let again = project
+        .sweep(&[&["slurm", "1", "--static", "--missing", "--submit"], &asked[..]].concat())
+        .exits_with(0);
+    assert!(again.stderr().contains("6 jobs, 5 done, 0 failed"), "{}", again.stderr());
+    assert!(again.stderr().contains("1 job in 1 task"), "{}", again.stderr());
+    cluster.wait_for_end(again.stdout().trim());
+    let last = fs::read_dir(project.path(".sweep/exports")).unwrap();
+    let last = last.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let last = last.filter(|name| *name != export).next().unwrap();
+    assert_eq!(ingest(&project, &last)["done"], 1, "{}", logs(&project));
+    let (begun, ends) = (project.read("begun"), project.read("ends"));
+    for x in 1..=6 {
+        let x = x.to_string();
+        assert_eq!(count(&ends, &x), 1, "{x}: {ends}");
+        assert!(
+            x.parse::<u32>().unwrap() % 2 == 0 || count(&begun, &x) == 1,
+            "what was done is not done again: {begun}"
+        );
+    }
+    assert_eq!(stable(&project.results("1")), {
+        let alone = project.beside();
+        (1..=6).for_each(|x| alone.write(&format!("gate-{x}"), ""));
+        alone.write("pairs.yaml", PAIRS);
+        alone.sweep(&["run", "pairs.yaml", "--quiet"]).exits_with(0);
+        stable(&alone.results("1"))
+    });
+    project.sweep(&["doctor"]).exits_with(0);
+}
+
+fn count(lines: &str, wanted: &str) -> usize {
+    lines.lines().filter(|line| *line == wanted).count()
 }

@@ -131,7 +131,9 @@ fn write_line(lines: &mut impl Write, line: &impl Serialize) -> Result<(), CliEr
 }
 
 fn unwritten(error: std::io::Error) -> CliError {
-    CliError::failed(anyhow::Error::new(error).context("what is to be exported can't be written to a temporary file"))
+    CliError::failed(
+        anyhow::Error::new(error).context("what is to be exported can't be written to a temporary file"),
+    )
 }
 
 /// A script's own message stands alone; of a traceback the end is what counts.

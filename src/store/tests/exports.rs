@@ -1,5 +1,5 @@
 use super::{Fixture, check_invariants, checkpoint, complete, fail, report, tree, worker};
-use crate::store::{Export, LeaseFor, NewOutcome, NewReport};
+use crate::store::{Export, LeaseFor, NewOutcome, NewReport, list_open_exports};
 use crate::vocabulary::{JobId, SweepId, Timestamp};
 
 const FAR: i64 = 1_000_000_000_000_000;
@@ -108,4 +108,25 @@ async fn what_others_hold_and_what_waits_for_it_is_left_out() {
     );
     assert!(export.jobs.iter().all(|job| !held.contains(&job.job.lease.job)));
     assert!(export.jobs.iter().all(|job| job.parent.is_none_or(|parent| !held.contains(&parent))));
+}
+
+#[tokio::test]
+async fn an_export_is_open_until_all_that_it_took_has_ended_or_gone_back() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.store.submit(tree("tree", &["aab", "aac", "d"]), Timestamp(0)).await.unwrap().sweep;
+    let export = fixture.export(sweep, 7).await;
+    let open = async || list_open_exports(&mut fixture.store.reader().await.unwrap()).await.unwrap();
+    let [only] = &open().await[..] else { panic!("one") };
+    assert_eq!((only.worker, only.sweep, only.created_at), (export.worker.unwrap(), sweep, Timestamp(7)));
+    let mut held = only.jobs.clone();
+    held.sort_unstable();
+    let mut taken: Vec<JobId> = export.jobs.iter().map(|job| job.job.lease.job).collect();
+    taken.sort_unstable();
+    assert_eq!(held, taken, "what waits for others is promised");
+    for (done, job) in (1..).zip(&export.jobs) {
+        assert!(fixture.bring_back(job.job.lease, job.job.last_epoch).await);
+        let left: usize = open().await.iter().map(|export| export.jobs.len()).sum();
+        assert_eq!(left, export.jobs.len() - done);
+    }
+    assert_eq!(open().await, []);
 }

@@ -65,7 +65,9 @@ impl Export {
             if results.is_some_and(|results| results.end.is_some()) {
                 continue;
             }
-            let checkpoint = results.and_then(|results| results.checkpoint.clone());
+            // Another process of this task, which Slurm took for lost, may have deleted it: then an earlier state is what there is.
+            let is_there = |newest: &Checkpoint| artifacts.join(weights_file_name(&newest.hash)).exists();
+            let checkpoint = results.and_then(|results| results.checkpoint.clone()).filter(is_there);
             match inputs.provide(job, checkpoint.clone())? {
                 Some(lease) => waiting.push_back(lease),
                 None => tracing::warn!(
@@ -455,6 +457,26 @@ mod tests {
         report(&second, 3, checkpoint(&second, 'd', 9)).await;
         report(&second, 3, checkpoint(&second, 'e', 10)).await;
         assert!(has(&second, 'd') && has(&first, 'd'));
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_newest_checkpoint_is_gone_begins_where_it_can() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = export(root.path());
+        let first = open(root.path(), FIRST);
+        leased(&first, 9).await;
+        report(&first, 1, checkpoint(&first, 'a', 3)).await;
+        std::fs::remove_file(first.artifacts.join(weights_file_name(&"a".repeat(64)))).unwrap();
+        drop(first);
+        let again = open(root.path(), FIRST);
+        assert_eq!(leased(&again, 1).await, [(1, None)]);
+        finish(&again, 1, vec![], complete()).await;
+        let results = folder.read_results(FIRST).unwrap();
+        assert_eq!(
+            results.jobs[&token(1)].lasting_reports(),
+            [],
+            "what lies behind the new beginning is done anew"
+        );
     }
 
     #[tokio::test]
