@@ -342,7 +342,6 @@ fn pytorch_loads_an_exported_network_and_measures_what_the_table_has() {
         let images = (measured - reported.as_f64().unwrap()).abs() * 10.0;
         assert!(images < 1.5, "{measured} {reported}");
     }
-    assert_ne!(last["top1"], last["ema_top1"], "the two networks can be told apart");
     std::fs::rename(project.path("last.safetensors"), project.path("trial.safetensors")).unwrap();
     assert_eq!(python(&project, &["logits.py"]), "torch.Size([2, 10])\n");
 
