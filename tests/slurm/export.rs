@@ -413,8 +413,8 @@ fn a_task_killed_without_a_word_and_a_node_lost_cost_what_was_under_way_and_no_m
     assert!(again.stderr().contains("1 job in 1 task"), "{}", again.stderr());
     cluster.wait_for_end(again.stdout().trim());
     let last = fs::read_dir(project.path(".sweep/exports")).unwrap();
-    let last = last.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let last = last.filter(|name| *name != export).next().unwrap();
+    let mut last = last.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let last = last.find(|name| *name != export).unwrap();
     assert_eq!(ingest(&project, &last)["done"], 1, "{}", logs(&project));
     let (begun, ends) = (project.read("begun"), project.read("ends"));
     for x in 1..=6 {

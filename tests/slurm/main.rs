@@ -1,6 +1,10 @@
 //! Workers on a real Slurm. `make test-slurm` brings one up on this host, with two nodes that are both this host, and runs these
 //! tests in it; without it they are left out.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it saw"
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;
