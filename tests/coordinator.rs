@@ -521,6 +521,17 @@ parameters: {}
 }
 
 #[test]
+fn a_log_that_is_followed_leaves_the_table_to_whoever_runs_the_trial() {
+    let project = Project::new();
+    project.write("quick.yaml", QUICK);
+    project.sweep(&["submit", "quick.yaml", "x=1"]).exits_with(0);
+    let mut log = project.start(&["logs", "1", "1", "-f"]);
+    project.sweep(&["status"]).exits_with(0);
+    project.sweep(&["worker", "--until-drained", "--cpu-slots", "1"]).exits_with(0);
+    assert_eq!(log.exit_code(), Some(0), "{}", log.log());
+}
+
+#[test]
 fn a_log_that_is_not_there_is_named() {
     let project = Project::new();
     project.write("quick.yaml", QUICK);

@@ -89,11 +89,18 @@ async fn follow(logged: &Logged<'_>, context: &Context) -> Result<(), CliError> 
     let Logged { sweep, trial, args } = *logged;
     let mut query = args.query();
     let mut shown = None;
+    let mut remote = None;
     loop {
-        // Opened anew each time: while it is waited for, the table must be free for whoever runs the trial.
-        let access = Access::open(context).await?;
+        let access = match remote.take() {
+            Some(remote) => remote,
+            None => Access::open(context).await?,
+        };
         let part = access.log(sweep, trial, &query).await;
-        access.close().await;
+        match access {
+            Access::Remote(_) => remote = Some(access),
+            // Opened anew each time: while it is waited for, the table must be free for whoever runs the trial.
+            Access::Local(_) => access.close().await,
+        }
         let part = part?;
         let is_over = match part.state {
             TrialState::Queued | TrialState::Running => false,

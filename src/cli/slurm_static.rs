@@ -1,7 +1,8 @@
 //! `sweep slurm --static`: an export of a sweep's jobs, its arrays, and what an earlier one left undone.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::slurm::{
     USUAL_MAX_ARRAY_SIZE, Wishes, cut_arrays, draft_array, draft_submission, find_max_array_size,
     read_profile, render,
 };
-use crate::spool::{ExportFolder, link_or_copy};
+use crate::spool::{ExportFolder, SpoolError, link_or_copy};
 use crate::vocabulary::{JobId, SweepId, WorkerId};
 
 const SUBMIT: &str = "submit.sh";
@@ -91,7 +92,7 @@ impl Maker<'_> {
         }
         let mut response = self.access.export(sweep).await?;
         // Exports without a folder: whoever made them was interrupted.
-        let stray = self.without_folder(&response.others);
+        let stray = self.without_folder(&response.others)?;
         if self.args.missing && !stray.is_empty() {
             for export in stray.into_iter().chain(response.export) {
                 self.access.leave(export).await?;
@@ -104,8 +105,13 @@ impl Maker<'_> {
         let made = self.make(export, (sweep, name), response).await;
         if made.is_err() {
             // What was not handed out whole is handed out to nobody.
-            self.access.leave(export).await?;
             let _nothing_there = std::fs::remove_dir_all(self.path_of(export));
+            // Why there is none is said, whatever becomes of this.
+            if self.access.leave(export).await.is_err() {
+                self.context.output.note(&format!(
+                    "warning: export {export} still holds its jobs; `--missing` takes them back"
+                ));
+            }
         }
         made
     }
@@ -135,7 +141,11 @@ impl Maker<'_> {
         for entry in entries {
             let entry = entry.map_err(|error| cant_read(&path, error))?;
             // Without its manifest it was never handed out.
-            let Ok(folder) = ExportFolder::open(&entry.path()) else { continue };
+            let folder = match ExportFolder::open(&entry.path()) {
+                Ok(folder) => folder,
+                Err(SpoolError::NoExport { .. }) => continue,
+                Err(error) => return Err(CliError::failed(error)),
+            };
             let manifest = folder.manifest();
             if manifest.sweep == sweep && manifest.table == table && !folder.is_closed() {
                 folders.push(folder);
@@ -145,9 +155,17 @@ impl Maker<'_> {
         Ok(folders)
     }
 
-    fn without_folder(&self, exports: &[WorkerId]) -> Vec<WorkerId> {
-        let is_there = |export: &&WorkerId| ExportFolder::open(&self.path_of(**export)).is_ok();
-        exports.iter().filter(|export| !is_there(export)).copied().collect()
+    fn without_folder(&self, exports: &[WorkerId]) -> Result<Vec<WorkerId>, CliError> {
+        let mut without = Vec::new();
+        for &export in exports {
+            match ExportFolder::open(&self.path_of(export)) {
+                Ok(_) => {}
+                Err(SpoolError::NoExport { .. }) => without.push(export),
+                // One that can't be read now has results all the same.
+                Err(error) => return Err(CliError::failed(error)),
+            }
+        }
+        Ok(without)
     }
 
     /// What still runs would be done twice.
@@ -158,12 +176,19 @@ impl Maker<'_> {
         }
         let queue = match slurm::list_queue().await {
             Ok(queue) => queue,
-            Err(error) => {
+            // Without Slurm here nobody could ever say.
+            Err(error @ SlurmError::Missing { .. }) => {
                 self.context.output.note(&format!(
                     "warning: whether tasks of export {} still run is not known ({error}); what they bring from now on is refused",
                     folder.manifest().export
                 ));
                 return Ok(());
+            }
+            Err(error) => {
+                return Err(CliError::failed(anyhow::Error::new(error).context(format!(
+                    "whether tasks of export {} still run is not known; try again when Slurm answers",
+                    folder.manifest().export
+                ))));
             }
         };
         let mut left: Vec<u32> =
@@ -316,13 +341,9 @@ impl Maker<'_> {
     /// All arrays, or none.
     async fn submit(&self, path: &Path, sweep: SweepId, scripts: &Scripts) -> Result<(), CliError> {
         let mut submitted = Vec::new();
-        let mut outcome = self.submit_each(sweep, scripts, &mut submitted).await;
+        let mut outcome = self.submit_each(path, sweep, scripts, &mut submitted).await;
         let ids: Vec<u32> = submitted.iter().map(|job: &SlurmJob| job.job).collect();
         let lines: String = ids.iter().map(|job| format!("{job}\n")).collect();
-        if outcome.is_ok() {
-            let file = path.join(SLURM_JOBS);
-            outcome = std::fs::write(&file, &lines).map_err(|error| cant_write(&file, error));
-        }
         if outcome.is_ok() {
             outcome = self.access.record_slurm_jobs(&SlurmJobsRequest { jobs: submitted }).await;
         }
@@ -335,6 +356,7 @@ impl Maker<'_> {
 
     async fn submit_each(
         &self,
+        path: &Path,
         sweep: SweepId,
         scripts: &Scripts,
         submitted: &mut Vec<SlurmJob>,
@@ -353,6 +375,8 @@ impl Maker<'_> {
                 taken.map_err(|error| refused_array(error, number, scripts.arrays.len(), array.tasks))?;
             these.push(job.to_string());
             submitted.push(SlurmJob { cluster, job, role: SlurmRole::Workers { sweep }, tasks: array.tasks });
+            // At once: whoever takes the export back asks for these, even if this process ends here.
+            note_job(&path.join(SLURM_JOBS), job)?;
         }
         Ok(())
     }
@@ -371,6 +395,12 @@ impl Maker<'_> {
     fn path_of(&self, export: WorkerId) -> PathBuf {
         self.folder.path().join(EXPORTS).join(export.to_string())
     }
+}
+
+fn note_job(file: &Path, job: u32) -> Result<(), CliError> {
+    let opened = OpenOptions::new().create(true).append(true).open(file);
+    let noted = opened.and_then(|mut opened| writeln!(opened, "{job}"));
+    noted.map_err(|error| cant_write(file, error))
 }
 
 /// Of several arrays only some may be too many.

@@ -93,7 +93,8 @@ fn difference(forecast: &Forecast, metric: &str) -> String {
         }
         Some(spread) => {
             let smallest = smallest_difference(spread, forecast.seeds);
-            let decimals = decimals_of(smallest.min(spread.std));
+            // Two digits of the smaller one.
+            let decimals = decimals_of(smallest.min(spread.std) * 10.0);
             format!(
                 "with {seeds} two configurations can be told apart whose {metric} differ by {smallest:.decimals$} or more (s = {:.decimals$})",
                 spread.std

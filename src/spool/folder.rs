@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -53,6 +53,7 @@ impl ExportFolder {
         tasks: impl Iterator<Item = (TaskName, &'a TaskPlan)>,
     ) -> Result<ExportFolder, SpoolError> {
         let folder = ExportFolder { path: path.to_owned(), manifest };
+        move_aside(path)?;
         for part in [folder.tasks(), folder.spool(), folder.given()] {
             fs::create_dir_all(&part).map_err(|source| io_error("make", &part, source))?;
         }
@@ -249,7 +250,30 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, SpoolError>
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SpoolError> {
     let text = serde_json::to_vec(value)
         .map_err(|error| SpoolError::Garbled { path: path.to_owned(), problem: error.to_string() })?;
-    fs::write(path, text).map_err(|source| io_error("write", path, source))
+    let write = || -> io::Result<()> {
+        let mut file = fs::File::create(path)?;
+        file.write_all(&text)?;
+        file.sync_all()
+    };
+    write().map_err(|source| io_error("write", path, source))
+}
+
+/// An id is given once by a job table: a folder that has it already is of a table that was put back to an earlier state, or replaced.
+/// Nothing in it is this export's, and nobody takes it for that any more.
+fn move_aside(path: &Path) -> Result<(), SpoolError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = (1..MOST_FILES).map(|n| path.with_file_name(format!("{name}-earlier-{n}")));
+    for aside in free {
+        if !aside.exists() {
+            fs::rename(path, &aside).map_err(|source| io_error("move aside", path, source))?;
+            let closed = aside.join(CLOSED);
+            return fs::write(&closed, "").map_err(|source| io_error("write", &closed, source));
+        }
+    }
+    Err(io_error("move aside", path, io::ErrorKind::AlreadyExists.into()))
 }
 
 #[cfg(test)]
@@ -258,6 +282,21 @@ mod tests {
     use crate::protocol::export::Record;
     use crate::protocol::http::LeaseToken;
     use crate::vocabulary::{Attempt, SweepId, WorkerId};
+
+    #[test]
+    fn what_a_table_that_is_no_more_has_left_is_not_taken_for_an_exports_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("5");
+        let none = || std::iter::empty::<(TaskName, &TaskPlan)>();
+        ExportFolder::create(&path, manifest(), none()).unwrap();
+        fs::write(path.join("spool/0-0.0"), "results").unwrap();
+        let again = ExportFolder::create(&path, manifest(), none()).unwrap();
+        assert!(!again.is_closed());
+        assert_eq!(fs::read_dir(path.join("spool")).unwrap().count(), 0);
+        let aside = ExportFolder::open(&folder.path().join("5-earlier-1")).unwrap();
+        assert!(aside.is_closed(), "nobody ingests it");
+        assert!(aside.path().join("spool/0-0.0").exists(), "and nothing is lost");
+    }
 
     fn manifest() -> Manifest {
         Manifest {

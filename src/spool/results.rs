@@ -7,6 +7,7 @@ use super::frames::{Rest, read_frames};
 use crate::protocol::export::Record;
 use crate::protocol::http::{AttemptEnd, EpochMetrics, LeaseToken, Outcome, Report};
 use crate::protocol::trial::Checkpoint;
+use crate::vocabulary::Metrics;
 
 /// What is known of a task's jobs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,7 +38,19 @@ impl JobResults {
             (None, Some(checkpoint)) => checkpoint.epoch,
             (None, None) => return Vec::new(),
         };
-        self.reports.range(..=until).map(|(_, report)| report.clone()).collect()
+        let mut lasting: Vec<_> = self.reports.range(..=until).map(|(_, report)| report.clone()).collect();
+        // Within an epoch, beside the state at its beginning, which is kept for itself.
+        if self.end.is_none()
+            && let Some(newest) = &self.checkpoint
+            && self
+                .reports
+                .get(&newest.epoch)
+                .is_some_and(|report| report.checkpoint.as_ref() != Some(newest))
+        {
+            let checkpoint = Some(newest.clone());
+            lasting.push(EpochMetrics { epoch: newest.epoch, metrics: Metrics::new(), checkpoint });
+        }
+        lasting
     }
 
     #[must_use]
@@ -66,7 +79,10 @@ impl JobResults {
             btree_map::Entry::Occupied(mut there) => {
                 let there = there.get_mut();
                 there.metrics.extend(metrics);
-                there.checkpoint = checkpoint.or_else(|| there.checkpoint.take());
+                // A state within the next epoch doesn't take the place of the epoch's own.
+                let is_within = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.step > 0);
+                let own = there.checkpoint.take_if(|own| !is_within || own.step == 0);
+                there.checkpoint = if is_within { own.or(checkpoint) } else { checkpoint.or(own) };
             }
         }
     }
@@ -125,7 +141,7 @@ mod tests {
     use super::*;
     use crate::protocol::http::{OutcomesRequest, ReportsRequest};
     use crate::protocol::trial::TrialRecord;
-    use crate::vocabulary::{Attempt, JobId, Metrics};
+    use crate::vocabulary::{Attempt, JobId};
 
     const TOKEN: LeaseToken = LeaseToken { job: JobId(1), attempt: Attempt(1) };
 
@@ -134,6 +150,20 @@ mod tests {
         let checkpoint = has_checkpoint.then_some(Checkpoint { hash, epoch, step: 0, size_bytes: 1 });
         let metrics = Metrics::from([("loss".to_owned(), loss)]);
         Record::Reports(ReportsRequest { reports: vec![Report { token: TOKEN, epoch, metrics, checkpoint }] })
+    }
+
+    #[test]
+    fn a_state_within_an_epoch_comes_beside_the_one_that_is_kept_of_it() {
+        let within = Checkpoint { hash: "f".repeat(64), epoch: 3, step: 7, size_bytes: 1 };
+        let released =
+            Report { token: TOKEN, epoch: 3, metrics: Metrics::new(), checkpoint: Some(within.clone()) };
+        let mut results = TaskResults::default();
+        results.add(report(3, 0.5, true));
+        results.add(Record::Reports(ReportsRequest { reports: vec![released] }));
+        let job = &results.jobs[&TOKEN];
+        let steps = job.lasting_reports().into_iter().map(|report| report.checkpoint.unwrap().step);
+        assert_eq!(steps.collect::<Vec<_>>(), [0, 7], "the epoch's own can be the best one");
+        assert_eq!(job.checkpoint, Some(within), "and the newest is gone on from");
     }
 
     fn end(end: AttemptEnd) -> Record {

@@ -1,5 +1,5 @@
 // Looks at a report in Chromium: what is there, what can be chosen, nothing that loads, complains or runs what it should show.
-//     node report.cjs REPORT.html SCREENSHOTS
+//     node report.cjs REPORT.html SCREENSHOTS UNFINISHED.html    (the last one is of a sweep without a result)
 "use strict";
 
 const assert = require("node:assert/strict");
@@ -8,7 +8,7 @@ const os = require("node:os");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
 
-const [file, screenshots] = process.argv.slice(2);
+const [file, screenshots, unfinished] = process.argv.slice(2);
 const url = `file://${path.resolve(file)}`;
 const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const VIEWS = [
@@ -106,6 +106,21 @@ async function use(page) {
   await page.evaluate(() => { history.replaceState(null, "", location.pathname); scrollTo({ top: 0, behavior: "instant" }); });
 }
 
+/** Of a sweep that has reports but no result there is less to see, and nothing breaks. */
+async function lookAtUnfinished(context) {
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  await page.goto(`file://${path.resolve(unfinished)}`);
+  await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
+  const sections = await page.locator("main section").evaluateAll((all) => all.map((one) => one.id));
+  assert.deepEqual(sections, ["summary", "configurations", "failures", "provenance"]);
+  assert.equal(await page.locator("#failures h3").count(), 1, "messages that differ in numbers are one failure");
+  assert.deepEqual(complaints, [], "no console message");
+  await page.close();
+}
+
 async function main() {
   const size = fs.statSync(file).size;
   assert.ok(size < 20e6, `${size} bytes`);
@@ -116,6 +131,7 @@ async function main() {
     try {
       await look(context, view);
       if (name === "light") {
+        await lookAtUnfinished(context);
         const page = await context.newPage();
         await page.goto(url);
         await page.waitForFunction(() => document.documentElement.dataset.ready === "true");

@@ -22,8 +22,10 @@ cd "$project"
 "$sweep" run hostile.yaml --quiet --cpu-slots 2 >/dev/null 2>run.log || grep -q "sweep retry" run.log || { cat run.log >&2; exit 1; }
 "$sweep" report last -o report.html 2>/dev/null
 "$sweep" results last --json >results.json 2>/dev/null
-mkdir -p "$folder/screenshots"
-NODE_PATH="$folder/node_modules" node "$here/report.cjs" "$project/report.html" "$folder/screenshots"
+mkdir -p unfinished "$folder/screenshots"
+mv unfinished.yaml unfinished/
+(cd unfinished && ! "$sweep" run unfinished.yaml --quiet --cpu-slots 2 >/dev/null 2>&1 && "$sweep" report last -o report.html 2>/dev/null)
+NODE_PATH="$folder/node_modules" node "$here/report.cjs" "$project/report.html" "$folder/screenshots" "$project/unfinished/report.html"
 
 "$sweep" serve >serve.out 2>serve.log &
 started+=($!)

@@ -155,9 +155,14 @@ fn arrays_wait_for_all_of_the_depth_before_and_none_is_left_where_one_is_refused
     );
     assert_eq!(fs::read_to_string(path.join("slurm-jobs")).unwrap(), "1\n2\n3\n");
     fs::remove_file(path.join("asked")).unwrap();
+    let output = run("wc -l <asked");
+    assert!(!output.status.success() && !path.join("asked").exists(), "twice");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("submitted already, as jobs 1 2 3"));
+    fs::remove_file(path.join("slurm-jobs")).unwrap();
     let output = run("case $* in *array-1*) return 1;; *) wc -l <asked;; esac");
     assert!(!output.status.success());
     assert_eq!(fs::read_to_string(path.join("cancelled")).unwrap(), "1 2\n");
+    assert!(!path.join("slurm-jobs").exists(), "it can be submitted again");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a value was run");
 }
 

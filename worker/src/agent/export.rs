@@ -62,7 +62,9 @@ impl Export {
         for job in plan.jobs {
             let token = job.lease.token;
             let results = own.jobs.get(&token);
-            if results.is_some_and(|results| results.end.is_some()) {
+            if let Some(done) = results.filter(|results| results.end.is_some()) {
+                // What others go on from by the same name must stay.
+                checkpoints.extend(done.checkpoint.clone().map(|checkpoint| (token, checkpoint)));
                 continue;
             }
             // Another process of this task, which Slurm took for lost, may have deleted it: then an earlier state is what there is.
@@ -131,7 +133,7 @@ impl Export {
         self: Arc<Self>,
         request: OutcomesRequest,
     ) -> Result<WriteResponse, ClientError> {
-        let (mut ended, mut reports) = (Vec::new(), Vec::new());
+        let (mut ended, mut reports, mut released) = (Vec::new(), Vec::new(), Vec::new());
         for outcome in request.outcomes {
             match outcome.end {
                 AttemptEnd::Release => {
@@ -142,7 +144,7 @@ impl Export {
                         metrics: last.metrics,
                         checkpoint: last.checkpoint,
                     }));
-                    self.put_back(token);
+                    released.push(token);
                 }
                 AttemptEnd::Complete { .. } | AttemptEnd::Fail { .. } => ended.push(outcome),
             }
@@ -150,6 +152,8 @@ impl Export {
         if !reports.is_empty() {
             self.clone().report(ReportsRequest { reports }).await?;
         }
+        // With the state that came last, and not before it is known what of the others is kept.
+        released.into_iter().for_each(|token| self.put_back(token));
         if ended.is_empty() {
             return Ok(WriteResponse::default());
         }
