@@ -142,8 +142,9 @@ async function live(context) {
   await go(page, `#/sweeps/${made.sweep}`);
   const state = (text) => page.locator("h1 .pill", { hasText: text }).waitFor();
   await page.getByRole("button", { name: "Pause" }).click();
+  await page.locator("dialog").waitFor();
   await page.keyboard.press("Escape");
-  assert.equal(await page.locator("dialog").count(), 0, "declined");
+  await page.locator("dialog").waitFor({ state: "detached" });
   const asked = (name) => page.locator("dialog").getByRole("button", { name });
   await page.getByRole("button", { name: "Pause" }).click();
   await asked("Pause").click();

@@ -116,7 +116,7 @@ async function lookAtUnfinished(context) {
   await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
   const sections = await page.locator("main section").evaluateAll((all) => all.map((one) => one.id));
   assert.deepEqual(sections, ["summary", "configurations", "failures", "provenance"]);
-  assert.equal(await page.locator("#failures h3").count(), 1, "messages that differ in numbers are one failure");
+  assert.equal(await page.locator("#failures h3").count(), 1, "what fails for one reason is one failure");
   assert.deepEqual(complaints, [], "no console message");
   await page.close();
 }

@@ -7,11 +7,12 @@ sweep=$(realpath "$1")
 folder=$(realpath "$2")
 here=$(cd "$(dirname "$0")" && pwd)
 project=$(mktemp -d)
+other=$(mktemp -d)
 started=()
 clean() {
     for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
     wait
-    rm -rf "$project"
+    rm -rf "$project" "$other"
 }
 trap clean EXIT
 
@@ -22,10 +23,9 @@ cd "$project"
 "$sweep" run hostile.yaml --quiet --cpu-slots 2 >/dev/null 2>run.log || grep -q "sweep retry" run.log || { cat run.log >&2; exit 1; }
 "$sweep" report last -o report.html 2>/dev/null
 "$sweep" results last --json >results.json 2>/dev/null
-mkdir -p unfinished "$folder/screenshots"
-mv unfinished.yaml unfinished/
-(cd unfinished && ! "$sweep" run unfinished.yaml --quiet --cpu-slots 2 >/dev/null 2>&1 && "$sweep" report last -o report.html 2>/dev/null)
-NODE_PATH="$folder/node_modules" node "$here/report.cjs" "$project/report.html" "$folder/screenshots" "$project/unfinished/report.html"
+mkdir -p "$folder/screenshots"
+(cd "$other" && ! "$sweep" run "$here/unfinished.yaml" --quiet --cpu-slots 2 >/dev/null 2>&1 && "$sweep" report last -o report.html 2>/dev/null)
+NODE_PATH="$folder/node_modules" node "$here/report.cjs" "$project/report.html" "$folder/screenshots" "$other/report.html"
 
 "$sweep" serve >serve.out 2>serve.log &
 started+=($!)
