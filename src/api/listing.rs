@@ -10,7 +10,7 @@ use crate::protocol::listing::{
     AttemptsResponse, ConfigurationsQuery, ConfigurationsResponse, ListedConfiguration, ListedMetric,
     MeanOfSeeds, SeededTrial, TrialsQuery, TrialsResponse,
 };
-use crate::report::{Configuration, View, ViewError, ViewOptions, dead_knobs};
+use crate::report::{Configuration, View, ViewError, ViewOptions, count, dead_knobs};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A page of a sweep's trials.
@@ -107,8 +107,4 @@ fn listed(view: &View<'_>, place: usize, configuration: &Configuration<'_>) -> L
             })
             .collect(),
     }
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }

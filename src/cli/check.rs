@@ -10,7 +10,7 @@ use crate::report::check::{
     inputs,
 };
 use crate::report::json::CheckDocument;
-use crate::report::{by_configuration, counted, facts};
+use crate::report::{by_configuration, count, counted, facts};
 use crate::spec::{SelectError, TrialSelector};
 
 /// Check that the numbers in an exported table are still those of the job table.
@@ -159,8 +159,4 @@ fn show(checked: &[Checked], json: bool, context: &Context) -> Result<(), CliErr
     }
     context.output.note(&format!("{} of {all} don't agree", count(differing.len())));
     Err(CliError::Unsuccessful)
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ use super::access::Access;
 use super::ingest::ingest;
 use super::open_exports::{EXPORTS, SLURM_JOBS, slurm_jobs_of};
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
+use super::written::write_file;
 use super::{CliError, Context};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::export::{
@@ -265,7 +266,7 @@ impl Maker<'_> {
         match (self.args.submit, &self.args.output) {
             (true, _) => self.submit(&path, sweep, &scripts).await,
             (false, Some(file)) => {
-                std::fs::write(file, &scripts.submit).map_err(|error| cant_write(file, error))?;
+                write_file(file, scripts.submit.as_bytes(), self.context)?;
                 self.context.output.note(&format!("`bash {}` submits them", file.display()));
                 Ok(())
             }

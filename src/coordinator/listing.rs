@@ -7,7 +7,7 @@ use crate::protocol::listing::{
 use crate::store::{
     self, ListedTrialRow, Page, StoreError, TrialAttemptRow, TrialFilter, TrialOrder, Wanted,
 };
-use crate::vocabulary::{Parameters, SweepId, Timestamp, TrialNumber};
+use crate::vocabulary::{SweepId, Timestamp, TrialNumber};
 
 /// Attempts that are named; a trial has as many as its retries and its stages allow, and mostly one.
 const MOST_ATTEMPTS: u32 = 200;
@@ -58,7 +58,7 @@ impl Coordinator {
             trial,
             state: wire::trial_state(trial, &state)?,
             seed,
-            parameters: read_parameters(trial, &parameters)?,
+            parameters: wire::parameters(trial, &parameters)?,
             attempts: attempts.into_iter().map(|row| attempt(row, now)).collect(),
         })
     }
@@ -80,7 +80,7 @@ fn wanted(find: &str) -> Vec<Wanted> {
 }
 
 fn listed(row: ListedTrialRow, swept: &[String]) -> Result<ListedTrial, StoreError> {
-    let mut parameters = read_parameters(row.number, &row.parameters)?;
+    let mut parameters = wire::parameters(row.number, &row.parameters)?;
     parameters.retain(|name, _| swept.contains(name));
     let reason = row.failure_reason.and_then(|reason| reason.parse().ok());
     Ok(ListedTrial {
@@ -94,11 +94,6 @@ fn listed(row: ListedTrialRow, swept: &[String]) -> Result<ListedTrial, StoreErr
         message: row.message.filter(|message| reason.is_some() && !message.is_empty()),
         reason,
     })
-}
-
-fn read_parameters(trial: TrialNumber, text: &str) -> Result<Parameters, StoreError> {
-    serde_json::from_str(text)
-        .map_err(|_| StoreError::Damaged(format!("trial {trial} has unreadable parameters")))
 }
 
 fn attempt(row: TrialAttemptRow, now: Timestamp) -> TrialAttempt {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
+use super::wire;
 use crate::protocol::http::Selected;
 use crate::spec::{MissingWeights, Selector, SweepName};
 use crate::store::{self, Candidate, Reader, StoreError, SweepRow};
@@ -99,9 +100,7 @@ async fn select(
 ) -> Result<Result<Selection, MissingWeights>, StoreError> {
     let mut trials = Vec::new();
     for candidate in store::list_candidates(reader, sweep.id).await? {
-        let parameters: Parameters = serde_json::from_str(&candidate.parameters).map_err(|_| {
-            StoreError::Damaged(format!("trial {} has unreadable parameters", candidate.number))
-        })?;
+        let parameters = wire::parameters(candidate.number, &candidate.parameters)?;
         trials.push((candidate, parameters));
     }
     let is_program = |(candidate, _): &(Candidate, Parameters)| {

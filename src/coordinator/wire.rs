@@ -17,7 +17,9 @@ use crate::store::{
     NewOutcome, NewPriority, NewReport, NewWorker, RefusedLease, RequestRow, RunningJobRow, StoreError,
     Submitted, SweepCounts, SweepRow, TrialRow, WorkerRow,
 };
-use crate::vocabulary::{EpochChoice, Metric, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber};
+use crate::vocabulary::{
+    EpochChoice, Metric, Parameters, ParseCheckpointHashError, SweepId, Timestamp, TrialNumber,
+};
 
 pub(super) fn count(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -132,15 +134,19 @@ pub(super) fn at(query: &ResultsQuery, of_sweep: Option<&Metric>) -> Option<At> 
     }
 }
 
+/// A trial's parameters, which the table has as JSON.
+pub(super) fn parameters(trial: TrialNumber, text: &str) -> Result<Parameters, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|_| StoreError::Damaged(format!("trial {trial} has unreadable parameters")))
+}
+
 pub(super) fn trial(row: TrialRow) -> Result<TrialResult, StoreError> {
-    let damaged = |what: &str| StoreError::Damaged(format!("trial {} {what}", row.number));
     let state = trial_state(row.number, &row.job_state)?;
     Ok(TrialResult {
         trial: row.number,
         state,
         seed: row.seed,
-        parameters: serde_json::from_str(&row.parameters)
-            .map_err(|_| damaged("has unreadable parameters"))?,
+        parameters: parameters(row.number, &row.parameters)?,
         metrics: row.metrics,
         epoch: row.epoch,
         checkpoints: row.checkpoints.into_iter().map(Into::into).collect(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::protocol::http::{Failure, TrialResult};
 
 /// So many causes are told; more of them are one whose message differs from trial to trial.
-pub(super) const MOST_CAUSES: usize = 20;
+const MOST_CAUSES: usize = 20;
 
 /// Trials with one reason and, but for numbers, one message.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(super) struct Cause<'a> {
     pub(super) trials: Vec<i64>,
 }
 
-/// The causes of which most trials failed first.
-pub(super) fn causes(trials: &[TrialResult]) -> Vec<Cause<'_>> {
+/// The causes of which most trials failed first, and how many trials failed of those that are left out.
+pub(super) fn causes(trials: &[TrialResult]) -> (Vec<Cause<'_>>, usize) {
     let mut by_cause: BTreeMap<(String, String), Cause<'_>> = BTreeMap::new();
     for trial in trials {
         let Some(failure) = &trial.failure else { continue };
@@ -26,7 +26,9 @@ pub(super) fn causes(trials: &[TrialResult]) -> Vec<Cause<'_>> {
     }
     let mut causes: Vec<Cause<'_>> = by_cause.into_values().collect();
     causes.sort_by_key(|cause| std::cmp::Reverse(cause.trials.len()));
-    causes
+    let left_out = causes.iter().skip(MOST_CAUSES).map(|cause| cause.trials.len()).sum();
+    causes.truncate(MOST_CAUSES);
+    (causes, left_out)
 }
 
 /// "the loss is NaN in epoch 3" and "… in epoch 12" are one cause.
@@ -58,10 +60,10 @@ mod tests {
             let reason = FailureReason::Exit(1);
             trial.failure = Some(Failure { reason, message: message.to_owned(), log_tail: String::new() });
         }
-        let found = causes(&results.trials);
+        let (found, left_out) = causes(&results.trials);
         let said: Vec<(&str, usize)> =
             found.iter().map(|cause| (cause.failure.message.as_str(), cause.trials.len())).collect();
         assert_eq!(said[0], ("NaN in epoch 3", 2));
-        assert_eq!(said.len(), 3);
+        assert_eq!((said.len(), left_out), (3, 0));
     }
 }

@@ -12,6 +12,12 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// How many, where it is told.
+#[must_use]
+pub fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
 /// A count with the word, or the words, for what is counted.
 #[must_use]
 pub fn counted(count: u64, one: &str, many: &str) -> String {

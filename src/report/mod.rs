@@ -53,7 +53,7 @@ pub use exports::{ExportFolderView, ExportView, exports_table};
 pub use facts::facts;
 pub use findings::{Trouble, failure_line, progress_lines, troubles, troubles_text};
 pub use forecast::{forecast, smallest_difference};
-pub use grouped::{counted, grouped, listed};
+pub use grouped::{count, counted, grouped, listed};
 pub use latex::latex;
 pub use markdown::markdown;
 pub use notes::notes;

@@ -1,10 +1,10 @@
 //! What is said below a table, so that a hole in it explains itself.
 
 use super::configurations::Configuration;
-use super::counted;
-use super::failures::{Cause, MOST_CAUSES, causes};
+use super::failures::{Cause, causes};
 use super::value::settings;
 use super::view::View;
+use super::{count, counted};
 use crate::protocol::http::{ResultsResponse, TrialResult, TrialState};
 
 /// More configurations with missing seeds are counted only.
@@ -21,10 +21,6 @@ pub fn notes(view: &View<'_>) -> String {
     lines.extend(missing_seeds(view));
     lines.extend(failures(view.results));
     lines.into_iter().map(|line| line + "\n").collect()
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 /// Of configurations with some results: those that are missing, with the state of their trials. Those without any say so in
@@ -63,7 +59,7 @@ fn missing_seed(trial: &TrialResult) -> String {
 
 /// A line for each cause, and one for what is left.
 fn failures(results: &ResultsResponse) -> Vec<String> {
-    let causes = causes(&results.trials);
+    let (causes, left) = causes(&results.trials);
     let line = |Cause { failure, trials }: &Cause<'_>| {
         let first: Vec<_> = trials.iter().take(5).map(ToString::to_string).collect();
         let more = if trials.len() > first.len() { ", …" } else { "" };
@@ -75,8 +71,7 @@ fn failures(results: &ResultsResponse) -> Vec<String> {
             first.join(", ")
         )
     };
-    let mut lines: Vec<String> = causes.iter().take(MOST_CAUSES).map(line).collect();
-    let left: usize = causes.iter().skip(MOST_CAUSES).map(|cause| cause.trials.len()).sum();
+    let mut lines: Vec<String> = causes.iter().map(line).collect();
     if left > 0 {
         lines.push(format!("{left} failed with other messages (`sweep results SWEEP --json` has them)"));
     }

@@ -103,8 +103,7 @@ impl ExportFolder {
     /// # Errors
     /// When that can't be written.
     pub fn close(&self) -> Result<(), SpoolError> {
-        let path = self.path.join(CLOSED);
-        fs::write(&path, "").map_err(|source| io_error("write", &path, source))?;
+        note_closed(&self.path)?;
         let artifacts = self.path.join("artifacts");
         match fs::remove_dir_all(&artifacts) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -258,6 +257,11 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), SpoolError> {
     write().map_err(|source| io_error("write", path, source))
 }
 
+fn note_closed(folder: &Path) -> Result<(), SpoolError> {
+    let path = folder.join(CLOSED);
+    fs::write(&path, "").map_err(|source| io_error("write", &path, source))
+}
+
 /// An id is given once by a job table: a folder that has it already is of a table that was put back to an earlier state, or replaced.
 /// Nothing in it is this export's, and nobody takes it for that any more.
 fn move_aside(path: &Path) -> Result<(), SpoolError> {
@@ -269,8 +273,7 @@ fn move_aside(path: &Path) -> Result<(), SpoolError> {
     for aside in free {
         if !aside.exists() {
             fs::rename(path, &aside).map_err(|source| io_error("move aside", path, source))?;
-            let closed = aside.join(CLOSED);
-            return fs::write(&closed, "").map_err(|source| io_error("write", &closed, source));
+            return note_closed(&aside);
         }
     }
     Err(io_error("move aside", path, io::ErrorKind::AlreadyExists.into()))

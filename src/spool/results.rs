@@ -39,7 +39,7 @@ impl JobResults {
             (None, None) => return Vec::new(),
         };
         let mut lasting: Vec<_> = self.reports.range(..=until).map(|(_, report)| report.clone()).collect();
-        // Within an epoch, beside the state at its beginning, which is kept for itself.
+        // One within an epoch comes beside the state of the epoch before, which may be kept for itself.
         if self.end.is_none()
             && let Some(newest) = &self.checkpoint
             && self
@@ -79,10 +79,11 @@ impl JobResults {
             btree_map::Entry::Occupied(mut there) => {
                 let there = there.get_mut();
                 there.metrics.extend(metrics);
-                // A state within the next epoch doesn't take the place of the epoch's own.
-                let is_within = checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.step > 0);
-                let own = there.checkpoint.take_if(|own| !is_within || own.step == 0);
-                there.checkpoint = if is_within { own.or(checkpoint) } else { checkpoint.or(own) };
+                there.checkpoint = match (there.checkpoint.take(), checkpoint) {
+                    // A state within the next epoch doesn't take the place of the epoch's own.
+                    (Some(own), Some(new)) if own.step == 0 && new.step > 0 => Some(own),
+                    (before, new) => new.or(before),
+                };
             }
         }
     }

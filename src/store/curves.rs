@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
 
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::vocabulary::{JobId, SweepId, TrialNumber};
 
 /// Reports of each trial: by metric, the epochs and the values.
@@ -59,7 +59,7 @@ pub async fn list_curves(
     // One by one: a row is several times as large as what is kept of it.
     let mut curves = CurveRows::new();
     while let Some(row) = rows.try_next().await? {
-        let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
+        let epoch = epoch(row.epoch);
         let metrics = curves.entry(TrialNumber(row.number)).or_default();
         metrics.entry(row.metric).or_default().push((epoch, row.value));
     }
@@ -104,7 +104,6 @@ pub async fn list_tree(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TreeRo
     for row in ending {
         ends.entry(row.job_id).or_insert((0, row.number)).0 += 1;
     }
-    let epoch = |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX);
     let tree = rows.into_iter().map(|row| {
         let own = ends.get(&row.id);
         TreeRow {

@@ -1,6 +1,6 @@
 //! Why a trial is where it is: its jobs in detail, what they wait for, and what comes before them.
 
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::vocabulary::{Attempt, FailureReason, JobId, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// One of the jobs of which a trial consists.
@@ -66,7 +66,6 @@ pub async fn list_line(
     )
     .fetch_all(reader.connection())
     .await?;
-    let epoch = |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX);
     let line = rows.into_iter().map(|row| LineRow {
         job: JobId(row.id),
         first_epoch: epoch(row.first_epoch),

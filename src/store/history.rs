@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::vocabulary::{Metrics, SweepId, TrialNumber};
 
 /// A sweep as it was asked for.
@@ -102,7 +102,7 @@ pub async fn find_history(
     .await?;
     let mut reports: BTreeMap<u32, Metrics> = BTreeMap::new();
     for row in rows {
-        let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
+        let epoch = epoch(row.epoch);
         reports.entry(epoch).or_default().insert(row.metric, row.value);
     }
     Ok(Some(HistoryRow {

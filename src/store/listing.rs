@@ -1,6 +1,6 @@
 //! Pages of a sweep's trials, and one trial with its attempts: what somebody looks at who can't look at all of them.
 
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::vocabulary::{
     Attempt, Goal, JobId, Metric, SweepId, Timestamp, TrialNumber, TrialState, WorkerId,
 };
@@ -190,7 +190,6 @@ pub async fn list_page(
     )
     .fetch_all(reader.connection())
     .await?;
-    let epoch = |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX);
     let page = rows.into_iter().map(|row| ListedTrialRow {
         number: TrialNumber(row.number),
         seed: row.seed.cast_unsigned(),
@@ -267,7 +266,6 @@ pub async fn list_attempts(
     )
     .fetch_all(reader.connection())
     .await?;
-    let epoch = |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX);
     let attempts = rows.into_iter().rev().map(|row| TrialAttemptRow {
         job: JobId(row.job_id),
         first_epoch: epoch(row.first_epoch),

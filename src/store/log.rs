@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::flush::rows;
-use super::{LeaseFor, Reader, StoreError};
+use super::{LeaseFor, Reader, StoreError, epoch};
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// One of the jobs of which a trial consists.
@@ -53,7 +53,6 @@ pub async fn list_stages(
     )
     .fetch_all(reader.connection())
     .await?;
-    let epoch = |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX);
     let stages = rows.into_iter().map(|row| StageRow {
         job: JobId(row.id),
         first_epoch: epoch(row.first_epoch),

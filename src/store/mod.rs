@@ -246,5 +246,10 @@ impl Reader {
     }
 }
 
+/// An epoch as the table has it.
+fn epoch(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! How far a sweep is: epochs rather than trials, what they cost, the best trial so far, and what failed.
 
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::lease::Outcome;
 use crate::vocabulary::{FailureReason, Goal, Metric, SweepId, Timestamp, TrialNumber};
 
@@ -73,10 +73,7 @@ pub async fn list_progress(reader: &mut Reader, sweep: SweepId) -> Result<Vec<St
     )
     .fetch_all(reader.connection())
     .await?;
-    let (epoch, count) = (
-        |epoch: i64| u32::try_from(epoch).unwrap_or(u32::MAX),
-        |count: i64| u64::try_from(count).unwrap_or(0),
-    );
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
     let stretches = rows.into_iter().map(|row| StretchRow {
         first_epoch: epoch(row.first_epoch),
         last_epoch: epoch(row.last_epoch),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::chains::{At, Chains, Stretch};
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, epoch};
 use crate::vocabulary::{CheckpointHash, FailureReason, JobId, Metrics, SweepId, TrialNumber};
 
 /// A trial with what is known of its jobs.
@@ -158,7 +158,7 @@ async fn list_kept(
     let mut kept: BTreeMap<JobId, BTreeMap<i64, KeptRow>> = BTreeMap::new();
     for row in rows {
         let hash = row.hash.parse().map_err(|_| StoreError::Damaged(format!("`{}` is kept", row.hash)))?;
-        let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
+        let epoch = epoch(row.epoch);
         let kept = kept.entry(JobId(row.job_id)).or_default();
         kept.insert(row.epoch, KeptRow { epoch, hash, value: row.value });
     }

@@ -1,8 +1,8 @@
 use comfy_table::{Cell, CellAlignment, Table};
 
 use super::{Analysis, Coefficient, Correlation, Effect, Interval, Noise, ParameterEffects};
-use crate::report::counted;
 use crate::report::table::{lines_of, new_table};
+use crate::report::{count, counted};
 
 /// Shares below this are not shown: all together they are little.
 const LEAST_SHARE: f64 = 0.001;
@@ -20,10 +20,6 @@ pub fn analysis_text(analysis: &Analysis) -> String {
     parts.extend(effects(analysis));
     parts.extend(correlations(&analysis.correlations));
     parts.join("\n")
-}
-
-fn count(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
 
 fn importance(analysis: &Analysis) -> Option<String> {

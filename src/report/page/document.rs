@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::analysis::Analysis;
-use super::super::failures::{Cause, MOST_CAUSES, causes};
+use super::super::failures::{Cause, causes};
 use super::super::json::AnalysisDocument;
 use super::super::provenance::TableOrigin;
 use super::super::{View, dead_knobs};
@@ -153,7 +153,7 @@ impl<'a> PageDocument<'a> {
             }
         }
         let (stages, stages_left_out) = blocks(&stages.stages);
-        let causes = causes(&results.trials);
+        let (causes, failures_left_out) = causes(&results.trials);
         PageDocument {
             sweep: results.sweep.0,
             name: &results.name,
@@ -184,7 +184,7 @@ impl<'a> PageDocument<'a> {
             stages,
             stages_left_out,
             failures: failures(&causes),
-            failures_left_out: causes.iter().skip(MOST_CAUSES).map(|cause| cause.trials.len()).sum(),
+            failures_left_out,
             provenance: Provenance {
                 source: &request.source_name,
                 spec: &request.spec,
@@ -282,7 +282,7 @@ fn failures<'a>(causes: &[Cause<'a>]) -> Vec<FailureEntry<'a>> {
         trials: cause.trials.iter().take(MOST_TRIALS_NAMED).copied().collect(),
         log: &cause.failure.log_tail,
     };
-    causes.iter().take(MOST_CAUSES).map(entry).collect()
+    causes.iter().map(entry).collect()
 }
 
 fn facts(record: &TrialRecord) -> Vec<(&'static str, String)> {

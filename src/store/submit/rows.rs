@@ -6,9 +6,9 @@ use std::fmt::Write;
 use sqlx::SqliteConnection;
 
 use super::{Earlier, NewSweep, NewTrial, Submitted};
-use crate::store::StoreError;
 use crate::store::flush::rows;
 use crate::store::load::id_list;
+use crate::store::{StoreError, epoch};
 use crate::vocabulary::{Goal, JobId, StateHash, SweepId, Timestamp, TrialNumber};
 
 /// A job to be stored.
@@ -238,7 +238,7 @@ pub(super) async fn find_inner(
     .fetch_all(connection)
     .await?;
     let places = rows.into_iter().map(|row| {
-        let epoch = u32::try_from(row.epoch).unwrap_or(u32::MAX);
+        let epoch = epoch(row.epoch);
         (usize::try_from(row.at).unwrap_or(0), Place { job: JobId(row.job_id), epoch })
     });
     Ok(places.collect())
