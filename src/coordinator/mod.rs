@@ -65,8 +65,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::protocol::http::{
     EarlierSweep, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
     Refused, RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse,
@@ -117,8 +115,8 @@ pub struct Coordinator {
     sent_logs: Arc<SentLogs>,
     activity: Arc<Activity>,
     feed: Arc<Feed>,
-    /// Woken whenever a job may have become leasable, or the last one may have ended.
-    changed: Arc<Notify>,
+    /// How often a job may have become leasable, or the last one may have ended.
+    changes: Arc<tokio::sync::watch::Sender<u64>>,
     /// It is about to end: nobody is kept waiting any more.
     is_ending: Arc<AtomicBool>,
 }
@@ -167,7 +165,7 @@ impl Coordinator {
         let artifacts = Arc::new(Artifacts::new(settings.artifacts.clone()));
         let feed = Arc::new(Feed::new(clock.now()));
         let sent_logs = Arc::new(SentLogs::new(settings.logs.clone()));
-        let (changed, is_ending) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (changes, is_ending) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         Coordinator {
             store,
             clock,
@@ -178,7 +176,7 @@ impl Coordinator {
             loads: Arc::default(),
             nodes: Arc::default(),
             sent_logs,
-            changed,
+            changes,
             is_ending,
         }
     }
@@ -290,11 +288,10 @@ impl Coordinator {
     pub async fn lease(&self, request: &LeaseRequest) -> Result<LeaseResponse, CoordinatorError> {
         let wait = Duration::from_millis(request.wait_millis).min(LONGEST_WAIT);
         let give_up_at = tokio::time::Instant::now() + wait;
+        let mut changes = self.changes.subscribe();
         loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Listen before looking: what changes in between must not be missed.
-            changed.as_mut().enable();
+            // Before looking: what changes in between must not be missed.
+            changes.mark_unchanged();
             let permit = self.permit(request).await?;
             let leases = self.lease_within(permit, request).await?;
             let is_drained = leases.is_empty() && self.is_drained(request.sweep).await?;
@@ -310,7 +307,7 @@ impl Coordinator {
             let look_again_at =
                 due.map_or(give_up_at, |due| give_up_at.min(tokio::time::Instant::now() + due));
             // Either way the queue is looked at again.
-            let _woken = tokio::time::timeout_at(look_again_at, changed).await;
+            let _woken = tokio::time::timeout_at(look_again_at, changes.changed()).await;
         }
     }
 
@@ -562,9 +559,15 @@ impl Coordinator {
         Ok(wire::history(trial, row)?)
     }
 
+    /// How often something has changed for which agents wait, since this coordinator began.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
     /// Wakes whoever waits for a job, and whoever tells what happens.
     fn note_change(&self) {
-        self.changed.notify_waiters();
+        self.changes.send_modify(|changes| *changes += 1);
         self.feed.touch();
     }
 

@@ -36,27 +36,27 @@ impl Watch {
         loop {
             tick.tick().await;
             match self.look().await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(CoordinatorError::Store(StoreError::Closed)) => return,
                 Err(error) => tracing::error!(%error, "expired leases could not be ended"),
             }
         }
     }
 
-    /// Looks once.
+    /// Looks once, and says whether something was overdue.
     ///
     /// # Errors
     /// When the table can't be read or written.
-    pub async fn look(&mut self) -> Result<(), CoordinatorError> {
+    pub async fn look(&mut self) -> Result<bool, CoordinatorError> {
         let Coordinator { clock, settings, .. } = &self.coordinator;
         if self.presence.at(clock.now(), settings.lease) < settings.lease {
-            return Ok(());
+            return Ok(false);
         }
         match self.coordinator.expire_overdue().await {
             // The store has said so. Heartbeats were refused as well, which is no worker's fault.
             Err(CoordinatorError::DiskFull) => {
                 self.presence = Presence::since(clock.now());
-                Ok(())
+                Ok(false)
             }
             outcome => outcome,
         }
@@ -64,18 +64,18 @@ impl Watch {
 }
 
 impl Coordinator {
-    /// Ends the leases whose deadline is over.
+    /// Ends the leases whose deadline is over, and says whether anything was.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub async fn expire_overdue(&self) -> Result<(), CoordinatorError> {
+    pub async fn expire_overdue(&self) -> Result<bool, CoordinatorError> {
         let now = self.clock.now();
         let silent_since = Timestamp(now.0.saturating_sub(
             i64::try_from((self.settings.lease * SILENT_LEASES).as_millis()).unwrap_or(i64::MAX),
         ));
         // Looking costs the writer nothing; most of the time there is nothing to do.
         if !store::is_anything_overdue(&mut self.store.reader().await?, now, silent_since).await? {
-            return Ok(());
+            return Ok(false);
         }
         let expired = self.store.expire(now, silent_since).await?;
         self.activity.note_expired(expired);
@@ -83,7 +83,7 @@ impl Coordinator {
             tracing::warn!(expired, "{expired} leases expired");
             self.note_change();
         }
-        Ok(())
+        Ok(true)
     }
 }
 

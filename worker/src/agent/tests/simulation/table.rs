@@ -120,9 +120,10 @@ pub(super) struct Table<'t> {
     calls: u64,
     starts: u32,
     ledger: Ledger,
-    /// How often something changed for which workers wait.
-    pub(super) changes: u64,
 }
+
+/// How often something had changed for which agents wait, in which of the coordinator's lives.
+pub(super) type Changes = (u32, u64);
 
 struct Running {
     store: Store,
@@ -147,7 +148,6 @@ impl<'t> Table<'t> {
             calls: 0,
             starts: 0,
             ledger: Ledger::default(),
-            changes: 0,
         };
         table.start(Timestamp(0)).await;
         table
@@ -166,7 +166,11 @@ impl<'t> Table<'t> {
         coordinator.take_over().await.unwrap();
         let watch = Watch::new(coordinator.clone());
         self.running = Some(Running { store, coordinator, watch, clock, path });
-        self.changes += 1;
+    }
+
+    /// What wakes the agents' requests that wait for jobs.
+    pub(super) fn changes(&self) -> Changes {
+        (self.starts, self.running.as_ref().map_or(0, |running| running.coordinator.changes()))
     }
 
     /// Ends the process: the next start finds the files as they are now.
@@ -200,17 +204,17 @@ impl<'t> Table<'t> {
             Call::Leave(request) => coordinator.leave(request.worker).await.map(|()| Reply::Left),
         };
         let reply = answered.unwrap_or_else(|error| panic!("{call:?} was refused: {error}"));
-        self.changes += u64::from(matches!(call, Call::Finish(_) | Call::Leave(_)));
         self.ledger.note(call, &reply, at);
-        self.check().await;
+        if !matches!(&reply, Reply::Leased(response) if response.leases.is_empty()) {
+            self.check().await;
+        }
         Some(reply)
     }
 
     /// Ends leases that nobody extended.
     pub(super) async fn look(&mut self) {
-        if let Some(running) = &mut self.running {
-            running.watch.look().await.unwrap();
-            self.changes += 1;
+        let Some(running) = &mut self.running else { return };
+        if running.watch.look().await.unwrap() {
             self.check().await;
         }
     }
@@ -231,7 +235,6 @@ impl<'t> Table<'t> {
             Err(CoordinatorError::Store(error)) => panic!("{wish:?}: {error}"),
             Err(_) => {}
         }
-        self.changes += 1;
         self.check().await;
     }
 

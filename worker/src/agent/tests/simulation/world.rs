@@ -6,7 +6,7 @@ use sweep::vocabulary::{SweepId, Timestamp, TrialNumber};
 
 use super::chance::Chance;
 use super::node::{News, Node, Order, Scene};
-use super::table::{Call, Reply, Scrutiny, Table, Template, Wish};
+use super::table::{Call, Changes, Reply, Scrutiny, Table, Template, Wish};
 use super::training::Files;
 
 const NODES: usize = 3;
@@ -50,7 +50,7 @@ struct Message {
     call: Call,
     sent_at: u64,
     /// What had changed when the request was looked at last.
-    changes_seen: Option<u64>,
+    changes_seen: Option<Changes>,
     is_answer_lost: bool,
 }
 
@@ -242,8 +242,9 @@ impl<'t> World<'t> {
         if matches!(call, Call::Lease(_)) && changes_seen.is_some() && is_cut {
             return;
         }
-        let is_parked = changes_seen
-            .is_some_and(|seen| seen == self.table.changes && (self.now - sent_at) % DUE_LOOK >= PARKED_LOOK);
+        let is_parked = changes_seen.is_some_and(|seen| {
+            seen == self.table.changes() && (self.now - sent_at) % DUE_LOOK >= PARKED_LOOK
+        });
         if is_parked && self.now < sent_at + LEASE_WAIT {
             return self.schedule(PARKED_LOOK, What::Arrive(message));
         }
@@ -267,7 +268,7 @@ impl<'t> World<'t> {
             && !response.is_drained
             && self.now < sent_at + LEASE_WAIT
         {
-            let changes_seen = Some(self.table.changes);
+            let changes_seen = Some(self.table.changes());
             return self.schedule(PARKED_LOOK, What::Arrive(Message { changes_seen, ..message }));
         }
         if !is_answer_lost {
