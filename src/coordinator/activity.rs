@@ -76,12 +76,12 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::{Attempt, JobId};
+    use crate::vocabulary::{Attempt, JobId, Nonce};
 
     #[test]
     fn what_was_refused_is_not_counted_and_a_checkpoint_alone_is_no_epoch() {
         let activity = Activity::default();
-        let token = |job| LeaseToken { job: JobId(job), attempt: Attempt(1) };
+        let token = |job| LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce::default() };
         let sent = |job, has_metrics| Sent { token: token(job), has_metrics };
         let refused = [Refused { token: token(2), message: String::new() }];
         activity.note_reports(&[sent(1, true), sent(1, false), sent(2, true)], &refused);

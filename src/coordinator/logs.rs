@@ -33,7 +33,7 @@ impl SentLogs {
         // The folder's name is all that is behind the lock.
         let folder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(&*folder)?;
-        parts.iter().try_for_each(|part| add_part(&folder.join(file_name(part.name)), part))
+        parts.iter().try_for_each(|part| add_part(&folder.join(file_name(part.token.into())), part))
     }
 }
 
@@ -53,11 +53,10 @@ impl Coordinator {
     /// # Errors
     /// When the table can't be read or a file can't be written; then some of it may be kept.
     pub async fn take_logs(&self, request: LogsRequest) -> Result<(), CoordinatorError> {
-        let lease = |name: AttemptName| LeaseFor { job: name.job, attempt: name.attempt };
-        let asked: BTreeSet<LeaseFor> = request.parts.iter().map(|part| lease(part.name)).collect();
+        let asked: BTreeSet<LeaseFor> = request.parts.iter().map(|part| part.token.into()).collect();
         let there = store::filter_attempts(&mut self.store.reader().await?, &asked).await?;
         let mut parts = request.parts;
-        parts.retain(|part| there.contains(&lease(part.name)));
+        parts.retain(|part| there.contains(&part.token.into()));
         if parts.is_empty() {
             return Ok(());
         }
@@ -228,15 +227,17 @@ impl From<&StageRow> for LoggedStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vocabulary::JobId;
+    use crate::protocol::http::LeaseToken;
+    use crate::vocabulary::{JobId, Nonce};
 
     #[test]
     fn what_arrives_twice_or_in_pieces_is_added_once_and_within_bounds() {
         let folder = tempfile::tempdir().unwrap();
-        let name = AttemptName { job: JobId(3), attempt: Attempt(1) };
+        let token = LeaseToken { job: JobId(3), attempt: Attempt(1), nonce: Nonce(1) };
         let logs = SentLogs::new(folder.path().join("logs"));
-        let send = |offset, text: &str| logs.add(&[LogPart { name, offset, text: text.to_owned() }]).unwrap();
-        let path = folder.path().join("logs").join(file_name(name));
+        let send =
+            |offset, text: &str| logs.add(&[LogPart { token, offset, text: text.to_owned() }]).unwrap();
+        let path = folder.path().join("logs").join(file_name(token.into()));
         for (offset, text, expected) in [
             (0, "one\n", "one\n"),
             (0, "one\n", "one\n"),

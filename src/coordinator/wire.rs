@@ -268,13 +268,13 @@ pub(super) fn submitted(submitted: Submitted, name: String, jobs: usize) -> Subm
 
 impl From<LeaseToken> for LeaseFor {
     fn from(token: LeaseToken) -> LeaseFor {
-        LeaseFor { job: token.job, attempt: token.attempt }
+        LeaseFor { job: token.job, attempt: token.attempt, nonce: token.nonce }
     }
 }
 
 impl From<LeaseFor> for LeaseToken {
     fn from(lease: LeaseFor) -> LeaseToken {
-        LeaseToken { job: lease.job, attempt: lease.attempt }
+        LeaseToken { job: lease.job, attempt: lease.attempt, nonce: lease.nonce }
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::insight::Forecast;
+use super::logs::AttemptName;
 use super::slurm::{SlurmJob, SlurmTask};
 use super::trial::{Checkpoint, TrainRequest, TrialRecord};
 use crate::vocabulary::{
-    Attempt, CheckpointHash, EpochChoice, FailureReason, Goal, JobId, KeptCode, Metric, Metrics, Parameters,
-    SweepId, TrialNumber, WorkerId,
+    Attempt, CheckpointHash, EpochChoice, FailureReason, Goal, JobId, KeptCode, Metric, Metrics, Nonce,
+    Parameters, SweepId, TrialNumber, WorkerId,
 };
 
 pub use crate::vocabulary::{SweepState, TrialState};
@@ -116,7 +117,7 @@ impl Limits {
     }
 }
 
-/// The right to write about one job: valid while the job is leased under this attempt.
+/// The right to write about one job: valid while the job is leased under this attempt, by the table that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LeaseToken {
@@ -124,6 +125,24 @@ pub struct LeaseToken {
     pub job: JobId,
     /// The attempt for which it was leased.
     pub attempt: Attempt,
+    /// Drawn by chance for each lease: a table that was restored gives the same attempts again, and not to the same agents.
+    #[serde(default)]
+    pub nonce: Nonce,
+}
+
+impl LeaseToken {
+    /// How files are called that belong to this lease alone.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        let LeaseToken { job, attempt, nonce } = self;
+        format!("job-{job}-attempt-{attempt}-{:08x}", nonce.0)
+    }
+}
+
+impl From<LeaseToken> for AttemptName {
+    fn from(token: LeaseToken) -> AttemptName {
+        AttemptName { job: token.job, attempt: token.attempt }
+    }
 }
 
 /// What a job asks of a worker.

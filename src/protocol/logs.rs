@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::http::TrialState;
+use super::http::{LeaseToken, TrialState};
 use crate::vocabulary::{Attempt, JobId};
 
 /// `POST /v1/logs`: what trials have printed. Repeating it changes nothing.
@@ -18,9 +18,9 @@ pub struct LogsRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct LogPart {
-    /// Whose log it is.
+    /// The lease under which it was printed.
     #[serde(flatten)]
-    pub name: AttemptName,
+    pub token: LeaseToken,
     /// How many bytes were sent of it before: what is there already is not added again.
     pub offset: u64,
     /// The part.

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::protocol::export::Record;
     use crate::protocol::http::LeaseToken;
-    use crate::vocabulary::{Attempt, SweepId, WorkerId};
+    use crate::vocabulary::{Attempt, Nonce, SweepId, WorkerId};
 
     #[test]
     fn what_a_table_that_is_no_more_has_left_is_not_taken_for_an_exports_own() {
@@ -326,7 +326,7 @@ mod tests {
         assert!(folder.list_tasks().eq(names));
         assert_eq!(folder.read_plan(names[2]).unwrap(), plan);
         for epoch in [3, 4] {
-            let token = LeaseToken { job: JobId(1), attempt: Attempt(1) };
+            let token = LeaseToken { job: JobId(1), attempt: Attempt(1), nonce: Nonce::default() };
             let record = Record::Begun { token, epoch };
             folder.begin_file(names[1]).unwrap().append(&serde_json::to_vec(&record).unwrap()).unwrap();
         }

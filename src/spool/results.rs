@@ -142,9 +142,9 @@ mod tests {
     use super::*;
     use crate::protocol::http::{OutcomesRequest, ReportsRequest};
     use crate::protocol::trial::TrialRecord;
-    use crate::vocabulary::{Attempt, JobId};
+    use crate::vocabulary::{Attempt, JobId, Nonce};
 
-    const TOKEN: LeaseToken = LeaseToken { job: JobId(1), attempt: Attempt(1) };
+    const TOKEN: LeaseToken = LeaseToken { job: JobId(1), attempt: Attempt(1), nonce: Nonce(0) };
 
     fn report(epoch: u32, loss: f64, has_checkpoint: bool) -> Record {
         let hash = format!("{epoch:064}");

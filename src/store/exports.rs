@@ -11,11 +11,11 @@ use sqlx::SqliteConnection;
 
 use super::leases::describe;
 use super::queue::ReadyJob;
-use super::unit::{Entry, Remains, Unit};
+use super::unit::{Entry, Promise, Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{LeaseFor, LeasedJob, Reader, Store, StoreError, load};
 use crate::lease::{Event, JobState};
-use crate::vocabulary::{JobId, StateHash, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{JobId, Nonce, StateHash, SweepId, Timestamp, WorkerId};
 
 /// No deadline: longer than any clock goes.
 pub(super) const FOR_EVER: Duration = Duration::MAX;
@@ -121,7 +121,7 @@ impl Request for MakeExport {
         let needs = list_needs(unit, &unfinished).await?;
         let depths = depths(&unfinished, &needs, |id| {
             unit.entries.get(&id).is_some_and(|entry| {
-                entry.promised_to.is_none()
+                entry.promise.is_none()
                     && matches!(entry.job.state, JobState::Blocked | JobState::Queued { .. })
             })
         });
@@ -130,7 +130,7 @@ impl Request for MakeExport {
             let entry = unit.entries.get(id)?;
             match entry.job.state {
                 JobState::Leased { worker, .. } => Some(worker),
-                _ => entry.promised_to,
+                _ => entry.promise.map(|promise| promise.worker),
             }
         };
         let holders: BTreeSet<WorkerId> = unfinished.iter().filter_map(holder).collect();
@@ -143,18 +143,17 @@ impl Request for MakeExport {
         in_order.sort_unstable();
         let (mut jobs, mut promised) = (Vec::with_capacity(in_order.len()), Vec::new());
         for (depth, id) in in_order {
-            let entry = unit.entry(id)?;
-            let lease = LeaseFor { job: id, attempt: entry.job.next_attempt() };
+            let entry = unit.entry_mut(id)?;
+            let promise = Promise::to(worker);
+            entry.promise = Some(promise);
+            let lease = LeaseFor { job: id, attempt: entry.job.next_attempt(), nonce: promise.nonce };
             match entry.job.state {
                 JobState::Queued { not_before } => {
                     let event = Event::Lease { worker, lasts: FOR_EVER };
                     // One that waits before its next try is not waited for.
                     unit.step(id, &event, &Remains::default(), self.now.max(not_before));
                 }
-                _ => {
-                    promised.push(id);
-                    unit.entry_mut(id)?.promised_to = Some(worker);
-                }
+                _ => promised.push((id, promise.nonce)),
             }
             let parent = unit.entry(id)?.parent.filter(|parent| depths.contains_key(parent));
             let required = unit.required.get(&id).into_iter().flatten();
@@ -307,15 +306,15 @@ async fn filter_exports(
 async fn promise(
     connection: &mut SqliteConnection,
     worker: WorkerId,
-    jobs: &[JobId],
+    jobs: &[(JobId, Nonce)],
 ) -> Result<(), StoreError> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let jobs = load::id_list(jobs);
+    let jobs = super::flush::rows(&jobs)?;
     sqlx::query!(
         "-- promise_jobs
-        INSERT INTO promises (job_id, worker_id) SELECT value, ? FROM json_each(?)",
+        INSERT INTO promises (job_id, worker_id, nonce) SELECT value ->> 0, ?, value ->> 1 FROM json_each(?)",
         worker.0,
         jobs
     )
@@ -338,7 +337,7 @@ pub(super) async fn take_back(connection: &mut SqliteConnection, worker: WorkerI
 
 /// Ends promises of jobs that are blocked no longer.
 pub(super) async fn save(connection: &mut SqliteConnection, changed: &[&Entry]) -> Result<(), StoreError> {
-    let is_over = |entry: &&&Entry| entry.promised_to.is_some() && entry.job.state != JobState::Blocked;
+    let is_over = |entry: &&&Entry| entry.promise.is_some() && entry.job.state != JobState::Blocked;
     let over: Vec<JobId> = changed.iter().filter(is_over).map(|entry| entry.id).collect();
     if over.is_empty() {
         return Ok(());

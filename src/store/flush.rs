@@ -10,7 +10,7 @@ use super::unit::{Entry, Unit, newest_attempt};
 use super::writes::{ClosedAttempt, Counts, OpenedAttempt, ReportedMetric};
 use super::{StoreError, checkpoints, exports, joins, kept};
 use crate::lease::{JobState, READY};
-use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{JobId, Nonce, SweepId, Timestamp, WorkerId};
 
 /// Values that one statement writes, each bound by itself.
 const METRICS_AT_ONCE: usize = 16;
@@ -62,6 +62,7 @@ struct SavedJob(
     i64,
     i64,
     u32,
+    Nonce,
 );
 
 impl SavedJob {
@@ -92,6 +93,7 @@ impl SavedJob {
             entry.open_needs,
             entry.live_dependents,
             entry.reported_epoch,
+            entry.nonce,
         ))
     }
 }
@@ -108,7 +110,7 @@ async fn save_jobs(connection: &mut SqliteConnection, changed: &[&Entry]) -> Res
         SET state = saved.value ->> 3, attempt = saved.value ->> 4, last_outcome = saved.value ->> 5,
             worker_id = saved.value ->> 6, lease_deadline = saved.value ->> 7, waits_until = saved.value ->> 8,
             failure_reason = saved.value ->> 9, failures = saved.value ->> 10, open_needs = saved.value ->> 11,
-            live_dependents = saved.value ->> 12, reported_epoch = saved.value ->> 13
+            live_dependents = saved.value ->> 12, reported_epoch = saved.value ->> 13, nonce = saved.value ->> 14
         FROM jsonb_each(?) AS saved
         WHERE jobs.id = saved.value ->> 0 AND jobs.state = saved.value ->> 1 AND jobs.attempt = saved.value ->> 2",
         saved

@@ -6,7 +6,7 @@ use super::load::id_list;
 use super::unit::Unit;
 use super::writer::{Request, Wants};
 use super::{LeaseFor, Reader, Store, StoreError};
-use crate::vocabulary::{Attempt, FailureReason, JobId, WorkerId};
+use crate::vocabulary::{Attempt, FailureReason, JobId, Nonce, WorkerId};
 
 /// A host, and what happened there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,14 +68,14 @@ pub async fn list_ill_hosts(reader: &mut Reader) -> Result<Vec<IllHost>, StoreEr
 pub async fn list_held(reader: &mut Reader) -> Result<Vec<(LeaseFor, WorkerId)>, StoreError> {
     let rows = sqlx::query!(
         "-- list_held
-        SELECT id AS \"id!\", attempt, worker_id AS \"worker_id!\"
+        SELECT id AS \"id!\", attempt, nonce AS \"nonce: u32\", worker_id AS \"worker_id!\"
         FROM jobs INDEXED BY jobs_held
         WHERE worker_id IS NOT NULL AND lease_deadline < 9223372036854775807"
     )
     .fetch_all(reader.connection())
     .await?;
     let held = rows.into_iter().map(|row| {
-        let lease = LeaseFor { job: JobId(row.id), attempt: Attempt(row.attempt) };
+        let lease = LeaseFor { job: JobId(row.id), attempt: Attempt(row.attempt), nonce: Nonce(row.nonce) };
         (lease, WorkerId(row.worker_id))
     });
     Ok(held.collect())

@@ -8,7 +8,7 @@ use super::unit::{Applied, Remains, Unit};
 use super::writer::{Request, Wants};
 use super::{Store, StoreError};
 use crate::lease::{Begun, Event, JobState, Refusal};
-use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, TrialNumber, WorkerId};
+use crate::vocabulary::{Attempt, JobId, Nonce, StateHash, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// What a worker asks for.
 #[derive(Debug, Clone)]
@@ -64,11 +64,12 @@ pub enum Leased {
     NoSuchWorker,
 }
 
-/// Names a lease: the job, and the attempt that is its fencing token.
+/// A lease's fencing token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseFor {
     pub job: JobId,
     pub attempt: Attempt,
+    pub nonce: Nonce,
 }
 
 /// A lease that is not current any more, and why.
@@ -138,7 +139,8 @@ impl Request for LeaseBatch {
             if let Some(Ok(JobState::Leased { attempt, .. })) =
                 unit.step(job, &event, &Remains::default(), self.now)
             {
-                leased.push(describe(unit, LeaseFor { job, attempt })?);
+                let nonce = unit.entry(job)?.nonce;
+                leased.push(describe(unit, LeaseFor { job, attempt, nonce })?);
             }
         }
         Ok(Leased::Jobs(leased))
@@ -194,7 +196,7 @@ impl Request for Heartbeat {
         let mut refused = Vec::new();
         for &lease in &self.beat.leases {
             let event = Event::Heartbeat { attempt: lease.attempt, lasts: self.beat.lasts };
-            let applied = unit.step(lease.job, &event, &Remains::default(), self.now);
+            let applied = unit.step_under(lease, &event, &Remains::default(), self.now);
             refused.extend(refusal(lease, applied));
         }
         Ok(refused)

@@ -9,9 +9,9 @@ use sqlx::SqliteConnection;
 
 use super::StoreError;
 use super::checkpoints;
-use super::unit::{AsRead, Entry, Known, Trials, Unit, is_ready, newest_attempt};
+use super::unit::{AsRead, Entry, Known, Promise, Trials, Unit, is_ready, newest_attempt};
 use crate::lease::{EndedAttempt, Failures, Job, JobState, READY};
-use crate::vocabulary::{Attempt, JobId, StateHash, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, JobId, Nonce, StateHash, SweepId, Timestamp, WorkerId};
 
 impl Unit {
     /// Loads those of the jobs that are not in memory yet, with the checkpoints of theirs and of their parents.
@@ -80,7 +80,9 @@ struct StoredJob {
     reported_epoch: u32,
     is_joined: u8,
     has_requirements: u8,
-    promised_to: Option<i64>,
+    nonce: Nonce,
+    /// To whom, with which nonce.
+    promise: Option<(i64, Nonce)>,
     /// How many trials end in it, and how many of these are its own sweep's.
     trials: (i64, i64),
 }
@@ -98,7 +100,8 @@ async fn jobs(
                    reported_epoch,
                    EXISTS (SELECT 1 FROM joins WHERE job_id = jobs.id),
                    EXISTS (SELECT 1 FROM job_requirements WHERE job_id = jobs.id),
-                   (SELECT worker_id FROM promises WHERE job_id = jobs.id),
+                   jobs.nonce,
+                   (SELECT json_array(worker_id, nonce) FROM promises WHERE job_id = jobs.id),
                    (SELECT json_array(COUNT(*), COALESCE(SUM(trials.sweep_id = jobs.sweep_id), 0))
                     FROM trials
                     WHERE job_id = jobs.id))) AS \"list!: String\"
@@ -136,7 +139,8 @@ impl TryFrom<StoredJob> for Entry {
             reported_epoch: row.reported_epoch,
             is_joined: row.is_joined != 0,
             has_requirements: row.has_requirements != 0,
-            promised_to: row.promised_to.map(WorkerId),
+            nonce: row.nonce,
+            promise: row.promise.map(|(worker, nonce)| Promise { worker: WorkerId(worker), nonce }),
             trials: Trials { own: row.trials.1, others: Vec::new() },
             as_read: AsRead { state: state.name(), attempt, is_ready: is_ready(&state) },
             is_counted_live: state.is_live(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::flush::rows;
 use super::{LeaseFor, Reader, StoreError, epoch};
-use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
+use crate::vocabulary::{Attempt, JobId, Nonce, SweepId, TrialNumber};
 
 /// One of the jobs of which a trial consists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub async fn find_attempt(
     Ok(row.map(|row| AttemptRow { host: row.host, has_ended: row.has_ended, log_tail: row.log_tail }))
 }
 
-/// Which of these attempts there are, whatever has become of them.
+/// For which of these leases there are attempts, whatever has become of them.
 ///
 /// # Errors
 /// When the file can't be read.
@@ -94,16 +94,21 @@ pub async fn filter_attempts(
     reader: &mut Reader,
     asked: &BTreeSet<LeaseFor>,
 ) -> Result<BTreeSet<LeaseFor>, StoreError> {
-    let asked = rows(&asked.iter().map(|lease| (lease.job.0, lease.attempt.0)).collect::<Vec<_>>())?;
+    let asked: Vec<_> = asked.iter().map(|lease| (lease.job, lease.attempt, lease.nonce)).collect();
+    let asked = rows(&asked)?;
     let found = sqlx::query!(
         "-- filter_attempts
-        SELECT attempts.job_id AS \"job_id!\", attempts.attempt AS \"attempt!\"
+        SELECT attempts.job_id AS \"job_id!\", attempts.attempt AS \"attempt!\",
+               asked.value ->> 2 AS \"nonce!: u32\"
         FROM json_each(?) AS asked
-        CROSS JOIN attempts ON attempts.job_id = asked.value ->> 0 AND attempts.attempt = asked.value ->> 1",
+        CROSS JOIN attempts ON attempts.job_id = asked.value ->> 0 AND attempts.attempt = asked.value ->> 1
+        CROSS JOIN jobs ON jobs.id = attempts.job_id
+        WHERE attempts.attempt < jobs.attempt OR jobs.nonce = asked.value ->> 2",
         asked
     )
     .fetch_all(reader.connection())
     .await?;
-    let lease = |(job, attempt)| LeaseFor { job: JobId(job), attempt: Attempt(attempt) };
-    Ok(found.into_iter().map(|row| lease((row.job_id, row.attempt))).collect())
+    let lease =
+        |(job, attempt, nonce)| LeaseFor { job: JobId(job), attempt: Attempt(attempt), nonce: Nonce(nonce) };
+    Ok(found.into_iter().map(|row| lease((row.job_id, row.attempt, row.nonce))).collect())
 }

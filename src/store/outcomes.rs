@@ -125,7 +125,7 @@ impl Request for Finish {
 }
 
 fn end_attempt(unit: &mut Unit, outcome: &NewOutcome, now: Timestamp) -> Option<RefusedLease> {
-    let (job, attempt) = (outcome.lease.job, outcome.lease.attempt);
+    let attempt = outcome.lease.attempt;
     let (event, remains) = match &outcome.ended {
         Ended::Complete { record } => {
             (Event::Complete { attempt }, Remains { record: Some(record.clone()), ..Remains::default() })
@@ -137,7 +137,7 @@ fn end_attempt(unit: &mut Unit, outcome: &NewOutcome, now: Timestamp) -> Option<
         Ended::Release => (Event::Release { attempt }, Remains::default()),
     };
     let holder = holder(unit, outcome.lease);
-    let applied = unit.step(job, &event, &remains, now);
+    let applied = unit.step_under(outcome.lease, &event, &remains, now);
     if let (Some(worker), Some(Ok(JobState::Succeeded))) = (holder, &applied) {
         remember_completed(unit, worker, outcome.lease);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cancel::{count_given_up, is_given_up};
 use super::exports::FOR_EVER;
-use super::unit::{Ending, Remains, Unit};
+use super::unit::{Ending, Promise, Remains, Unit};
 use super::{StoreError, load};
 use crate::lease::{Event, JobState};
 use crate::vocabulary::JobId;
@@ -63,11 +63,11 @@ impl Unit {
                 Some(Ending::Failed) => Event::NeedFailed,
                 None => continue,
             };
-            let promised_to = entry.promised_to.filter(|_| event == Event::NeedsMet);
+            let promise = entry.promise.filter(|_| event == Event::NeedsMet);
             // A dependent that can't take it, since it was cancelled meanwhile, stays as it is.
             let _refused = self.step(dependent, &event, &Remains::default(), self.now);
             // Before anybody else can have it.
-            if let Some(worker) = promised_to {
+            if let Some(Promise { worker, .. }) = promise {
                 let lease = Event::Lease { worker, lasts: FOR_EVER };
                 let _refused = self.step(dependent, &lease, &Remains::default(), self.now);
             }

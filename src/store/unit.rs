@@ -18,7 +18,7 @@ use super::writer::Wanted;
 use super::writes::Writes;
 use super::{Checkpoint, LeaseFor, NewReport, StoreError};
 use crate::lease::{self, Effect, EndedAttempt, Event, Job, JobState, Outcome, READY, Refusal};
-use crate::vocabulary::{Attempt, CheckpointHash, JobId, StateHash, SweepId, Timestamp, WorkerId};
+use crate::vocabulary::{Attempt, CheckpointHash, JobId, Nonce, StateHash, SweepId, Timestamp, WorkerId};
 
 /// Contexts beyond this are forgotten: a table has a handful of them, one that was brought up to date one a job.
 const MOST_CONTEXTS: usize = 1024;
@@ -96,8 +96,9 @@ pub(super) struct Entry {
     /// Other sweeps wait for it.
     pub(super) is_joined: bool,
     pub(super) has_requirements: bool,
-    /// The export that gets it as soon as it may be leased.
-    pub(super) promised_to: Option<WorkerId>,
+    /// Of its newest attempt's lease.
+    pub(super) nonce: Nonce,
+    pub(super) promise: Option<Promise>,
     /// How many trials of each sweep end in it.
     pub(super) trials: Trials,
     pub(super) as_read: AsRead,
@@ -106,6 +107,23 @@ pub(super) struct Entry {
     pub(super) is_changed: bool,
     /// It has another parent and another beginning than the table says.
     pub(super) is_moved: bool,
+}
+
+/// A job's next lease, which is an export's as soon as the job may be leased.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promise {
+    pub(super) worker: WorkerId,
+    pub(super) nonce: Nonce,
+}
+
+impl Promise {
+    pub(super) fn to(worker: WorkerId) -> Promise {
+        Promise { worker, nonce: draw_nonce() }
+    }
+}
+
+fn draw_nonce() -> Nonce {
+    Nonce(fastrand::u32(1..))
 }
 
 /// What the table holds of a job: what a write expects to find.
@@ -293,6 +311,22 @@ impl Unit {
         Some(Ok(state))
     }
 
+    /// Applies an event of which whoever shows this lease speaks.
+    pub(super) fn step_under(
+        &mut self,
+        lease: LeaseFor,
+        event: &Event,
+        remains: &Remains,
+        now: Timestamp,
+    ) -> Option<Applied> {
+        let entry = self.entries.get(&lease.job)?;
+        if entry.is_foreign(lease) {
+            let now = "the table has given its number anew since it was restored".to_owned();
+            return Some(Err(Refusal::Stale { shown: lease.attempt, now }));
+        }
+        self.step(lease.job, event, remains, now)
+    }
+
     fn follow(&mut self, id: JobId, effect: Effect, remains: &Remains, now: Timestamp) {
         match effect {
             Effect::OpenAttempt { attempt, worker } => self.open_attempt(id, attempt, worker, now),
@@ -308,15 +342,19 @@ impl Unit {
         // Epochs before the job's first one are its parent's.
         let resumed_epoch = checkpoint.max(entry.first_epoch - 1);
         entry.reported_epoch = resumed_epoch;
+        let promise = entry.promise.filter(|promise| promise.worker == worker);
+        entry.nonce = promise.map_or_else(draw_nonce, |promise| promise.nonce);
         entry.is_changed = true;
-        self.writes.open_attempt(LeaseFor { job: id, attempt }, worker, now, resumed_epoch);
+        let lease = LeaseFor { job: id, attempt, nonce: entry.nonce };
+        self.writes.open_attempt(lease, worker, now, resumed_epoch);
         if self.memory.has_keeps() && attempt > Attempt(1) {
             self.writes.kept.begin(id, resumed_epoch);
         }
     }
 
     fn close_attempt(&mut self, id: JobId, ended: EndedAttempt, remains: &Remains, now: Timestamp) {
-        let lease = LeaseFor { job: id, attempt: ended.attempt };
+        let Some(entry) = self.entries.get(&id) else { return };
+        let lease = LeaseFor { job: id, attempt: ended.attempt, nonce: entry.nonce };
         self.writes.close_attempt(lease, ended.outcome, remains, now);
         if ended.outcome == Outcome::Completed && ended.attempt > Attempt(1) {
             self.writes.supersede_reports(id);
@@ -382,10 +420,14 @@ impl Unit {
 
     /// Whether the lease is the job's current one, or why it is not.
     pub(super) fn holds(&self, lease: LeaseFor) -> Result<(), String> {
-        match self.entries.get(&lease.job).map(|entry| entry.job.state) {
-            None => Err("there is no such job".to_owned()),
-            Some(JobState::Leased { attempt, .. }) if attempt == lease.attempt => Ok(()),
-            Some(state) => {
+        let Some(entry) = self.entries.get(&lease.job) else {
+            return Err("there is no such job".to_owned());
+        };
+        match entry.job.state {
+            JobState::Leased { attempt, .. } if attempt == lease.attempt && !entry.is_foreign(lease) => {
+                Ok(())
+            }
+            state => {
                 Err(format!("attempt {} is no longer leased: the job is {}", lease.attempt, state.name()))
             }
         }
@@ -416,6 +458,12 @@ impl Entry {
 
     pub(super) fn is_ready(&self) -> bool {
         is_ready(&self.job.state)
+    }
+
+    /// Whether the lease is not this table's, or was given before the table was restored: its newest attempt has that number
+    /// and another nonce. Attempts before that one are over, whoever gave them.
+    fn is_foreign(&self, lease: LeaseFor) -> bool {
+        lease.attempt == newest_attempt(&self.job) && lease.nonce != self.nonce
     }
 }
 

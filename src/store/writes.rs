@@ -78,7 +78,7 @@ impl Writes {
         let [message, log_tail, record] =
             [message, log_tail, record].map(|text| text.as_deref().map(without_nul));
         let outcome = outcome.to_string();
-        let LeaseFor { job, attempt } = lease;
+        let LeaseFor { job, attempt, .. } = lease;
         self.closed.push(ClosedAttempt(job.0, attempt.0, now.0, outcome, message, log_tail, record));
     }
 

@@ -78,6 +78,12 @@ id!(
     "attempt number"
 );
 
+/// What tells leases of one job and attempt apart that different tables gave, or one table before and after it was restored. 0 in
+/// leases of versions that had none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
+pub struct Nonce(pub u32);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ pub use checkpoint::{
 pub use code::{CodeScope, KEPT_CODE, KeptCode, code_file_name};
 pub use duration::{parse_duration, parse_slurm_time};
 pub use failure::{FailureReason, ParseFailureReasonError};
-pub use ids::{Attempt, JobId, ParseIdError, SweepId, TrialNumber, WorkerId};
+pub use ids::{Attempt, JobId, Nonce, ParseIdError, SweepId, TrialNumber, WorkerId};
 pub use lifecycle::{ParseSweepStateError, ParseTrialStateError, SweepState, TrialState};
 pub use metric::{EpochChoice, Goal, Metric, Metrics, ParseEpochChoiceError, VOLATILE_METRICS, is_volatile};
 pub use state::{ParseStateHashError, StateHash};

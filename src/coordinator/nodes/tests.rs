@@ -1,4 +1,5 @@
 use super::*;
+use crate::vocabulary::Nonce;
 
 const SILENCE: Duration = Duration::from_secs(60);
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -22,7 +23,7 @@ fn two_new_nodes() -> Nodes {
 }
 
 fn token(job: i64) -> LeaseToken {
-    LeaseToken { job: JobId(job), attempt: Attempt(1) }
+    LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce::default() }
 }
 
 fn end(nodes: &Nodes, worker: WorkerId, job: i64, luck: Luck) {
@@ -189,7 +190,7 @@ fn who_has_shown_nothing_yet_is_not_better_until_its_job_outlasts_those_that_fai
 fn what_was_refused_told_before_or_leased_by_nobody_known_counts_for_nothing() {
     let nodes = nodes();
     fail(&nodes, ANNE, 1..=4);
-    let token = LeaseToken { job: JobId(5), attempt: Attempt(2) };
+    let token = LeaseToken { job: JobId(5), attempt: Attempt(2), nonce: Nonce::default() };
     let ends = [(token, FAILED)];
     nodes.ended(&ends, &[], NOW);
     nodes.leased(token, ANNE, NOW);

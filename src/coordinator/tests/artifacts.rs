@@ -7,7 +7,7 @@ use crate::coordinator::artifacts::Recent;
 use crate::protocol::http::{EpochMetrics, Report, Work};
 use crate::protocol::trial::{Checkpoint, TrainRequest};
 use crate::store::{LeaseFor, LeasedJob, RequiredWeights};
-use crate::vocabulary::{Attempt, JobId, Metrics, Parameters, StateHash, TrialNumber};
+use crate::vocabulary::{Attempt, JobId, Metrics, Nonce, Parameters, StateHash, TrialNumber};
 
 fn checkpoint(digit: char, epoch: u32) -> Checkpoint {
     Checkpoint { hash: digit.to_string().repeat(64), epoch, step: 0, size_bytes: 1 }
@@ -166,7 +166,7 @@ fn a_lease_says_where_an_earlier_attempt_or_the_job_before_had_come_to_and_who_t
         resume: None,
     };
     let job = LeasedJob {
-        lease: LeaseFor { job: JobId(1), attempt: Attempt(2) },
+        lease: LeaseFor { job: JobId(1), attempt: Attempt(2), nonce: Nonce::default() },
         context: r#"{"trainer":"resnet","dataset_checksum":"sum"}"#.into(),
         trial: TrialNumber(1),
         parameters: r#"{"lr":0.1}"#.to_owned(),

@@ -1,11 +1,11 @@
 //! Logs that workers send, and how they are read.
 
 use super::*;
-use crate::protocol::logs::{AttemptName, LogExtent, LogPart, LogQuery, LogsRequest};
+use crate::protocol::logs::{LogExtent, LogPart, LogQuery, LogsRequest};
 use crate::vocabulary::{Attempt, FailureReason, JobId};
 
 fn part(token: LeaseToken, offset: u64, text: &str) -> LogPart {
-    LogPart { name: AttemptName { job: token.job, attempt: token.attempt }, offset, text: text.to_owned() }
+    LogPart { token, offset, text: text.to_owned() }
 }
 
 impl Fixture {

@@ -66,7 +66,7 @@ impl Places {
         self.inner.get(state)?.iter().copied().find(|place| {
             unit.entries.get(&place.job).is_some_and(|entry| {
                 newest_attempt(&entry.job) == Attempt(0)
-                    && entry.promised_to.is_none()
+                    && entry.promise.is_none()
                     && matches!(entry.job.state, JobState::Blocked | JobState::Queued { .. })
             })
         })

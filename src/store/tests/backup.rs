@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::store::{Contents, StoreError, read_copy};
+use crate::store::{Beat, Contents, StoreError, read_copy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_made_while_others_write_is_a_sound_table() {
@@ -46,4 +46,36 @@ async fn a_copy_takes_no_other_files_place_and_is_known_from_one() {
     assert!(matches!(fixture.store.back_up(&path).await, Err(StoreError::Database(_))));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     assert!(matches!(read_copy(&path).await, Err(StoreError::Open { .. })));
+}
+
+#[tokio::test]
+async fn what_was_leased_since_a_copy_was_made_is_not_taken_for_what_the_restored_table_leases() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("s", &["a", "b"]).await;
+    let before = fixture.lease_one(0).await;
+    let path = fixture.folder.path().join("copy.db");
+    fixture.store.back_up(&path).await.unwrap();
+    let since = fixture.lease_one(1).await;
+
+    let restored = Store::open(&path).await.unwrap();
+    let fixture = Fixture { store: restored, ..fixture };
+    let bob = fixture.store.register(worker("bob"), Timestamp(2)).await.unwrap();
+    let again = fixture.lease_for(bob, None, 1, 2).await[0].lease;
+    assert_eq!((again.job, again.attempt), (since.job, since.attempt), "the same numbers are given again");
+
+    let is_held = async |lease| {
+        let beat = Beat { worker: fixture.anne, leases: vec![lease], lasts: LASTS };
+        fixture.store.heartbeat(beat, Timestamp(3)).await.unwrap().is_empty()
+    };
+    assert!(is_held(before).await, "who had it when the copy was made goes on");
+    for _ in ["while bob has it", "after he has ended it"] {
+        assert!(!is_held(since).await);
+        assert!(!fixture.report(since, 1, 99.0).await);
+        assert!(!fixture.finish(since, complete(), 3).await);
+        fixture.report(again, 1, 10.0).await;
+        assert!(fixture.finish(again, complete(), 4).await, "once and again");
+    }
+    assert_eq!(fixture.states(sweep).await, ["leased", "succeeded"]);
+    assert_eq!(fixture.trials(sweep).await[1].metrics, report(1, 10.0).metrics);
+    check_invariants(&fixture.store).await;
 }

@@ -130,3 +130,19 @@ async fn an_export_is_open_until_all_that_it_took_has_ended_or_gone_back() {
     }
     assert_eq!(open().await, []);
 }
+
+#[tokio::test]
+async fn what_another_tables_export_brings_is_refused_although_its_jobs_have_the_same_numbers() {
+    let (ours, theirs) = (Fixture::new().await, Fixture::new().await);
+    let mut exports = Vec::new();
+    for fixture in [&ours, &theirs] {
+        let sweep = fixture.store.submit(tree("tree", &["aab", "aac"]), Timestamp(0)).await.unwrap().sweep;
+        exports.push(fixture.export(sweep, 1).await);
+    }
+    assert_eq!(leases(&exports[0]), leases(&exports[1]));
+    for (own, other) in exports[0].jobs.iter().zip(&exports[1].jobs) {
+        assert!(!ours.bring_back(other.job.lease, 10).await, "depth {}", other.depth);
+        assert!(ours.bring_back(own.job.lease, 10).await, "depth {}: under what was promised", own.depth);
+        assert!(!ours.bring_back(other.job.lease, 10).await);
+    }
+}

@@ -1,5 +1,8 @@
 //! The histories of `lease::histories` sent through SQLite: after each act the table says what `lease::step` says.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -8,7 +11,7 @@ use super::*;
 use crate::lease::histories::{Act, Answer, LASTS, RETRIES, START, Token, World, any_act, any_forest};
 use crate::lease::{Job, JobState, READY};
 use crate::store::{Chosen, Keep, NewJob, NewTrial, TrialSource};
-use crate::vocabulary::JobId;
+use crate::vocabulary::{Attempt, JobId, Nonce};
 
 /// Each takes about twenty transactions.
 const HISTORIES: u32 = 1_000;
@@ -62,12 +65,17 @@ struct Table {
     sweep: SweepId,
     /// Id of the first job.
     first: i64,
+    /// What the history, which knows nothing of tables, has not of its tokens.
+    nonces: RefCell<BTreeMap<(JobId, Attempt), Nonce>>,
 }
 
 impl Table {
     async fn apply(&self, world: &World, token: Option<Token>, act: &Act) -> Option<Vec<Token>> {
         let now = world.now;
-        let lease_for = |token: Token| LeaseFor { job: self.id(token.job), attempt: token.attempt };
+        let lease_for = |token: Token| {
+            let (job, attempt) = (self.id(token.job), token.attempt);
+            LeaseFor { job, attempt, nonce: self.nonces.borrow()[&(job, attempt)] }
+        };
         let end = async |ended| {
             if let Some(token) = token {
                 let outcome = NewOutcome { lease: lease_for(token), reports: vec![], ended };
@@ -79,6 +87,9 @@ impl Table {
                 let most = u32::try_from(*most).unwrap();
                 let grant = Grant { worker: *worker, sweep: Some(self.sweep), most, lasts: LASTS };
                 let leased = jobs(self.store.lease(grant, now).await.unwrap());
+                let leases = leased.iter().map(|leased| leased.lease);
+                let nonces = leases.map(|lease| ((lease.job, lease.attempt), lease.nonce));
+                self.nonces.borrow_mut().extend(nonces);
                 let token = |leased: LeasedJob| Token {
                     job: usize::try_from(leased.lease.job.0 - self.first).unwrap(),
                     attempt: leased.lease.attempt,
@@ -212,7 +223,7 @@ async fn compare(store: &Store, name: &str, parents: &[Option<usize>], history: 
         .fetch_one(&store.readers)
         .await
         .unwrap();
-    let table = Table { store: store.clone(), sweep, first };
+    let table = Table { store: store.clone(), sweep, first, nonces: RefCell::default() };
     let mut world = World::new(parents);
     for act in history {
         let token = match act {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::store::{Beat, RefusedLease, list_running, list_workers};
-use crate::vocabulary::{Attempt, JobId};
+use crate::vocabulary::{Attempt, JobId, Nonce};
 
 #[tokio::test]
 async fn jobs_are_leased_in_order_and_each_once() {
@@ -120,7 +120,7 @@ async fn an_expired_lease_goes_to_somebody_else_and_the_late_worker_is_refused()
     assert_eq!(fixture.store.expire(Timestamp(59_999), Timestamp(-1)).await.unwrap(), 0);
     assert_eq!(fixture.store.expire(Timestamp(60_000), Timestamp(-1)).await.unwrap(), 1);
     let current = fixture.lease_for(bob, None, 1, 60_000).await[0].lease;
-    assert_eq!(current, LeaseFor { job: late.job, attempt: Attempt(2) });
+    assert_eq!((current.job, current.attempt), (late.job, Attempt(2)));
 
     assert!(!fixture.report(late, 2, 99.0).await);
     assert!(!fixture.finish(late, complete(), 60_001).await);
@@ -239,8 +239,8 @@ async fn one_refusal_in_a_batch_does_not_touch_the_others() {
     let sweep = fixture.submit("s", &["a", "b"]).await;
     let leased = fixture.lease(2, 0).await;
     let second = &leased[1];
-    let stale = LeaseFor { job: leased[0].lease.job, attempt: Attempt(7) };
-    let unknown = LeaseFor { job: JobId(999), attempt: Attempt(1) };
+    let stale = LeaseFor { job: leased[0].lease.job, attempt: Attempt(7), nonce: Nonce(1) };
+    let unknown = LeaseFor { job: JobId(999), attempt: Attempt(1), nonce: Nonce(1) };
     let outcomes = [stale, unknown, second.lease].map(|lease| NewOutcome {
         lease,
         reports: vec![report(1, 1.0)],

@@ -6,7 +6,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::*;
 use crate::store::{Keep, MIGRATIONS};
-use crate::vocabulary::{Attempt, JobId};
+use crate::vocabulary::{Attempt, JobId, Nonce};
 
 /// A database as the program made it when this was its newest migration.
 async fn make_database(path: &std::path::Path, newest: i64) -> SqliteConnection {
@@ -79,7 +79,7 @@ async fn a_table_of_an_older_schema_is_brought_up_to_date_and_its_work_goes_on()
         assert_eq!(trials[0].metrics, report(10, 91.5).metrics);
 
         // The attempt that ran when the program was replaced goes on under its token.
-        let lease = LeaseFor { job: JobId(2), attempt: Attempt(1) };
+        let lease = LeaseFor { job: JobId(2), attempt: Attempt(1), nonce: Nonce(0) };
         let with_checkpoint = NewReport { checkpoint: Some(checkpoint('1', 4, 0)), ..report(4, 41.0) };
         let outcome = NewOutcome { lease, reports: vec![with_checkpoint], ended: Ended::Release };
         assert_eq!(store.finish(vec![outcome], Timestamp(10)).await.unwrap(), []);

@@ -46,7 +46,7 @@ async fn run_in(
     let Some((program, arguments)) = command.split_first() else {
         return bad_config("the command is empty".to_owned());
     };
-    let report_name = format!("job-{}-attempt-{}.jsonl", trial.token.job, trial.token.attempt);
+    let report_name = format!("{}.jsonl", trial.token.file_stem());
     let stage = match &work.stage {
         Some(stage) => Some(Stage::new(stage, trial).await),
         None => None,

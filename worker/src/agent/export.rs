@@ -328,7 +328,7 @@ mod tests {
     use sweep::protocol::export::{Manifest, TaskPlan};
     use sweep::protocol::http::{EpochMetrics, Limits};
     use sweep::protocol::trial::{TrainRequest, TrialRecord};
-    use sweep::vocabulary::{Attempt, JobId, Metrics, SweepId};
+    use sweep::vocabulary::{Attempt, JobId, Metrics, Nonce, SweepId};
 
     use super::*;
 
@@ -336,7 +336,7 @@ mod tests {
     const SECOND: TaskName = TaskName { depth: 1, index: 0 };
 
     fn token(job: i64) -> LeaseToken {
-        LeaseToken { job: JobId(job), attempt: Attempt(1) }
+        LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce::default() }
     }
 
     fn planned(job: i64, parent: Option<i64>) -> PlannedJob {

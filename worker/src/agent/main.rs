@@ -29,6 +29,7 @@ mod output;
 mod pace;
 mod process;
 mod reach;
+mod registration;
 mod remote;
 mod report_file;
 mod self_test;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use sweep::protocol::http::{EpochMetrics, LeaseToken, Outcome, OutcomesRequest, Report, ReportsRequest};
-use sweep::protocol::logs::{AttemptName, LogPart, LogsRequest};
+use sweep::protocol::logs::{LogPart, LogsRequest};
 
 /// Reports in one request: so that its commit is quick.
 const MOST_REPORTS: usize = 1024;
@@ -97,8 +97,7 @@ impl Outbox {
         }
         let (offset, length) = (printed.bytes, text.len());
         printed.bytes += length as u64;
-        let name = AttemptName { job: token.job, attempt: token.attempt };
-        let part = LogPart { name, offset, text };
+        let part = LogPart { token, offset, text };
         let json = serde_json::to_vec(&part);
         self.logs.push_back(Weighed::new(part, json));
     }
@@ -158,7 +157,7 @@ impl Outbox {
     pub(crate) fn forget(&mut self, token: LeaseToken) {
         self.reports.retain(|report| report.item.token != token);
         self.outcomes.retain(|outcome| outcome.item.token != token);
-        self.logs.retain(|part| token_of(&part.item) != token);
+        self.logs.retain(|part| part.item.token != token);
         self.printed.remove(&token);
     }
 
@@ -170,7 +169,7 @@ impl Outbox {
         let next = self.outcomes.iter().take(count_fitting(&self.outcomes, MOST_OUTCOMES));
         let ends: BTreeSet<LeaseToken> = next.map(|outcome| outcome.item.token).collect();
         let is_alone = self.reports.is_empty() && self.outcomes.is_empty();
-        is_alone || !self.were_logs || self.logs.iter().any(|part| ends.contains(&token_of(&part.item)))
+        is_alone || !self.were_logs || self.logs.iter().any(|part| ends.contains(&part.item.token))
     }
 
     fn next_logs(&mut self) -> LogsRequest {
@@ -206,10 +205,6 @@ impl Outbox {
     }
 }
 
-fn token_of(part: &LogPart) -> LeaseToken {
-    LeaseToken { job: part.name.job, attempt: part.name.attempt }
-}
-
 /// How many of the first, one at least if there are any, fit into one request.
 fn count_fitting<T>(waiting: &VecDeque<Weighed<T>>, most: usize) -> usize {
     let bytes = waiting.iter().scan(0, |bytes, next| {
@@ -225,10 +220,10 @@ mod tests {
     use super::*;
     use sweep::protocol::http::AttemptEnd;
     use sweep::protocol::trial::Checkpoint;
-    use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics};
+    use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Nonce};
 
     fn token(job: i64) -> LeaseToken {
-        LeaseToken { job: JobId(job), attempt: Attempt(1) }
+        LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce::default() }
     }
 
     fn report(job: i64, epoch: u32) -> Report {
@@ -348,7 +343,7 @@ mod tests {
     fn parts(write: Option<Write>) -> Vec<(i64, u64, String)> {
         match write {
             Some(Write::Logs(request)) => {
-                request.parts.into_iter().map(|part| (part.name.job.0, part.offset, part.text)).collect()
+                request.parts.into_iter().map(|part| (part.token.job.0, part.offset, part.text)).collect()
             }
             other => panic!("no logs: {other:?}"),
         }

@@ -12,7 +12,7 @@ use sweep::client::{Backoff, Client, ClientError, retry};
 use sweep::protocol::http::{
     HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterResponse, WriteResponse,
 };
-use sweep::vocabulary::{KEPT_CODE, NAMED_WEIGHTS, SweepId, WorkerId};
+use sweep::vocabulary::{KEPT_CODE, NAMED_WEIGHTS, SweepId};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use super::gpus::{Chosen, Surroundings};
 use super::link::Link;
 use super::options::Options;
 use super::outbox::Write;
+use super::registration::Registration;
 use super::remote::{self, Remote, Sharing};
 use super::slot::{self, Assignment, Place};
 use super::slots::{SlotId, SlotKind};
@@ -84,7 +85,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
         options.slurm.time_left().await.map(|left| Instant::now() + left).into_iter().chain(limit).min();
     let seed = u64::from(std::process::id());
     let mut signals = Signals::catch().map_err(AgentError::Signals)?;
-    let registered = tokio::select! {
+    let (registration, registered) = tokio::select! {
         registered = register(&client, seed, slots, options) => registered?,
         // There is nothing to give back yet.
         _asked = signals.next() => return Ok(Exit::Clean),
@@ -110,7 +111,7 @@ pub(crate) async fn run(options: &Options) -> Result<Exit, AgentError> {
     let (inbox, mut events) = mpsc::channel(INBOX_CAPACITY);
     let mut shell = Shell {
         client,
-        worker: registered.worker,
+        registration: Arc::new(registration),
         sweep: options.sweep,
         seed,
         inbox: inbox.clone(),
@@ -261,12 +262,11 @@ async fn register(
     seed: u64,
     slots: usize,
     options: &Options,
-) -> Result<RegisterResponse, AgentError> {
+) -> Result<(Registration, RegisterResponse), AgentError> {
     let request = identity::introduce(u32::try_from(slots).unwrap_or(u32::MAX), options.slurm.task());
     // One that was not named may be about to move, or waits itself to be started.
     let attempts = if options.coordinator.is_some() { REGISTER_ATTEMPTS } else { WORK_ATTEMPTS };
-    let backoff = backoff(seed, attempts);
-    let registered = retry(&backoff, "register with the coordinator", || client.register(&request)).await;
+    let registered = Registration::begin(client, request, &backoff(seed, attempts)).await;
     registered.map_err(|source| AgentError::Coordinator { what: "register with the coordinator", source })
 }
 
@@ -277,7 +277,7 @@ fn backoff(seed: u64, attempts: u32) -> Backoff {
 
 struct Shell {
     client: Link,
-    worker: WorkerId,
+    registration: Arc<Registration>,
     sweep: Option<SweepId>,
     seed: u64,
     inbox: Inbox,
@@ -395,14 +395,15 @@ impl Shell {
 
     fn ask(&mut self, most: usize) {
         let request = LeaseRequest {
-            worker: self.worker,
+            worker: self.registration.worker(),
             sweep: self.sweep,
             most: u32::try_from(most).unwrap_or(u32::MAX),
             wait_millis: LEASE_WAIT.as_millis() as u64,
         };
-        let (client, backoff) = (self.client.clone(), backoff(self.seed, WORK_ATTEMPTS));
+        let (client, registration) = (self.client.clone(), self.registration.clone());
+        let backoff = backoff(self.seed, WORK_ATTEMPTS);
         let asking = self.spawn("lease jobs", async move {
-            retry(&backoff, "lease jobs", || client.lease(&request)).await.map(Event::Leased)
+            registration.lease(&client, request, &backoff).await.map(Event::Leased)
         });
         self.asking = Some(asking);
     }
@@ -435,7 +436,7 @@ impl Shell {
 
     /// Not repeated with the same leases: a missed heartbeat is followed soon by one that knows the newest.
     fn beat(&mut self, leases: Vec<LeaseToken>) {
-        let (client, gauge, worker) = (self.client.clone(), self.gauge.clone(), self.worker);
+        let (client, gauge, worker) = (self.client.clone(), self.gauge.clone(), self.registration.worker());
         let problem = self.problem.clone();
         self.spawn("send a heartbeat", async move {
             let request = HeartbeatRequest { worker, leases, node: gauge.read().await, problem };
@@ -458,7 +459,7 @@ impl Shell {
 
     fn leave(&mut self) {
         let (client, backoff) = (self.client.clone(), backoff(self.seed, LEAVE_ATTEMPTS));
-        let request = LeaveRequest { worker: self.worker };
+        let request = LeaveRequest { worker: self.registration.worker() };
         self.spawn("leave", async move {
             if let Err(error) = retry(&backoff, "leave", || client.leave(&request)).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "left without a goodbye");

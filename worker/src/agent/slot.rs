@@ -283,7 +283,7 @@ fn node_fault(message: String) -> TrialEnd {
     TrialEnd::Failed { reason: FailureReason::NodeFault, message, log_tail: String::new() }
 }
 
-fn log_path(place: &Place, LeaseToken { job, attempt }: LeaseToken) -> PathBuf {
+fn log_path(place: &Place, LeaseToken { job, attempt, .. }: LeaseToken) -> PathBuf {
     place.logs.join(format!("job-{job}-attempt-{attempt}.log"))
 }
 

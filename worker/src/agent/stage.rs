@@ -34,7 +34,7 @@ impl Stage {
             Some(checkpoint) => find(&artifacts, checkpoint).await,
             None => None,
         };
-        let name = format!("job-{}-attempt-{}.checkpoint", trial.token.job, trial.token.attempt);
+        let name = format!("{}.checkpoint", trial.token.file_stem());
         Stage {
             first_epoch: if load.is_some() { stage.first_epoch } else { 1 },
             last_epoch: stage.last_epoch,

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use sweep::protocol::http::{CommandWork, HeartbeatResponse, Limits, OutcomesRequest, Work, WriteResponse};
 use sweep::protocol::trial::Checkpoint;
-use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Parameters, TrialNumber};
+use sweep::vocabulary::{Attempt, FailureReason, JobId, Metrics, Nonce, Parameters, TrialNumber};
 
 use super::super::outbox::Write;
 use super::*;
@@ -22,7 +22,7 @@ fn agent(slots: usize) -> Agent {
 }
 
 fn token(job: i64) -> LeaseToken {
-    LeaseToken { job: JobId(job), attempt: Attempt(1) }
+    LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce::default() }
 }
 
 fn lease(job: i64, cpus: u32) -> Lease {
