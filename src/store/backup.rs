@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::{Store, StoreError};
 
@@ -18,7 +18,7 @@ pub struct Contents {
 
 impl Store {
     /// Writes a copy of the table, as it is at one moment, to `path`, where there is no file or an empty one. The writer
-    /// goes on meanwhile: the copy is read in one transaction. It is not synced.
+    /// goes on meanwhile: the copy is read in one transaction. It is not synced. In it nobody holds a lease but exports.
     ///
     /// # Errors
     /// When the disk refuses; then what is at `path` is no copy.
@@ -33,8 +33,26 @@ impl Store {
         let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut connection).await;
         let closed = connection.close().await;
         copied?;
+        closed?;
+        let mut copy = SqliteConnectOptions::new().filename(path).connect().await.map_err(open_error)?;
+        let withdrawn = withdraw_leases(&mut copy).await;
+        let closed = copy.close().await;
+        withdrawn?;
         Ok(closed?)
     }
+}
+
+/// Gives the leases of a copy nonces that nobody was told: whoever holds one reports to the table that goes on, and the copy will not know of
+/// that. An export's lease stays as it is, since its folder says everything again.
+async fn withdraw_leases(copy: &mut SqliteConnection) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- withdraw_leases
+        UPDATE jobs SET nonce = (nonce + 1) % 4294967296
+        WHERE state = 'leased' AND lease_deadline < 9223372036854775807"
+    )
+    .execute(copy)
+    .await?;
+    Ok(())
 }
 
 /// Opens a copy that nobody writes to, and says what it holds.

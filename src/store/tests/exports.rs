@@ -1,5 +1,5 @@
 use super::{Fixture, check_invariants, checkpoint, complete, fail, report, tree, worker};
-use crate::store::{Export, LeaseFor, NewOutcome, NewReport, list_open_exports};
+use crate::store::{Export, LeaseFor, NewOutcome, NewReport, Store, list_open_exports};
 use crate::vocabulary::{JobId, SweepId, Timestamp};
 
 const FAR: i64 = 1_000_000_000_000_000;
@@ -129,6 +129,19 @@ async fn an_export_is_open_until_all_that_it_took_has_ended_or_gone_back() {
         assert_eq!(left, export.jobs.len() - done);
     }
     assert_eq!(open().await, []);
+}
+
+#[tokio::test]
+async fn an_export_is_brought_back_to_a_copy_of_its_table() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.store.submit(tree("tree", &["aab", "aac"]), Timestamp(0)).await.unwrap().sweep;
+    let export = fixture.export(sweep, 1).await;
+    let path = fixture.folder.path().join("copy.db");
+    fixture.store.back_up(&path).await.unwrap();
+    let restored = Fixture { store: Store::open(&path).await.unwrap(), ..fixture };
+    for job in &export.jobs {
+        assert!(restored.bring_back(job.job.lease, 10).await, "depth {}", job.depth);
+    }
 }
 
 #[tokio::test]

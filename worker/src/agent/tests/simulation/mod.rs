@@ -1,8 +1,8 @@
 //! Whole lives of a coordinator and its agents under one seed: messages that are lost, doubled, late and overtaken; nodes
 //! that die, freeze and are cut off; a coordinator that crashes about any write; clocks that are set; files that vanish;
-//! users who change their minds. Real are the coordinator, the table in SQLite and every agent's mind; processes, the
-//! network and time are simulated, and nothing else decides what happens than the seed. One of the nodes shares no files with the
-//! coordinator: what its trials leave is sent, late or never.
+//! a table that is put back to a copy of it; users who change their minds. Real are the coordinator, the table in SQLite and
+//! every agent's mind; processes, the network and time are simulated, and nothing else decides what happens than the seed. One
+//! of the nodes shares no files with the coordinator: what its trials leave is sent, late or never.
 //!
 //! In the end every trial has one result, which is that of a life without faults, bit for bit. `make sim SEEDS=10000`.
 
@@ -27,8 +27,9 @@ const SPECS: &[&str] = &[
     "name: flat\ncommand: [train, \"{{x}}\"]\nmetric: {name: top1, goal: maximize}\nretries: 1\nparameters: {x: [1, 2, 3, 4]}\n",
 ];
 
-/// Seeds that have found something once.
-const FOUND: &[u64] = &[];
+/// Seeds that have found something once: who held a lease when a copy was made went on under it after that had become the table,
+/// and what had been reported in between was missing.
+const FOUND: &[u64] = &[1_000_015];
 
 /// In `make test`; `make sim` says how many.
 const SEEDS: u64 = 200;
@@ -74,6 +75,7 @@ fn disk() -> PathBuf {
 fn live(seeds: &[u64], place: &Path, lives_on_a_core: usize, scrutiny: Scrutiny) {
     // Nobody waits for a socket here, and a thread that does not either is woken with less ado.
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let Some(&first) = seeds.first() else { return };
     let template = runtime().block_on(Template::new(SPECS));
     let one = |seed: u64, weather| -> (Results, Vec<String>) {
         let folder = tempfile::tempdir_in(place).unwrap();
@@ -81,11 +83,7 @@ fn live(seeds: &[u64], place: &Path, lives_on_a_core: usize, scrutiny: Scrutiny)
     };
     let (expected, _) = one(0, Weather::Fair);
     assert_eq!(expected.len(), 16);
-    assert_eq!(
-        one(seeds[0], Weather::Foul),
-        one(seeds[0], Weather::Foul),
-        "the seed does not decide everything"
-    );
+    assert_eq!(one(first, Weather::Foul), one(first, Weather::Foul), "the seed does not decide everything");
     let next = AtomicU64::new(0);
     let cores = cores();
     std::thread::scope(|scope| {

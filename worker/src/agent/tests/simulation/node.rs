@@ -121,6 +121,8 @@ pub(super) struct Node {
     processes: BTreeMap<LeaseToken, Process>,
     calls: BTreeMap<u64, (Call, u32)>,
     asking: Option<u64>,
+    /// How many jobs it had asked for when it heard that nobody knows it.
+    unknown: u32,
     next: u64,
 }
 
@@ -139,6 +141,7 @@ impl Node {
             processes: BTreeMap::new(),
             calls: BTreeMap::new(),
             asking: None,
+            unknown: 0,
             next: 0,
         }
     }
@@ -200,6 +203,12 @@ impl Node {
         }
     }
 
+    fn ask(&mut self, most: u32, scene: &mut Scene<'_>) {
+        let worker = self.worker.expect("an agent acts when it is registered");
+        let request = LeaseRequest { worker, sweep: None, most, wait_millis: 0 };
+        self.asking = Some(self.send(Call::Lease(request), scene));
+    }
+
     fn send(&mut self, call: Call, scene: &mut Scene<'_>) -> u64 {
         self.next += 1;
         self.calls.insert(self.next, (call.clone(), 0));
@@ -209,10 +218,20 @@ impl Node {
 
     fn take_answer(&mut self, place: u64, reply: Reply, scene: &mut Scene<'_>) {
         // An answer to a call that was given up, or the second one to a call that came twice.
-        if self.calls.remove(&place).is_none() {
-            return;
-        }
+        let Some((call, _)) = self.calls.remove(&place) else { return };
+        let most = if let Call::Lease(request) = call { request.most } else { 0 };
         let event = match reply {
+            // Under a new name it asks for the same again, and what it holds it learns from its heartbeats.
+            Reply::Registered(registered) if self.agent.is_some() => {
+                self.worker = Some(registered.worker);
+                let most = std::mem::take(&mut self.unknown);
+                return self.ask(most, scene);
+            }
+            Reply::NoSuchWorker => {
+                self.unknown = most;
+                self.asking = Some(self.send(Call::Register(self.introduce()), scene));
+                return;
+            }
             Reply::Registered(registered) => {
                 self.worker = Some(registered.worker);
                 let settings = Settings {
@@ -400,9 +419,7 @@ impl Node {
         let problem = self.problem.clone();
         match action {
             Action::Ask { most } => {
-                let most = u32::try_from(most).unwrap_or(u32::MAX);
-                let request = LeaseRequest { worker, sweep: None, most, wait_millis: 0 };
-                self.asking = Some(self.send(Call::Lease(request), scene));
+                self.ask(u32::try_from(most).unwrap_or(u32::MAX), scene);
             }
             Action::AbandonAsking => {
                 if let Some(place) = self.asking.take() {

@@ -36,6 +36,8 @@ pub(super) enum Reply {
     Beat(HeartbeatResponse),
     Written(WriteResponse),
     Left,
+    /// To a request for jobs: the table knows nobody of this name.
+    NoSuchWorker,
 }
 
 /// What a user does.
@@ -120,6 +122,8 @@ pub(super) struct Table<'t> {
     calls: u64,
     starts: u32,
     ledger: Ledger,
+    /// What was in the ledger when the copy was made that lies in the folder.
+    copied: Option<Ledger>,
 }
 
 /// How often something had changed for which agents wait, in which of the coordinator's lives.
@@ -148,6 +152,7 @@ impl<'t> Table<'t> {
             calls: 0,
             starts: 0,
             ledger: Ledger::default(),
+            copied: None,
         };
         table.start(Timestamp(0)).await;
         table
@@ -186,6 +191,31 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Makes a copy of the table, in the place of the one before.
+    pub(super) async fn copy(&mut self) {
+        let Some(Running { store, .. }) = &self.running else { return };
+        let place = self.folder.path().join("copy.db");
+        let _there_is_none = std::fs::remove_file(&place);
+        store.back_up(&place).await.unwrap();
+        self.copied = Some(self.ledger.clone());
+    }
+
+    /// Ends the process and puts the last copy in the place of its table; says whether there is one.
+    pub(super) fn go_back(&mut self) -> bool {
+        let Some(copied) = self.copied.clone() else { return false };
+        self.crash();
+        let place = self.folder.path().join(format!("{}.db", self.starts));
+        let _there_is_none = std::fs::remove_file(place.with_extension("db-wal"));
+        std::fs::copy(self.folder.path().join("copy.db"), place).unwrap();
+        let now = std::mem::replace(&mut self.ledger, copied);
+        self.ledger.has_cancelled |= now.has_cancelled;
+        let was_over = |token: &LeaseToken| self.ledger.granted.get(token).is_some_and(|grant| grant.is_over);
+        let lost: Vec<_> = now.granted.into_keys().filter(|token| !was_over(token)).collect();
+        self.ledger.foreign.extend(now.foreign);
+        self.ledger.foreign.extend(lost);
+        true
+    }
+
     pub(super) fn set_clock(&self, now: Timestamp) {
         if let Some(Running { clock: Clock::Manual(clock), .. }) = &self.running {
             clock.store(now.0, std::sync::atomic::Ordering::SeqCst);
@@ -203,7 +233,12 @@ impl<'t> Table<'t> {
             Call::Finish(request) => coordinator.finish(request.clone()).await.map(Reply::Written),
             Call::Leave(request) => coordinator.leave(request.worker).await.map(|()| Reply::Left),
         };
-        let reply = answered.unwrap_or_else(|error| panic!("{call:?} was refused: {error}"));
+        let reply = answered.unwrap_or_else(|error| match (call, error) {
+            (Call::Lease(_), CoordinatorError::NoSuchWorker(_)) if self.copied.is_some() => {
+                Reply::NoSuchWorker
+            }
+            (_, error) => panic!("{call:?} was refused: {error}"),
+        });
         self.ledger.note(call, &reply, at);
         if !matches!(&reply, Reply::Leased(response) if response.leases.is_empty()) {
             self.check().await;
@@ -292,14 +327,16 @@ impl<'t> Table<'t> {
 }
 
 /// A bookkeeper that knows calls and answers only.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Ledger {
     granted: BTreeMap<LeaseToken, Grant>,
     completed: BTreeMap<JobId, LeaseToken>,
     has_cancelled: bool,
+    /// What was granted in lives that the table has forgotten.
+    foreign: BTreeSet<LeaseToken>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Grant {
     worker: WorkerId,
     /// When the worker last showed the lease, by a clock that nobody sets.
@@ -319,6 +356,16 @@ impl Ledger {
                 let refused: BTreeSet<_> = response.stop.iter().map(|refused| refused.token).collect();
                 for token in &request.leases {
                     self.show(*token, refused.contains(token), at);
+                }
+            }
+            (Call::Report(request), Reply::Written(response)) => {
+                let refused: BTreeSet<_> = response.refused.iter().map(|refused| refused.token).collect();
+                for token in request.reports.iter().map(|report| report.token) {
+                    let is_foreign = self.foreign.contains(&token);
+                    assert!(
+                        !is_foreign || refused.contains(&token),
+                        "{token:?} is of a life that is forgotten"
+                    );
                 }
             }
             (Call::Finish(request), Reply::Written(response)) => {
@@ -359,6 +406,10 @@ impl Ledger {
 
     fn show(&mut self, token: LeaseToken, is_refused: bool, at: u64) {
         let has_cancelled = self.has_cancelled;
+        if self.foreign.contains(&token) {
+            assert!(is_refused, "{token:?} is of a life that is forgotten");
+            return;
+        }
         let grant = self.granted.get_mut(&token).expect("nobody shows a lease that was not granted");
         if is_refused {
             let was_in_time = !grant.is_over && at < grant.shown_at + LEASE.as_millis() as u64;

@@ -294,7 +294,7 @@ impl<'t> World<'t> {
             return;
         }
         let node = usize::try_from(self.chance.between(0, NODES as u64 - 1)).unwrap_or(0);
-        match self.chance.between(0, 9) {
+        match self.chance.between(0, 11) {
             0 | 1 => {
                 self.note(|| format!("node {node} dies"));
                 self.nodes[node].die();
@@ -332,6 +332,15 @@ impl<'t> World<'t> {
                 self.note(|| format!("the disk of node {node} is full for {millis} ms"));
                 self.nodes[node].is_sick = true;
                 self.schedule(millis, What::Recovers { node });
+            }
+            10 => {
+                self.note(|| "the table is copied".to_owned());
+                self.table.copy().await;
+            }
+            11 if self.table.is_up() && self.chance.happens(300) && self.table.go_back() => {
+                self.note(|| "the table is put back to its copy".to_owned());
+                let delay = self.chance.between(100, 120_000);
+                self.schedule(delay, What::CoordinatorUp);
             }
             _ => {}
         }
