@@ -58,7 +58,7 @@ test-recipes: $(TORCH) ## Try every code path of every recipe in sweeps/, in sma
 	@cargo test --locked --workspace --test recipes -- --ignored --nocapture
 
 test-long: $(TORCH) ## Run what takes minutes more: ten times as many histories
-	@cargo test --locked --package sweep --lib -- --ignored
+	@cargo test --locked --workspace --lib -- --ignored
 
 # One that failed is shown, with all that happened, by SEED=.
 sim: ## Simulate whole lives of coordinator and agents (SEEDS=10000; on a disk: ON_DISK=500; one: SEED=7)
@@ -69,7 +69,7 @@ sim: ## Simulate whole lives of coordinator and agents (SEEDS=10000; on a disk: 
 chaos: $(TORCH) ## Work on sweeps while everything is killed, stopped, cut off and confused (SEED=n; JOBS=500 FAULTS=200)
 	@cargo build --locked --workspace --bins
 	@SWEEP_CHAOS_SEED=$(or $(SEED),$(shell date +%s)) SWEEP_CHAOS_JOBS=$(JOBS) SWEEP_CHAOS_FAULTS=$(FAULTS) \
-		cargo test --locked --package sweep --test chaos -- --ignored --nocapture
+		cargo test --locked --workspace --test chaos -- --ignored --nocapture
 
 # schemathesis lives apart, like Optuna. Without a package index this one is left out, except where everything must hold.
 test-api: $(TORCH) ## Ask a real coordinator what its OpenAPI document allows and forbids (EXAMPLES=n a route)
