@@ -88,7 +88,7 @@ fn undisturbed(place: Place, work: impl Fn(&Project) -> Work) -> Vec<Value> {
     let ends: BTreeSet<String> = results.iter().map(|result| result["checkpoints"].to_string()).collect();
     assert_eq!(ends.len(), work.trials, "each trial comes to something else");
     let named = verdict::named_checkpoints(&results);
-    verdict::assert_nothing_is_left_over(&mut run.cluster, &named);
+    verdict::assert_nothing_is_left_over(&mut run.cluster, &named, work.archives);
     results
 }
 
@@ -110,7 +110,11 @@ fn disturbed(
     run.go_on_to_the_end();
     let results = verdict::results(&run.cluster);
     verdict::assert_same(&results, expected);
-    verdict::assert_nothing_is_left_over(&mut run.cluster, &verdict::named_checkpoints(&results));
+    verdict::assert_nothing_is_left_over(
+        &mut run.cluster,
+        &verdict::named_checkpoints(&results),
+        work.archives,
+    );
     println!("seed {seed}, {} jobs: {}", work.jobs, run.summary());
     run
 }

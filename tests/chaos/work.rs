@@ -17,6 +17,8 @@ pub(crate) struct Work {
     pub(crate) jobs: usize,
     /// Jobs that an agent runs at a time.
     pub(crate) slots: usize,
+    /// Archives of code that are kept for it.
+    pub(crate) archives: usize,
 }
 
 /// Writes the spec of about so many short jobs of a program, each tens of milliseconds long.
@@ -44,7 +46,7 @@ pub(crate) fn of_a_program(project: &Project, jobs: usize) -> Work {
     );
     let roots = 2 * roots;
     let (jobs, epochs) = (roots * JOBS_OF_ROOT, roots as u64 * EPOCHS_OF_ROOT);
-    Work { spec: "chaos.yaml", epochs, trials: roots * 8, jobs, slots: 2 }
+    Work { spec: "chaos.yaml", epochs, trials: roots * 8, jobs, slots: 2, archives: 1 }
 }
 
 /// Writes the spec of some trials of the built-in trainer, which keeps its state after every epoch.
@@ -63,5 +65,5 @@ pub(crate) fn of_the_trainer(project: &Project) -> Work {
          when: [{if: {teacher: ema}, parameters: {ema_ratio: [0.3]}}]\n",
     );
     // A trunk of one epoch, two branches of one, and four ends of four on each.
-    Work { spec: "chaos.yaml", epochs: 1 + 2 + 8 * 4, trials: 8, jobs: 1 + 2 + 8, slots: 1 }
+    Work { spec: "chaos.yaml", epochs: 1 + 2 + 8 * 4, trials: 8, jobs: 1 + 2 + 8, slots: 1, archives: 0 }
 }
