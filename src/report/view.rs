@@ -170,6 +170,20 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The same configurations, best first by one metric, whichever are shown.
+    ///
+    /// # Errors
+    /// When no trial has reported it.
+    pub fn ranked_by(mut self, metric: &str) -> Result<Vec<Configuration<'a>>, ViewError> {
+        self.check_metric(metric)?;
+        // Equals stay in the order of their first trials, not in that of the rank before.
+        self.configurations
+            .sort_by_key(|configuration| configuration.trials.first().map(|trial| trial.trial));
+        let shown = ShownMetric { name: metric.to_owned(), goal: goal(self.results.metric.as_ref(), metric) };
+        rank(&mut self.configurations, Some(&shown));
+        Ok(self.configurations)
+    }
+
     /// What ranks.
     #[must_use]
     pub fn ranking(&self) -> Option<&ShownMetric> {
