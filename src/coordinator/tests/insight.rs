@@ -3,6 +3,7 @@
 use super::*;
 use crate::protocol::http::{EpochMetrics, Report};
 use crate::protocol::insight::{CauseCode, Explanation};
+use crate::protocol::steering::BumpRequest;
 use crate::vocabulary::{FailureReason, Metrics, TrialNumber};
 
 /// Trials that share three of five epochs.
@@ -51,6 +52,30 @@ async fn a_trial_in_the_queue_says_what_is_before_it() {
     assert_eq!(codes(&fixture, sweep, 4).await, [CauseCode::Cancelled]);
     let unknown = fixture.coordinator.explain(sweep, TrialNumber(9)).await;
     assert!(matches!(unknown, Err(CoordinatorError::UnknownTrial { .. })));
+}
+
+#[tokio::test]
+async fn what_is_before_a_trial_are_jobs_that_may_be_leased() {
+    let fixture = Fixture::new().await;
+    // Eight trials of one sweep, and the first of them alone in the other one: a job that both wait for.
+    let eight = STAGED.replace("[1, 2]", "[1, 2, 3, 4, 5, 6, 7, 8]");
+    let first = fixture.submit(&eight).await;
+    let other = fixture.submit("name: other\ncommand: [/bin/false]\nparameters: {}\n").await;
+    let before = explain(&fixture, other, 1).await.causes;
+    assert_eq!(before[0].what, "1 job is before it", "eight trials wait for the one job that is ready");
+    let joined = fixture.submit(&STAGED.replace("{x: [1, 2]}", "{x: 9}")).await;
+    assert_eq!(codes(&fixture, joined, 1).await, [CauseCode::ParentUnfinished, CauseCode::Ready]);
+    fixture.coordinator.pause(first).await.unwrap();
+    let before = explain(&fixture, joined, 1).await.causes;
+    assert_eq!(
+        before[1].what, "1 job is before it",
+        "what its sweep keeps is leased for the one that joined it"
+    );
+    let priority = BumpRequest::Set { priority: 1 };
+    fixture.coordinator.bump(joined, priority).await.unwrap();
+    assert_eq!(codes(&fixture, joined, 1).await, [CauseCode::ParentUnfinished, CauseCode::Ready]);
+    let before = explain(&fixture, other, 1).await.causes;
+    assert_eq!(before[0].what, "1 job is before it", "it is in the queue of a sweep that is not paused");
 }
 
 #[tokio::test]
@@ -135,7 +160,7 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
     let best = progress.best.unwrap();
     assert_eq!(best.value, 50.0);
 
-    let curves = fixture.coordinator.curves(sweep, &[best.trial].into()).await.unwrap();
+    let curves = fixture.coordinator.curves(sweep, &[best.trial].into(), None).await.unwrap();
     let curve = &curves.trials[0].metrics["top1"];
     assert_eq!((&curve.epochs[..], &curve.values[..]), (&[1, 2, 5][..], &[10.0, 20.0, 50.0][..]));
     let tree = fixture.coordinator.stages(sweep).await.unwrap().stages;
