@@ -169,6 +169,19 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
 }
 
 #[tokio::test]
+async fn a_program_without_stages_has_trained_its_epoch_when_it_has_ended() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("command: [/bin/true]\nparameters: {x: 1}\n").await;
+    let lease = fixture.lease().await.remove(0);
+    let reported = |epoch| Report { token: lease.token, epoch, metrics: metrics(10.0), checkpoint: None };
+    fixture.coordinator.report(ReportsRequest { reports: vec![reported(1), reported(2)] }).await.unwrap();
+    let progress = fixture.coordinator.progress(sweep).await.unwrap();
+    assert_eq!((progress.epochs_done, progress.epochs), (0, 1));
+    fixture.finish(lease.token, complete()).await;
+    assert_eq!(fixture.coordinator.progress(sweep).await.unwrap().epochs_done, 1);
+}
+
+#[tokio::test]
 async fn a_plan_knows_what_finished_jobs_of_its_kind_have_cost() {
     let fixture = Fixture::new().await;
     let spec =
