@@ -339,6 +339,22 @@ mod tests {
     }
 
     #[test]
+    fn ranked_by_another_metric_they_are_as_if_they_had_been_grouped_for_it() {
+        let results = results(vec![
+            trial(1, 0, &[("lr", 0.1)], &[("top1", 40.0), ("rankme", 9.0)]),
+            trial(2, 0, &[("lr", 0.2)], &[("top1", 50.0), ("rankme", 9.0)]),
+            trial(3, 0, &[("lr", 0.3)], &[("top1", 45.0), ("rankme", 10.0)]),
+        ]);
+        let options = ViewOptions { metrics: vec!["rankme".to_owned()], ..ViewOptions::default() };
+        let grouped = View::new(&results, &options).unwrap().configurations;
+        // Of equals the first trial's comes first, though another one is better in what ranks else.
+        let ranked = View::usual(&results).ranked_by("rankme").unwrap();
+        assert_eq!(ranked.iter().map(|one| one.trials[0].trial.0).collect::<Vec<_>>(), [3, 1, 2]);
+        assert_eq!(ranked, grouped);
+        assert!(View::usual(&results).ranked_by("rankm").is_err());
+    }
+
+    #[test]
     fn the_best_comes_first_by_whatever_ranks() {
         assert_eq!(order(&ViewOptions::default()), [2, 3, 1]);
         let by = |name: &str, goal| {

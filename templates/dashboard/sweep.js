@@ -243,6 +243,7 @@ export function sweepPage(id, touch) {
       if (own && event.type === "trials_ended") isStale = true;
       return own;
     },
+    reset() { isStale = true; },
     async refresh(signal) {
       const query = new URLSearchParams({ order: wanted.order, offset: wanted.offset, limit: wanted.limit });
       if (wanted.state) query.set("state", wanted.state);
