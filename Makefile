@@ -87,12 +87,19 @@ test-browser: $(TORCH) ## Look at a report and the dashboard in a headless Chrom
 	@cargo build --locked --workspace --bins
 	@mkdir -p target/browser
 	@if reason=$$(tests/browser/install.sh target/browser 2>&1 >/dev/null); then \
-		echo "== test-browser"; timeout 240 tests/browser/run.sh target/debug/sweep target/browser; \
+		echo "== test-browser"; timeout 300 tests/browser/run.sh target/debug/sweep target/browser; \
 	elif [ "$${CI:-}" = true ]; then \
 		echo "$$reason"; echo "make: there is no browser to test in"; exit 1; \
 	else \
 		echo "SKIPPED test-browser: $$(tail -n 1 <<<"$$reason")"; \
 	fi
+
+screenshots: $(TORCH) ## Take pictures of a report and the dashboard (light, dark, phone) into target/screenshots, to look at
+	@cargo build --locked --workspace --bins
+	@tests/browser/install.sh target/browser
+	@rm -rf target/screenshots && mkdir -p target/screenshots
+	@tests/browser/pictures.sh target/debug/sweep target/browser target/screenshots
+	@echo "make: the pictures are in target/screenshots/"
 
 # The tools that exports are for, from PyPI. Without a package index this one is left out, except where everything must hold.
 test-export: $(TORCH) ## Hand a sweep to TensorBoard, Optuna, MLflow and W&B, and read it back with their own packages
@@ -182,4 +189,4 @@ sqlx: ## Refresh .sqlx after a change of SQL or of the migrations
 clean: ## Remove what was built; results in .sweep/ and .venv stay
 	@cargo clean
 
-.PHONY: help demo sample build venv test test-run test-recipes test-api test-browser test-export test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-look bench-load sqlx clean
+.PHONY: help demo sample build venv test test-run test-recipes test-api test-browser screenshots test-export test-slurm test-long sim chaos lint bench bench-tasks bench-train bench-store bench-results bench-look bench-load sqlx clean

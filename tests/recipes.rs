@@ -120,3 +120,27 @@ fn where_there_are_no_recipes_it_is_said_where_they_were_looked_for() {
         assert!(said.contains(&format!("\n   {}\n", project.path(place).display())), "{place}: {said}");
     }
 }
+
+#[test]
+fn what_is_taken_from_a_folder_above_is_named_once() {
+    let project = Project::new();
+    fs::create_dir_all(project.path("sweeps")).unwrap();
+    fs::create_dir_all(project.path("below")).unwrap();
+    project.write("sweeps/mine.yaml", "command: [/bin/true]\n");
+    let own = project.sweep(&["run", "mine"]).exits_with(0).stderr();
+    assert!(!own.contains("in the project of") && !own.contains("recipe `mine`"), "{own}");
+    let below = |arguments: &[&str]| {
+        let output = project.command(arguments).current_dir(project.path("below")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let above = project.folder.path().canonicalize().unwrap();
+    let state = format!("in the project of {}; ", above.join(".sweep").display());
+    let recipe = format!("recipe `mine`: {}", above.join("sweeps/mine.yaml").display());
+    let run = below(&["run", "mine"]);
+    assert_eq!((run.matches(&state).count(), run.matches(&recipe).count()), (1, 1), "{run}");
+    assert_eq!(below(&["status"]).matches(&state).count(), 1);
+    fs::create_dir(project.path("below/.sweep")).unwrap();
+    let apart = below(&["status"]);
+    assert!(!apart.contains("in the project of"), "{apart}");
+}

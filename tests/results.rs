@@ -4,6 +4,10 @@
 
 mod harness;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+
 use harness::{Project, serve, wait_until};
 use serde_json::{Value, json};
 
@@ -127,6 +131,84 @@ fn a_sweep_is_written_as_lines_of_json_locally_and_through_a_coordinator() {
     assert_eq!(printed.lines().count(), 4 * 3, "the fourth of these trials failed");
     assert!(printed.lines().all(|line| text.contains(line)), "{printed}");
     project.sweep(&["export", "grid", "--to", "jsonl", "-o", "missing/x"]).exits_with(1);
+}
+
+/// An MLflow server that takes everything and keeps the bodies of `runs/log-batch`; its address.
+fn mlflow() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let batches = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&batches);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(&stream);
+            let (mut first, mut length) = (String::new(), 0);
+            reader.read_line(&mut first).unwrap();
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                let line = line.to_ascii_lowercase();
+                length =
+                    line.strip_prefix("content-length: ").map_or(length, |length| length.parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            if first.contains("runs/log-batch") {
+                kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            }
+            let answer = r#"{"experiment_id": "1", "run": {"info": {"run_id": "r"}}}"#;
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{answer}"
+            )
+            .unwrap();
+        }
+    });
+    (address, batches)
+}
+
+#[test]
+fn names_that_are_one_in_mlflow_are_told_apart_there_and_the_same_in_every_run() {
+    let project = Project::new();
+    project.write(
+        "named.yaml",
+        "command: [python3, named.py]\nmetric: {name: acc_1, goal: maximize}\nparameters: {seed: [7, 8], x: 1}\n",
+    );
+    project.write(
+        "named.py",
+        r#"
+import json, os
+p = json.loads(os.environ["SWEEP_PARAMS"])
+values = {"epoch": 1, "acc?1": 1, "acc_1": 2, "a/../b": 4}
+if p["seed"] == 8:
+    values["acc@1"] = 3
+with open(os.environ["SWEEP_REPORT"], "a") as report:
+    print(json.dumps(values), file=report)
+"#,
+    );
+    project.sweep(&["run", "named.yaml", "--quiet"]).exits_with(0);
+    let (address, batches) = mlflow();
+    let said = project.sweep(&["export", "last", "--to", "mlflow", "-o", &address]).exits_with(0).stdout();
+    for renamed in [
+        "parameter `seed` is called `seed-2` there",
+        "metric `acc?1` is called `acc_1-2` there",
+        "metric `acc@1` is called `acc_1-3` there",
+        "metric `a/../b` is called `a____b` there",
+    ] {
+        assert!(said.contains(renamed), "{renamed}: {said}");
+    }
+    assert_eq!(said.lines().count(), 5, "{said}");
+    let sent = |batch: &Value, kind: &str| {
+        let all = batch[kind].as_array().unwrap().iter();
+        all.map(|one| (one["key"].as_str().unwrap().to_owned(), one["value"].clone())).collect::<Value>()
+    };
+    let batches = batches.lock().unwrap();
+    assert_eq!(sent(&batches[0], "params"), json!({"seed": "0", "seed-2": "7", "x": "1"}));
+    assert_eq!(sent(&batches[0], "metrics"), json!({"acc_1": 2.0, "acc_1-2": 1.0, "a____b": 4.0}));
+    assert_eq!(
+        sent(&batches[1], "metrics"),
+        json!({"acc_1": 2.0, "acc_1-2": 1.0, "acc_1-3": 3.0, "a____b": 4.0})
+    );
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) async fn curves(
     let numbers = query.trials.split(',').filter(|number| !number.is_empty());
     let trials: Result<BTreeSet<TrialNumber>, ApiError> =
         numbers.map(|number| number.parse().map_err(|_| ApiError::Id(number.to_owned()))).collect();
-    Ok(Json(coordinator.curves(parse_id(sweep)?, &trials?).await?))
+    Ok(Json(coordinator.curves(parse_id(sweep)?, &trials?, query.points).await?))
 }
 
 /// The stage tree of a sweep as it is in the job table.

@@ -10,7 +10,7 @@ use crate::protocol::listing::{
     AttemptsResponse, ConfigurationsQuery, ConfigurationsResponse, ListedConfiguration, ListedMetric,
     MeanOfSeeds, SeededTrial, TrialsQuery, TrialsResponse,
 };
-use crate::report::{Configuration, View, ViewError, ViewOptions, count, dead_knobs};
+use crate::report::{Configuration, ShownMetric, View, ViewError, count, dead_knobs};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A page of a sweep's trials.
@@ -65,41 +65,45 @@ pub(super) async fn configurations(
 }
 
 fn page(results: &ResultsResponse, query: &ConfigurationsQuery) -> Result<ConfigurationsResponse, ViewError> {
-    let options = ViewOptions { metrics: query.metric.iter().cloned().collect(), ..ViewOptions::default() };
-    let mut view = View::new(results, &ViewOptions::default())?;
-    if query.metric.is_some() {
-        // Ranked by it, with the columns that are usually shown.
-        view.configurations = View::new(results, &options)?.configurations;
-    }
+    let view = View::usual(results);
+    let metrics = view.metrics.clone();
+    // With the columns that are usually shown, whatever ranks.
+    let configurations = match &query.metric {
+        Some(metric) => view.ranked_by(metric)?,
+        None => view.configurations,
+    };
     let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
     let limit = usize::try_from(u32::from(query.limit)).unwrap_or(usize::MAX);
-    let shown = view.configurations.iter().enumerate().skip(offset).take(limit);
+    let shown = configurations.iter().enumerate().skip(offset).take(limit);
     Ok(ConfigurationsResponse {
-        total: count(view.configurations.len()),
+        total: count(configurations.len()),
         parameters: results.swept.clone(),
-        metrics: view
-            .metrics
+        metrics: metrics
             .iter()
             .map(|metric| ListedMetric { name: metric.name.clone(), goal: metric.goal })
             .collect(),
-        warnings: dead_knobs(results, &view.configurations).iter().map(ToString::to_string).collect(),
-        configurations: shown.map(|(place, one)| listed(&view, place, one)).collect(),
+        warnings: dead_knobs(results, &configurations).iter().map(ToString::to_string).collect(),
+        configurations: shown.map(|(place, one)| listed(results, &metrics, place, one)).collect(),
     })
 }
 
-fn listed(view: &View<'_>, place: usize, configuration: &Configuration<'_>) -> ListedConfiguration {
+fn listed(
+    results: &ResultsResponse,
+    metrics: &[ShownMetric],
+    place: usize,
+    configuration: &Configuration<'_>,
+) -> ListedConfiguration {
     let value = |name: &String| configuration.parameters.get(name).cloned().unwrap_or_default();
     let trials = configuration.trials.iter();
     ListedConfiguration {
         rank: count(place) + 1,
         hash: configuration.hash.clone(),
-        values: view.results.swept.iter().map(value).collect(),
+        values: results.swept.iter().map(value).collect(),
         trials: trials
             .map(|trial| SeededTrial { trial: trial.trial, seed: trial.seed, state: trial.state })
             .collect(),
         n: count(configuration.n()),
-        results: view
-            .metrics
+        results: metrics
             .iter()
             .map(|metric| {
                 let spread = configuration.metrics.get(metric.name.as_str())?;

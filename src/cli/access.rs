@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use super::spec_file::CheckedSpec;
-use super::{CliError, Context, code};
+use super::{CliError, Context, code, state_folder};
 use crate::client::{Backoff, Client, ClientError, retry};
 use crate::coordinator::{
     Clock, Coordinator, CoordinatorError, DatabaseFiles, DatabaseLock, LEASE, LockError, PlacementError,
@@ -65,7 +65,7 @@ impl Access {
         if let Some(access) = named(context).await? {
             return Ok(access);
         }
-        let folder = StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+        let folder = state_folder::ensure(context)?;
         open_folder(folder, context, lease).await
     }
 
@@ -103,11 +103,10 @@ impl Access {
         if let Some(access) = named(context).await? {
             return Ok(access);
         }
-        let directory = &context.environment.working_directory;
-        let folder = StateFolder::find(directory).ok_or_else(|| {
+        let folder = state_folder::find(context).ok_or_else(|| {
             CliError::usage(format!(
                 "no sweeps here: there is no .sweep folder in {} or above it; `sweep run SPEC` makes one",
-                directory.display()
+                context.environment.working_directory.display()
             ))
         })?;
         open_folder(folder, context, LEASE).await
@@ -487,7 +486,7 @@ fn name(context: &Context) -> Result<Option<Remote>, CliError> {
     };
     let token = match &context.environment.token {
         Some(token) => token.clone(),
-        None => StateFolder::find(&context.environment.working_directory)
+        None => state_folder::find(context)
             .and_then(|folder| std::fs::read_to_string(folder.token_file()).ok())
             .map(|token| token.trim().to_owned())
             .ok_or_else(|| {

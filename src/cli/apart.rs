@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{CliError, Context};
+use super::{CliError, Context, state_folder};
 use crate::coordinator::{DatabaseLock, StateFolder};
 
 /// A state folder beside the project's jobs and artifacts, which goes when it is dropped.
@@ -18,7 +18,7 @@ pub(super) struct Apart {
 impl Apart {
     /// Makes one whose name begins with `prefix`, in the project's state folder where there is one.
     pub(super) async fn begin(prefix: &str, context: &Context) -> Result<Apart, CliError> {
-        let beside = StateFolder::find(&context.environment.working_directory);
+        let beside = state_folder::find(context);
         if let Some(folder) = &beside {
             delete_left_over(prefix, folder.path()).await;
         }

@@ -1,6 +1,7 @@
 //! Shell completion that asks the program itself: commands and options, and the sweeps and nodes that are there.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Command, CommandFactory};
@@ -53,6 +54,7 @@ pub fn completed(environment: Environment, coordinator: Option<String>) -> Comma
         database: None,
         log_format: LogFormat::Text,
         output: Output::silent(),
+        has_named_folder: Arc::default(),
     };
     complete_below(Cli::command(), &context)
 }

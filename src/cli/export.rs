@@ -14,8 +14,10 @@ use crate::vocabulary::TrialNumber;
 mod checkpoint;
 mod script;
 
-/// Trials whose reports are in memory at a time.
-const TRIALS_AT_A_TIME: usize = 500;
+/// Reported numbers that are in memory at a time, as far as can be told from those of the trials before: some ten megabytes.
+const NUMBERS_AT_A_TIME: usize = 400_000;
+/// Trials whose reports are read at a time, the most and at first.
+const TRIALS_AT_A_TIME: (usize, usize) = (500, 16);
 
 /// What stands for stdout.
 const STDOUT: &str = "-";
@@ -149,8 +151,8 @@ impl<'a> Handed<'a> {
         Handed { results, view, configuration_of: configurations.collect() }
     }
 
-    fn portions(&self) -> impl Iterator<Item = &'a [TrialResult]> {
-        self.results.trials.chunks(TRIALS_AT_A_TIME)
+    fn portions(&self) -> Portions<'a> {
+        Portions { rest: &self.results.trials, size: TRIALS_AT_A_TIME.1 }
     }
 
     fn configuration_of(&self, trial: &TrialResult) -> &'a str {
@@ -158,15 +160,46 @@ impl<'a> Handed<'a> {
     }
 
     /// What each of these trials reported.
-    async fn curves(
-        &self,
-        trials: &[TrialResult],
-        access: &Access,
-    ) -> Result<BTreeMap<TrialNumber, BTreeMap<String, Curve>>, CliError> {
+    async fn curves(&self, trials: &[TrialResult], access: &Access) -> Result<Reported, CliError> {
         let numbers: BTreeSet<TrialNumber> = trials.iter().map(|trial| trial.trial).collect();
-        let curves = access.curves(self.results.sweep, &numbers).await?.trials;
+        let curves = access.curves(self.results.sweep, &numbers, None).await?.trials;
         Ok(curves.into_iter().map(|curves| (curves.trial, curves.metrics)).collect())
     }
+}
+
+/// Trials that are left to hand over. A portion is as large as what the one before it reported allows: sweeps have ten epochs or
+/// ten thousand.
+struct Portions<'a> {
+    rest: &'a [TrialResult],
+    size: usize,
+}
+
+/// What trials reported.
+type Reported = BTreeMap<TrialNumber, BTreeMap<String, Curve>>;
+
+impl<'a> Portions<'a> {
+    /// The next trials, with what they reported.
+    async fn next(
+        &mut self,
+        handed: &Handed<'a>,
+        access: &Access,
+    ) -> Result<Option<(&'a [TrialResult], Reported)>, CliError> {
+        let (trials, rest) = self.rest.split_at(self.size.min(self.rest.len()));
+        if trials.is_empty() {
+            return Ok(None);
+        }
+        let curves = handed.curves(trials, access).await?;
+        let lengths = curves.values().flat_map(BTreeMap::values).map(|curve| curve.values.len());
+        self.size = portion_after(trials.len(), lengths.sum());
+        self.rest = rest;
+        Ok(Some((trials, curves)))
+    }
+}
+
+/// How many trials come after so many that reported so many numbers. Not all at once: those may be longer.
+fn portion_after(trials: usize, numbers: usize) -> usize {
+    let room = NUMBERS_AT_A_TIME.saturating_mul(trials) / numbers.max(1);
+    room.min(trials.saturating_mul(4)).clamp(1, TRIALS_AT_A_TIME.0)
 }
 
 /// Writes a line for each epoch. Only a file has something said of it: what comes from stdout is what was asked for.
@@ -178,8 +211,8 @@ async fn write_lines(
 ) -> Result<String, CliError> {
     let mut file = (output != STDOUT).then(|| NewFile::begin(Path::new(output), context)).transpose()?;
     let mut count = 0_u64;
-    for trials in handed.portions() {
-        let curves = handed.curves(trials, access).await?;
+    let mut portions = handed.portions();
+    while let Some((trials, curves)) = portions.next(handed, access).await? {
         let mut text = Vec::new();
         for trial in trials {
             let Some(curves) = curves.get(&trial.trial) else { continue };
@@ -203,4 +236,18 @@ async fn write_lines(
     let Some(file) = file else { return Ok(String::new()) };
     file.finish()?;
     Ok(format!("{count} lines in {}\n", Path::new(output).display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::portion_after;
+
+    #[test]
+    fn a_portion_fits_what_trials_report() {
+        // Fifty epochs of eight metrics, then a hundred thousand.
+        assert_eq!(portion_after(16, 16 * 400), 64);
+        assert_eq!(portion_after(400, 400 * 400), 500);
+        assert_eq!(portion_after(64, 64 * 800_000), 1);
+        assert_eq!(portion_after(1, 0), 4);
+    }
 }

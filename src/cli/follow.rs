@@ -10,8 +10,7 @@ use super::progress::Progress;
 use super::signals::StopSignals;
 use super::stint::Stint;
 use super::worker_process::{Assignment, WorkerArgs, WorkerProcess};
-use super::{CliError, Context};
-use crate::coordinator::StateFolder;
+use super::{CliError, Context, state_folder};
 use crate::protocol::http::StatusResponse;
 use crate::vocabulary::SweepId;
 
@@ -111,8 +110,7 @@ impl Session {
                 Ok(Session { access, host: Some(host), url, token, state_folder })
             }
             Access::Remote(remote) => {
-                let folder =
-                    StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+                let folder = state_folder::ensure(context)?;
                 let (url, token) = (remote.url.clone(), remote.token.clone());
                 Ok(Session { access, host: None, url, token, state_folder: folder.path().to_owned() })
             }

@@ -27,19 +27,20 @@ impl Access {
         }
     }
 
-    /// What trials reported, epoch by epoch.
+    /// What trials reported, epoch by epoch, or of each curve about so many `points`.
     pub(super) async fn curves(
         &self,
         sweep: SweepId,
         trials: &BTreeSet<TrialNumber>,
+        points: Option<u32>,
     ) -> Result<CurvesResponse, CliError> {
         let mut all = CurvesResponse::default();
         let trials: Vec<TrialNumber> = trials.iter().copied().collect();
         for part in trials.chunks(TRIALS_A_REQUEST) {
             let part = part.iter().copied().collect();
             all.trials.extend(match self {
-                Access::Local(local) => local.coordinator.curves(sweep, &part).await?.trials,
-                Access::Remote(remote) => remote.client.curves(sweep, &part).await?.trials,
+                Access::Local(local) => local.coordinator.curves(sweep, &part, points).await?.trials,
+                Access::Remote(remote) => remote.client.curves(sweep, &part, points).await?.trials,
             });
         }
         Ok(all)

@@ -46,6 +46,7 @@ mod slurm;
 mod slurm_static;
 mod smoke;
 mod spec_file;
+mod state_folder;
 mod status;
 mod stint;
 mod submit;
@@ -59,6 +60,8 @@ pub use exit::{CliError, ExitStatus};
 pub use output::{ColourChoice, Output};
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
@@ -179,6 +182,8 @@ pub(crate) struct Context {
     pub(crate) database: Option<PathBuf>,
     pub(crate) log_format: LogFormat,
     pub(crate) output: Output,
+    /// The state folder in use is above the working directory, and that was said.
+    pub(crate) has_named_folder: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -202,6 +207,7 @@ pub async fn run(cli: Cli, environment: Environment, output: Output) -> ExitStat
         database: cli.database,
         log_format: cli.log_format,
         output,
+        has_named_folder: Arc::default(),
     };
     let outcome = match cli.command {
         Command::Run(args) => run::run(args, &context).await,

@@ -12,8 +12,8 @@ use super::access::Access;
 use super::smoke::Smoke;
 use super::spec_file::CheckedSpec;
 use super::worker_process::{WorkerArgs, find_worker};
-use super::{CliError, Context};
-use crate::coordinator::{StateFolder, outline};
+use super::{CliError, Context, state_folder};
+use crate::coordinator::outline;
 use crate::dataset::{Manifest, TRAIN};
 use crate::report::smoke_failures;
 use crate::spec::{Spec, Trainer};
@@ -94,8 +94,7 @@ async fn is_long(spec: &CheckedSpec, context: &Context) -> Result<bool, CliError
     if images.saturating_mul(plan.extent().epochs_shared) < LONG_IMAGES {
         return Ok(false);
     }
-    let has_table =
-        context.coordinator.is_some() || StateFolder::find(&context.environment.working_directory).is_some();
+    let has_table = context.coordinator.is_some() || state_folder::find(context).is_some();
     if !has_table {
         return Ok(true);
     }

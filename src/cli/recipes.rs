@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment};
 use serde::Serialize;
 
 use super::spec_file::SpecArgs;
+use super::state_folder::is_from_above;
 use super::{CliError, Context};
 use crate::coordinator::outline;
 use crate::report::{grouped, lines_of, new_table};
@@ -53,14 +54,22 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The file of the recipe called so, if there is one.
+/// The file of the recipe called so, if there is one; said where it comes from a folder above.
 pub(super) fn find(name: &str, context: &Context) -> Option<PathBuf> {
     let is_name = Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)));
     if !is_name {
         return None;
     }
-    let file = find_folder(context).ok()?.join(format!("{name}.yaml"));
-    file.is_file().then_some(file)
+    let folder = find_folder(context).ok()?;
+    let file = folder.join(format!("{name}.yaml"));
+    if !file.is_file() {
+        return None;
+    }
+    // It may be another project's, below which this folder happens to lie.
+    if is_from_above(&folder, context) {
+        context.output.note(&format!("recipe `{name}`: {}", file.display()));
+    }
+    Some(file)
 }
 
 /// Where recipes may lie, the first place first.

@@ -16,6 +16,11 @@ use crate::vocabulary::TrialNumber;
 /// Trials whose curves are in a report: those of the best configurations.
 const MOST_TRIALS: usize = 240;
 
+/// Numbers in all curves of a report: a few megabytes.
+const MOST_NUMBERS: usize = 400_000;
+/// Points of a curve: the fewest that still show its shape, and as many as a wide screen has places for.
+const POINTS: (u32, u32) = (64, 1024);
+
 /// Write a page with everything about a sweep: tables, heat maps, curves, what matters, failures, where it comes from.
 ///
 /// It is one file that needs no network and no program but a browser.
@@ -70,17 +75,19 @@ struct Gathered {
 async fn gather(args: &Args, access: &Access) -> Result<Gathered, CliError> {
     let found = args.looking.find(access).await?;
     let sweep = found.results.sweep;
-    let (curved, best) = {
+    let (curved, best, metrics) = {
         let view = View::new(&found.results, &args.looking.options())?;
-        (curved(&view), best(&view))
+        (curved(&view), best(&view), view.metrics.len())
     };
+    let curves = (curved.len() * metrics).max(1);
+    let points = u32::try_from(MOST_NUMBERS / curves).unwrap_or(u32::MAX).clamp(POINTS.0, POINTS.1);
     let record = match best {
         Some(trial) => Some(access.history(sweep, trial).await?.record),
         None => None,
     };
     Ok(Gathered {
         progress: access.progress(sweep).await?,
-        curves: access.curves(sweep, &curved).await?,
+        curves: access.curves(sweep, &curved, Some(points)).await?,
         stages: access.stages(sweep).await?,
         request: access.request(sweep).await?,
         record,

@@ -8,7 +8,7 @@ use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::{WorkerArgs, find_worker};
 use super::written::write_file;
-use super::{CliError, Context, slurm_static};
+use super::{CliError, Context, slurm_static, state_folder};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
@@ -145,7 +145,7 @@ impl Scripts {
         has_own_coordinator: bool,
         context: &Context,
     ) -> Result<Scripts, CliError> {
-        let folder = StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+        let folder = state_folder::ensure(context)?;
         let place = find_place(&folder, context)?;
         let read = |name: Option<&String>| read_profile(Path::new(&place.project), name.map(String::as_str));
         let wishes = args.wishes.clone().over(read(args.profile.as_ref())?);

@@ -11,7 +11,7 @@ use super::ingest::ingest;
 use super::open_exports::{EXPORTS, SLURM_JOBS, slurm_jobs_of};
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
 use super::written::write_file;
-use super::{CliError, Context};
+use super::{CliError, Context, state_folder};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::export::{
     ExportResponse, ExportedJob, Manifest, Origin, PlannedJob, TaskName, TaskPlan,
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     check(args, context)?;
     let target = Target::parse(args.target.as_deref().unwrap_or_default(), &args.overrides, context)?;
     target.try_first(args.preflight, context).await?;
-    let folder = StateFolder::ensure(&context.environment.working_directory).map_err(CliError::failed)?;
+    let folder = state_folder::ensure(context)?;
     let profile = read_profile(folder.path().parent().unwrap_or(folder.path()), args.profile.as_deref())?;
     let wishes = Wishes { workers: None, nodes: None, ..args.wishes.clone().over(profile) };
     wishes.check()?;

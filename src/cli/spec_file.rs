@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CliError, Context, recipes};
-use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, StateFolder, prepare};
+use super::{CliError, Context, recipes, state_folder};
+use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, prepare};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
 
@@ -40,7 +40,7 @@ impl CheckedSpec {
             request.code = code.as_ref().map(|code| code.told().clone());
             return Ok(CheckedSpec { request, prepared: None, code });
         }
-        let folder = StateFolder::find(&context.environment.working_directory);
+        let folder = state_folder::find(context);
         let artifacts = folder.map(|folder| folder.artifacts());
         let datasets = context.datasets()?;
         let prepare_with = |selections: &Selections| {

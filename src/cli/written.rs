@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{CliError, Context};
-use crate::coordinator::StateFolder;
+use super::{CliError, Context, state_folder};
 
 /// Begins the name of a file that is being written.
 const PREFIX: &str = ".sweep-";
@@ -74,7 +73,7 @@ pub(super) fn is_a_tables_place(target: &Path, context: &Context) -> bool {
         return false;
     };
     let mut tables = vec![PathBuf::from(".sweep/sweep.db")];
-    let folder = StateFolder::find(&context.environment.working_directory);
+    let folder = state_folder::find(context);
     tables.extend(folder.and_then(|folder| folder.place_database(None).ok()).map(|files| files.database));
     let beside = |table: PathBuf| {
         ["", "-wal", "-shm", ".lock"].map(|end| {

@@ -29,9 +29,11 @@ impl Client {
         &self,
         sweep: SweepId,
         trials: &BTreeSet<TrialNumber>,
+        points: Option<u32>,
     ) -> Result<CurvesResponse, ClientError> {
         let numbers: Vec<String> = trials.iter().map(ToString::to_string).collect();
-        self.get(&format!("v1/sweeps/{sweep}/curves?trials={}", numbers.join(","))).await
+        let points = points.map_or_else(String::new, |points| format!("&points={points}"));
+        self.get(&format!("v1/sweeps/{sweep}/curves?trials={}{points}", numbers.join(","))).await
     }
 
     /// `GET /v1/sweeps/{sweep}/stages`

@@ -21,7 +21,7 @@ struct Facts {
     needed: Vec<NeededRow>,
     /// Sweeps out of whose queues the first unfinished job may be leased.
     queues: Vec<SweepRow>,
-    /// Jobs of these that are leased before it, where it may be leased itself.
+    /// Jobs that are leased before it, where it may be leased itself.
     before: u64,
     /// Agents; each with whether it takes jobs of one of the queues.
     workers: Vec<(WorkerStatus, bool)>,
@@ -49,14 +49,7 @@ impl Coordinator {
             for queue in store::list_queues(&mut reader, first.job).await? {
                 queues.extend(store::find_sweep(&mut reader, queue).await?);
             }
-            before = store::count_ready_before(&mut reader, first.queue, first.job, MOST_BEFORE).await?;
-            let own = queues.iter().map(|queue| (queue.priority, std::cmp::Reverse(queue.id))).max();
-            for other in store::list_sweeps(&mut reader).await? {
-                let is_before = own.is_some_and(|own| (other.priority, std::cmp::Reverse(other.id)) > own);
-                if is_before && !other.is_paused && queues.iter().all(|queue| queue.id != other.id) {
-                    before += other.counts.queued;
-                }
-            }
+            before = store::count_ready_before(&mut reader, first.job, MOST_BEFORE).await?;
         }
         let workers = store::list_workers(&mut reader).await?;
         drop(reader);

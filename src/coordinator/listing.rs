@@ -7,7 +7,7 @@ use crate::protocol::listing::{
 use crate::store::{
     self, ListedTrialRow, Page, StoreError, TrialAttemptRow, TrialFilter, TrialOrder, Wanted,
 };
-use crate::vocabulary::{SweepId, Timestamp, TrialNumber};
+use crate::vocabulary::{JobId, SweepId, Timestamp, TrialNumber};
 
 /// Attempts that are named; a trial has as many as its retries and its stages allow, and mostly one.
 const MOST_ATTEMPTS: u32 = 200;
@@ -52,7 +52,9 @@ impl Coordinator {
         let mut reader = self.store.reader().await?;
         let found = store::find_listed(&mut reader, sweep, trial).await?;
         let (state, seed, parameters) = found.ok_or(CoordinatorError::UnknownTrial { sweep, trial })?;
-        let attempts = store::list_attempts(&mut reader, sweep, trial, MOST_ATTEMPTS).await?;
+        let line = store::list_line(&mut reader, sweep, trial).await?;
+        let jobs: Vec<JobId> = line.iter().map(|row| row.job).collect();
+        let attempts = store::list_attempts(&mut reader, &jobs, MOST_ATTEMPTS).await?;
         Ok(AttemptsResponse {
             sweep,
             trial,

@@ -11,7 +11,7 @@ use super::{Coordinator, CoordinatorError, wire};
 use crate::protocol::logs::{
     AttemptName, LogExtent, LogPart, LogQuery, LogResponse, LoggedAttempt, LoggedStage, LogsRequest,
 };
-use crate::store::{self, AttemptRow, LeaseFor, StageRow};
+use crate::store::{self, AttemptRow, LeaseFor, LineRow};
 use crate::vocabulary::{Attempt, SweepId, TrialNumber};
 
 /// A part of a log is no longer: enough for a screenful of screens, and little for a request.
@@ -79,7 +79,7 @@ impl Coordinator {
         query: &LogQuery,
     ) -> Result<LogResponse, CoordinatorError> {
         self.find(sweep).await?;
-        let stages = store::list_stages(&mut self.store.reader().await?, sweep, trial).await?;
+        let stages = store::list_line(&mut self.store.reader().await?, sweep, trial).await?;
         let last = stages.last().ok_or(CoordinatorError::UnknownTrial { sweep, trial })?;
         let state = wire::trial_state(trial, &last.state)?;
         let logged = choose(&stages, query).map_err(|what| no_log(sweep, trial, what))?;
@@ -150,7 +150,7 @@ fn no_log(sweep: SweepId, trial: TrialNumber, what: String) -> CoordinatorError 
 }
 
 /// Which log is meant; nothing where no attempt has begun. In words, what is wrong with the question.
-fn choose(stages: &[StageRow], query: &LogQuery) -> Result<Option<AttemptName>, String> {
+fn choose(stages: &[LineRow], query: &LogQuery) -> Result<Option<AttemptName>, String> {
     let begun = || stages.iter().rev().find(|stage| stage.attempt > Attempt(0));
     let stage = match query.job {
         None => begun(),
@@ -167,7 +167,7 @@ fn choose(stages: &[StageRow], query: &LogQuery) -> Result<Option<AttemptName>, 
             Err(format!("job {} has no attempt {attempt}; its newest is {newest}", stage.job))
         }
         (Some(stage), Some(attempt)) => Ok(Some(AttemptName { job: stage.job, attempt })),
-        (Some(StageRow { attempt: Attempt(0), .. }), None) => Ok(None),
+        (Some(LineRow { attempt: Attempt(0), .. }), None) => Ok(None),
         (Some(stage), None) => Ok(Some(AttemptName { job: stage.job, attempt: stage.attempt })),
     }
 }
@@ -217,9 +217,9 @@ fn cut_at_end(bytes: &[u8]) -> usize {
     0
 }
 
-impl From<&StageRow> for LoggedStage {
-    fn from(row: &StageRow) -> LoggedStage {
-        let StageRow { job, attempt, first_epoch, last_epoch, .. } = *row;
+impl From<&LineRow> for LoggedStage {
+    fn from(row: &LineRow) -> LoggedStage {
+        let LineRow { job, attempt, first_epoch, last_epoch, .. } = *row;
         LoggedStage { newest: AttemptName { job, attempt }, first_epoch, last_epoch }
     }
 }
@@ -278,12 +278,20 @@ mod tests {
 
     #[test]
     fn the_log_that_is_meant_is_the_newest_of_the_last_job_that_was_begun() {
-        let stage = |job, attempt| StageRow {
+        let stage = |job, attempt| LineRow {
             job: JobId(job),
             first_epoch: 1,
             last_epoch: 2,
             state: "queued".to_owned(),
+            reported_epoch: 0,
             attempt: Attempt(attempt),
+            worker: None,
+            lease_deadline: None,
+            waits_until: None,
+            failure: None,
+            message: None,
+            queue: SweepId(1),
+            trial: TrialNumber(1),
         };
         let stages = [stage(4, 1), stage(6, 2), stage(9, 0)];
         let ask = |job: Option<i64>, attempt: Option<i64>| {

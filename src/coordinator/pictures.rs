@@ -11,7 +11,8 @@ use crate::vocabulary::{SweepId, TrialNumber};
 const MOST_TRIALS: usize = 2000;
 
 impl Coordinator {
-    /// What trials reported, epoch by epoch. Of more than 2000 those with the smallest numbers are taken.
+    /// What trials reported, epoch by epoch, or of each curve about so many `points`. Of more than 2000 trials those with the
+    /// smallest numbers are taken.
     ///
     /// # Errors
     /// When there is no such sweep, or the table can't be read.
@@ -19,10 +20,11 @@ impl Coordinator {
         &self,
         sweep: SweepId,
         trials: &BTreeSet<TrialNumber>,
+        points: Option<u32>,
     ) -> Result<CurvesResponse, CoordinatorError> {
         self.find(sweep).await?;
         let trials = trials.iter().copied().take(MOST_TRIALS).collect();
-        let rows = store::list_curves(&mut self.store.reader().await?, sweep, &trials).await?;
+        let rows = store::list_curves(&mut self.store.reader().await?, sweep, &trials, points).await?;
         let trials = rows.into_iter().map(|(trial, metrics)| TrialCurves {
             trial,
             metrics: metrics

@@ -225,6 +225,10 @@ pub struct CurvesQuery {
     #[serde(default)]
     #[cfg_attr(feature = "coordinator", param(pattern = "^([1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*)?$"))]
     pub trials: String,
+    /// About so many epochs of each curve, from 4 on: every second, fourth and so on, and the last. All, where it is left out.
+    #[serde(default)]
+    #[cfg_attr(feature = "coordinator", param(minimum = 1))]
+    pub points: Option<u32>,
 }
 
 /// Answer to `GET /v1/sweeps/{sweep}/curves`: what some of its trials reported, epoch by epoch.

@@ -170,6 +170,20 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The same configurations, best first by one metric, whichever are shown.
+    ///
+    /// # Errors
+    /// When no trial has reported it.
+    pub fn ranked_by(mut self, metric: &str) -> Result<Vec<Configuration<'a>>, ViewError> {
+        self.check_metric(metric)?;
+        // Equals stay in the order of their first trials, not in that of the rank before.
+        self.configurations
+            .sort_by_key(|configuration| configuration.trials.first().map(|trial| trial.trial));
+        let shown = ShownMetric { name: metric.to_owned(), goal: goal(self.results.metric.as_ref(), metric) };
+        rank(&mut self.configurations, Some(&shown));
+        Ok(self.configurations)
+    }
+
     /// What ranks.
     #[must_use]
     pub fn ranking(&self) -> Option<&ShownMetric> {
@@ -322,6 +336,22 @@ mod tests {
 
     fn sorted(text: &str) -> Vec<i64> {
         order(&ViewOptions { sort: Some(text.parse().unwrap()), ..ViewOptions::default() })
+    }
+
+    #[test]
+    fn ranked_by_another_metric_they_are_as_if_they_had_been_grouped_for_it() {
+        let results = results(vec![
+            trial(1, 0, &[("lr", 0.1)], &[("top1", 40.0), ("rankme", 9.0)]),
+            trial(2, 0, &[("lr", 0.2)], &[("top1", 50.0), ("rankme", 9.0)]),
+            trial(3, 0, &[("lr", 0.3)], &[("top1", 45.0), ("rankme", 10.0)]),
+        ]);
+        let options = ViewOptions { metrics: vec!["rankme".to_owned()], ..ViewOptions::default() };
+        let grouped = View::new(&results, &options).unwrap().configurations;
+        // Of equals the first trial's comes first, though another one is better in what ranks else.
+        let ranked = View::usual(&results).ranked_by("rankme").unwrap();
+        assert_eq!(ranked.iter().map(|one| one.trials[0].trial.0).collect::<Vec<_>>(), [3, 1, 2]);
+        assert_eq!(ranked, grouped);
+        assert!(View::usual(&results).ranked_by("rankm").is_err());
     }
 
     #[test]

@@ -108,21 +108,10 @@ impl Request for Cancel {
         give_up(unit.connection(), self.sweep, numbers.as_deref()).await?;
         let (mut cancelled, mut after) = (Cancelled::default(), 0);
         loop {
-            let (last, mut candidates) =
+            let (last, candidates) =
                 list_live(unit.connection(), self.sweep, numbers.as_deref(), after).await?;
             let Some(last) = last else { break };
-            while !candidates.is_empty() {
-                unit.load(candidates.clone()).await?;
-                let given_up = count_given_up(unit.connection(), &candidates).await?;
-                for job in candidates {
-                    let entry = unit.entry(job)?;
-                    if entry.is_live() && entry.live_dependents == 0 && is_given_up(entry, &given_up) {
-                        cancelled.add(entry);
-                        unit.step(job, &Event::Cancel, &Remains::default(), self.now);
-                    }
-                }
-                candidates = unit.settle().await?;
-            }
+            unit.cancel_unneeded(candidates, self.now, |entry| cancelled.add(entry)).await?;
             unit.flush().await?;
             after = last;
         }
@@ -148,8 +137,33 @@ impl Cancelled {
     }
 }
 
+impl Unit {
+    /// Cancels those of these jobs that nobody needs: no live job needs them, and all trials that end in them were given up. Then
+    /// those that led only to them, and so on. `note` is told of each before it is cancelled.
+    pub(super) async fn cancel_unneeded(
+        &mut self,
+        mut candidates: Vec<JobId>,
+        now: Timestamp,
+        mut note: impl FnMut(&Entry),
+    ) -> Result<(), StoreError> {
+        while !candidates.is_empty() {
+            self.load(candidates.clone()).await?;
+            let given_up = count_given_up(self.connection(), &candidates).await?;
+            for job in candidates {
+                let entry = self.entry(job)?;
+                if entry.is_live() && entry.live_dependents == 0 && is_given_up(entry, &given_up) {
+                    note(entry);
+                    self.step(job, &Event::Cancel, &Remains::default(), now);
+                }
+            }
+            candidates = self.settle().await?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether every trial that ends in the job was given up; `given_up` says how many of each sweep were.
-pub(super) fn is_given_up(entry: &Entry, given_up: &BTreeMap<(JobId, SweepId), i64>) -> bool {
+fn is_given_up(entry: &Entry, given_up: &BTreeMap<(JobId, SweepId), i64>) -> bool {
     let all = std::iter::once((entry.sweep, entry.trials.own)).chain(entry.trials.others.iter().copied());
     all.filter(|(_, trials)| *trials > 0)
         .all(|(sweep, trials)| given_up.get(&(entry.id, sweep)) == Some(&trials))
@@ -215,7 +229,7 @@ pub(super) async fn want_what_goes_on(
 }
 
 /// How many trials of each sweep that end in these jobs were given up.
-pub(super) async fn count_given_up(
+async fn count_given_up(
     connection: &mut SqliteConnection,
     jobs: &[JobId],
 ) -> Result<BTreeMap<(JobId, SweepId), i64>, StoreError> {

@@ -10,6 +10,9 @@ use crate::vocabulary::{JobId, SweepId, TrialNumber};
 /// Reports of each trial: by metric, the epochs and the values.
 pub type CurveRows = BTreeMap<TrialNumber, BTreeMap<String, Vec<(u32, f64)>>>;
 
+/// With fewer no stride of epochs, however wide, would leave few enough.
+const FEWEST_POINTS: u32 = 4;
+
 /// A job that trials of a sweep go through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeRow {
@@ -24,7 +27,44 @@ pub struct TreeRow {
     pub trial: TrialNumber,
 }
 
-/// All reports of some trials, those of shared epochs too.
+/// One metric of one trial, and no more of it than is wanted: where there are too many epochs every second, fourth or so on is
+/// kept, the same ones of all trials, and the last.
+struct Points {
+    kept: Vec<(u32, f64)>,
+    last: Option<(u32, f64)>,
+    stride: u32,
+}
+
+impl Points {
+    fn new() -> Points {
+        Points { kept: Vec::new(), last: None, stride: 1 }
+    }
+
+    fn add(&mut self, epoch: u32, value: f64, most: usize) {
+        if self.last.is_none_or(|(last, _)| epoch > last) {
+            self.last = Some((epoch, value));
+        }
+        // Whether it counts from 0 or from 1, the first one stays.
+        let stays = |epoch: u32, stride: u32| epoch.saturating_sub(1).is_multiple_of(stride);
+        if stays(epoch, self.stride) {
+            self.kept.push((epoch, value));
+        }
+        while self.kept.len() > most {
+            self.stride = self.stride.saturating_mul(2);
+            self.kept.retain(|(epoch, _)| stays(*epoch, self.stride));
+        }
+    }
+
+    fn in_order(self) -> Vec<(u32, f64)> {
+        let mut points = self.kept;
+        points.extend(self.last.filter(|(last, _)| points.iter().all(|(epoch, _)| epoch != last)));
+        points.sort_by_key(|(epoch, _)| *epoch);
+        points
+    }
+}
+
+/// Reports of some trials, those of shared epochs too: all, or of each curve about so many, from `FEWEST_POINTS` on. Whatever has
+/// been reported, no more than that is in memory.
 ///
 /// # Errors
 /// When the file can't be read.
@@ -32,7 +72,9 @@ pub async fn list_curves(
     reader: &mut Reader,
     sweep: SweepId,
     trials: &BTreeSet<TrialNumber>,
+    points: Option<u32>,
 ) -> Result<CurveRows, StoreError> {
+    let most = points.map_or(usize::MAX, |points| points.max(FEWEST_POINTS) as usize);
     let wanted: Vec<i64> = trials.iter().map(|trial| trial.0).collect();
     let wanted = super::flush::rows(&wanted)?;
     // Of each job before the last one what counts ends where the next one begins.
@@ -57,17 +99,16 @@ pub async fn list_curves(
     )
     .fetch(reader.connection());
     // One by one: a row is several times as large as what is kept of it.
-    let mut curves = CurveRows::new();
+    let mut curves: BTreeMap<TrialNumber, BTreeMap<String, Points>> = BTreeMap::new();
     while let Some(row) = rows.try_next().await? {
-        let epoch = epoch(row.epoch);
         let metrics = curves.entry(TrialNumber(row.number)).or_default();
-        metrics.entry(row.metric).or_default().push((epoch, row.value));
+        metrics.entry(row.metric).or_insert_with(Points::new).add(epoch(row.epoch), row.value, most);
     }
     drop(rows);
-    for values in curves.values_mut().flat_map(BTreeMap::values_mut) {
-        values.sort_by_key(|(epoch, _)| *epoch);
-    }
-    Ok(curves)
+    let in_order = |metrics: BTreeMap<String, Points>| {
+        metrics.into_iter().map(|(metric, points)| (metric, points.in_order())).collect()
+    };
+    Ok(curves.into_iter().map(|(trial, metrics)| (trial, in_order(metrics))).collect())
 }
 
 /// Every job that a sweep's trials go through, once; parents have smaller epochs than what goes on from them.
@@ -117,4 +158,28 @@ pub async fn list_tree(reader: &mut Reader, sweep: SweepId) -> Result<Vec<TreeRo
         }
     });
     Ok(tree.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epochs(all: impl IntoIterator<Item = u32>, most: usize) -> Vec<u32> {
+        let mut points = Points::new();
+        for epoch in all {
+            points.add(epoch, f64::from(epoch), most);
+            assert!(points.kept.len() <= most);
+        }
+        points.in_order().into_iter().map(|(epoch, _)| epoch).collect()
+    }
+
+    #[test]
+    fn of_a_long_curve_as_many_points_are_kept_as_are_wanted_in_whichever_order_they_come() {
+        assert_eq!(epochs(1..=5, 5), [1, 2, 3, 4, 5]);
+        assert_eq!(epochs(1..=10, 5), [1, 3, 5, 7, 9, 10]);
+        assert_eq!(epochs(0..=10, 4), [0, 1, 5, 9, 10]);
+        // A trial's last job comes first.
+        assert_eq!(epochs((6..=10).chain(1..=5), 5), [1, 3, 5, 7, 9, 10]);
+        assert_eq!(epochs([0, 1, u32::MAX, u32::MAX - 1, 1 << 31], 4), [0, 1, u32::MAX]);
+    }
 }

@@ -125,24 +125,62 @@ pub async fn list_queues(reader: &mut Reader, job: JobId) -> Result<Vec<SweepId>
     Ok(sweeps.into_iter().map(SweepId).collect())
 }
 
-/// How many jobs of a queue are leased before this one, counted up to `most`.
+/// How many jobs are leased before this one, counted up to `most`: in the order of `queue`, from the first of the places at
+/// which it waits. None where all sweeps in whose queues it waits are paused.
 ///
 /// # Errors
 /// When the file can't be read.
-pub async fn count_ready_before(
-    reader: &mut Reader,
-    queue: SweepId,
-    job: JobId,
-    most: u32,
-) -> Result<u64, StoreError> {
+pub async fn count_ready_before(reader: &mut Reader, job: JobId, most: u32) -> Result<u64, StoreError> {
     let most = i64::from(most);
+    // Each part has a limit of its own, since all of both is read before what they have in common is left out.
     let count = sqlx::query_scalar!(
         "-- count_ready_before
-        SELECT COUNT(*) AS \"count!\"
-        FROM (SELECT id FROM jobs
-              WHERE sweep_id = ? AND state = 'queued' AND waits_until IS NULL AND id < ?
-              LIMIT ?)",
-        queue.0,
+        WITH place (priority, sweep_id, is_joined) AS (
+            SELECT sweeps.priority, sweeps.id, waits.is_joined
+            FROM (SELECT sweep_id, 0 AS is_joined FROM jobs WHERE id = ?1
+                  UNION ALL
+                  SELECT sweep_id, 1 FROM joins WHERE job_id = ?1) AS waits
+            CROSS JOIN sweeps ON sweeps.id = waits.sweep_id
+            WHERE sweeps.is_paused = 0 AND sweeps.trials_queued > 0
+            ORDER BY sweeps.priority DESC, sweeps.id
+            LIMIT 1
+        ),
+        earlier (sweep_id) AS (
+            SELECT sweeps.id
+            FROM place
+            CROSS JOIN sweeps INDEXED BY sweeps_waiting
+            WHERE sweeps.is_paused = 0 AND sweeps.trials_queued > 0 AND sweeps.priority >= place.priority
+              AND (sweeps.priority > place.priority OR sweeps.id < place.sweep_id)
+        )
+        SELECT COUNT(*) AS \"count!: i64\"
+        FROM (SELECT id FROM (
+                  SELECT jobs.id
+                  FROM earlier
+                  CROSS JOIN jobs ON jobs.sweep_id = earlier.sweep_id
+                  WHERE jobs.state = 'queued' AND jobs.waits_until IS NULL
+                  LIMIT ?2)
+              UNION
+              SELECT id FROM (
+                  SELECT joins.job_id AS id
+                  FROM earlier
+                  CROSS JOIN joins ON joins.sweep_id = earlier.sweep_id
+                  WHERE joins.is_ready = 1
+                  LIMIT ?2)
+              UNION
+              SELECT id FROM (
+                  SELECT jobs.id
+                  FROM place
+                  CROSS JOIN jobs ON jobs.sweep_id = place.sweep_id
+                  WHERE jobs.state = 'queued' AND jobs.waits_until IS NULL AND (place.is_joined OR jobs.id < ?1)
+                  LIMIT ?2)
+              UNION
+              SELECT id FROM (
+                  SELECT joins.job_id AS id
+                  FROM place
+                  CROSS JOIN joins ON joins.sweep_id = place.sweep_id
+                  WHERE joins.is_ready = 1 AND place.is_joined AND joins.job_id < ?1
+                  LIMIT ?2)
+              LIMIT ?2)",
         job.0,
         most
     )

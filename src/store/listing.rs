@@ -86,19 +86,12 @@ impl TrialFilter {
     }
 }
 
-/// How many trials of a sweep there are in all pages.
-///
-/// # Errors
-/// When the file can't be read.
-pub async fn count_listed(
-    reader: &mut Reader,
-    sweep: SweepId,
-    filter: &TrialFilter,
-) -> Result<u64, StoreError> {
-    let (state, wanted) = (filter.state.map(TrialState::name), filter.rows()?);
-    let count = sqlx::query_scalar!(
-        "-- count_listed
-        SELECT COUNT(*) AS \"count!: i64\"
+/// A statement over the trials of sweep ?1 that pass the filter, whose state is ?2 and whose rows are ?3. A macro, since what is
+/// counted and what is listed must be the same trials, and sqlx checks only statements that are made of literals.
+macro_rules! over_filtered {
+    ($kind:ident, $head:literal, $tail:literal, $($argument:expr),*) => {
+        sqlx::$kind!(
+            $head + "
         FROM trials
         CROSS JOIN jobs ON jobs.id = trials.job_id
         WHERE trials.sweep_id = ?1
@@ -111,7 +104,27 @@ pub async fn count_listed(
                   THEN instr(lower(trials.parameters), wanted.value ->> 1) > 0
                   ELSE EXISTS (SELECT 1 FROM json_each(trials.parameters) AS own
                                WHERE own.key = wanted.value ->> 0 AND own.atom = wanted.value ->> 1)
-              END)",
+              END)" + $tail,
+            $($argument),*
+        )
+    };
+}
+
+/// How many trials of a sweep there are in all pages.
+///
+/// # Errors
+/// When the file can't be read.
+pub async fn count_listed(
+    reader: &mut Reader,
+    sweep: SweepId,
+    filter: &TrialFilter,
+) -> Result<u64, StoreError> {
+    let (state, wanted) = (filter.state.map(TrialState::name), filter.rows()?);
+    let count = over_filtered!(
+        query_scalar,
+        "-- count_listed
+        SELECT COUNT(*) AS \"count!: i64\"",
+        "",
         sweep.0,
         state,
         wanted
@@ -148,26 +161,15 @@ pub async fn list_page(
     let metric = metric.map(|metric| metric.name.as_str());
     let (limit, offset) = (i64::from(page.limit), i64::try_from(page.offset).unwrap_or(i64::MAX));
     // Sorted are numbers only; parameters and messages are read for the rows of the page.
-    let rows = sqlx::query!(
+    let rows = over_filtered!(
+        query,
         "-- list_page
         WITH listed (number, job_id, value) AS (
             SELECT trials.number, trials.job_id,
                    (SELECT reports.value FROM reports
                     WHERE reports.job_id = trials.job_id AND reports.metric = ?4
-                    ORDER BY reports.epoch DESC LIMIT 1) AS value
-            FROM trials
-            CROSS JOIN jobs ON jobs.id = trials.job_id
-            WHERE trials.sweep_id = ?1
-              AND (?2 IS NULL
-                   OR ?2 = CASE jobs.state WHEN 'blocked' THEN 'queued' WHEN 'leased' THEN 'running' ELSE jobs.state END)
-              AND NOT EXISTS (
-                  SELECT 1 FROM json_each(?3) AS wanted
-                  WHERE NOT CASE
-                      WHEN wanted.value ->> 0 IS NULL
-                      THEN instr(lower(trials.parameters), wanted.value ->> 1) > 0
-                      ELSE EXISTS (SELECT 1 FROM json_each(trials.parameters) AS own
-                                   WHERE own.key = wanted.value ->> 0 AND own.atom = wanted.value ->> 1)
-                  END)
+                    ORDER BY reports.epoch DESC LIMIT 1) AS value",
+        "
             ORDER BY CASE WHEN ?5 THEN ?6 * value ELSE ?6 * trials.number END NULLS LAST, trials.number
             LIMIT ?7 OFFSET ?8
         )
@@ -227,41 +229,31 @@ pub async fn find_listed(
     Ok(row.map(|row| (row.state, row.seed.cast_unsigned(), row.parameters)))
 }
 
-/// The newest attempts at a trial's jobs, in the order in which they began.
+/// The newest attempts at these jobs, in the order in which they began.
 ///
 /// # Errors
 /// When the file can't be read.
 pub async fn list_attempts(
     reader: &mut Reader,
-    sweep: SweepId,
-    trial: TrialNumber,
+    jobs: &[JobId],
     most: u32,
 ) -> Result<Vec<TrialAttemptRow>, StoreError> {
-    let most = i64::from(most);
+    let (jobs, most) = (super::load::id_list(jobs), i64::from(most));
     let rows = sqlx::query!(
         "-- list_attempts
-        WITH RECURSIVE line (id) AS (
-            SELECT job_id FROM trials WHERE sweep_id = ? AND number = ?
-            UNION ALL
-            SELECT jobs.parent_id
-            FROM line
-            CROSS JOIN jobs ON jobs.id = line.id
-            WHERE jobs.parent_id IS NOT NULL
-        )
         SELECT attempts.job_id AS \"job_id!: i64\", jobs.first_epoch AS \"first_epoch!: i64\",
                jobs.last_epoch AS \"last_epoch!: i64\", attempts.attempt AS \"attempt!: i64\",
                attempts.worker_id AS \"worker_id!: i64\", workers.host AS \"host!: String\",
                attempts.leased_at AS \"leased_at!: i64\", attempts.ended_at AS \"ended_at?: i64\",
                attempts.outcome AS \"outcome?: String\", attempts.message AS \"message?: String\",
                attempts.log_tail AS \"log_tail?: String\"
-        FROM line
-        CROSS JOIN jobs ON jobs.id = line.id
-        CROSS JOIN attempts ON attempts.job_id = line.id
+        FROM json_each(?) AS job
+        CROSS JOIN jobs ON jobs.id = job.value
+        CROSS JOIN attempts ON attempts.job_id = jobs.id
         CROSS JOIN workers ON workers.id = attempts.worker_id
         ORDER BY attempts.leased_at DESC, attempts.job_id DESC, attempts.attempt DESC
         LIMIT ?",
-        sweep.0,
-        trial.0,
+        jobs,
         most
     )
     .fetch_all(reader.connection())

@@ -1,21 +1,10 @@
-//! Where a trial's logs are: its jobs, and their attempts.
+//! Attempts, as far as their logs are concerned.
 
 use std::collections::BTreeSet;
 
 use super::flush::rows;
-use super::{LeaseFor, Reader, StoreError, epoch};
-use crate::vocabulary::{Attempt, JobId, Nonce, SweepId, TrialNumber};
-
-/// One of the jobs of which a trial consists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageRow {
-    pub job: JobId,
-    pub first_epoch: u32,
-    pub last_epoch: u32,
-    pub state: String,
-    /// The newest, 0 before the first.
-    pub attempt: Attempt,
-}
+use super::{LeaseFor, Reader, StoreError};
+use crate::vocabulary::{Attempt, JobId, Nonce};
 
 /// An attempt, as far as its log is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,44 +12,6 @@ pub struct AttemptRow {
     pub host: String,
     pub has_ended: bool,
     pub log_tail: Option<String>,
-}
-
-/// A trial's jobs, first to last; none where there is no such trial.
-///
-/// # Errors
-/// When the file can't be read.
-pub async fn list_stages(
-    reader: &mut Reader,
-    sweep: SweepId,
-    trial: TrialNumber,
-) -> Result<Vec<StageRow>, StoreError> {
-    let rows = sqlx::query!(
-        "-- list_stages
-        WITH RECURSIVE line (id) AS (
-            SELECT job_id FROM trials WHERE sweep_id = ? AND number = ?
-            UNION ALL
-            SELECT jobs.parent_id
-            FROM line
-            CROSS JOIN jobs ON jobs.id = line.id
-            WHERE jobs.parent_id IS NOT NULL
-        )
-        SELECT jobs.id AS \"id!\", jobs.first_epoch, jobs.last_epoch, jobs.state, jobs.attempt
-        FROM line
-        CROSS JOIN jobs ON jobs.id = line.id
-        ORDER BY jobs.first_epoch",
-        sweep.0,
-        trial.0
-    )
-    .fetch_all(reader.connection())
-    .await?;
-    let stages = rows.into_iter().map(|row| StageRow {
-        job: JobId(row.id),
-        first_epoch: epoch(row.first_epoch),
-        last_epoch: epoch(row.last_epoch),
-        state: row.state,
-        attempt: Attempt(row.attempt),
-    });
-    Ok(stages.collect())
 }
 
 /// One attempt of a job.

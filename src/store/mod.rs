@@ -65,7 +65,7 @@ pub use listing::{
     ListedTrialRow, Page, TrialAttemptRow, TrialFilter, TrialOrder, Wanted, count_listed, find_listed,
     list_attempts, list_page,
 };
-pub use log::{AttemptRow, StageRow, filter_attempts, find_attempt, list_stages};
+pub use log::{AttemptRow, filter_attempts, find_attempt};
 pub use outcomes::{Ended, NewOutcome, NewReport};
 pub use progress::{
     FailedRow, RecentFailureRow, StretchRow, count_unshared_epochs, find_best_trial, list_failed,

@@ -44,6 +44,7 @@ pub struct RecentFailureRow {
 /// # Errors
 /// When the file can't be read.
 pub async fn list_progress(reader: &mut Reader, sweep: SweepId) -> Result<Vec<StretchRow>, StoreError> {
+    // What has one epoch, such as a program without stages, has trained it when it has ended, however it counts its reports.
     let rows = sqlx::query!(
         "-- list_progress
         WITH RECURSIVE chain (id, parent_id) AS (
@@ -58,6 +59,7 @@ pub async fn list_progress(reader: &mut Reader, sweep: SweepId) -> Result<Vec<St
         )
         SELECT jobs.first_epoch, jobs.last_epoch, jobs.state, COUNT(*) AS \"jobs!: i64\",
                SUM(CASE WHEN jobs.state = 'succeeded' THEN jobs.last_epoch - jobs.first_epoch + 1
+                        WHEN jobs.last_epoch = 1 THEN 0
                         ELSE MIN(MAX(jobs.reported_epoch - jobs.first_epoch + 1, 0), jobs.last_epoch - jobs.first_epoch + 1)
                    END) AS \"done!: i64\",
                SUM(CASE WHEN jobs.state = 'succeeded' AND attempts.record ->> 'wall_seconds' > 0

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cancel::{count_given_up, is_given_up};
 use super::exports::FOR_EVER;
 use super::unit::{Ending, Promise, Remains, Unit};
 use super::{StoreError, load};
@@ -26,21 +25,8 @@ impl Unit {
     /// The same; and jobs that led only to what has failed for another reason, such as a teacher, are cancelled: they would be
     /// run for nobody. A retry reopens them.
     pub(super) async fn end_orphans(&mut self) -> Result<(), StoreError> {
-        loop {
-            let unneeded = self.settle().await?;
-            if unneeded.is_empty() {
-                return Ok(());
-            }
-            let given_up = count_given_up(&mut self.connection, &unneeded).await?;
-            let mut orphans = unneeded;
-            orphans.retain(|id| self.entries.get(id).is_some_and(|entry| is_given_up(entry, &given_up)));
-            if orphans.is_empty() {
-                return Ok(());
-            }
-            for id in orphans {
-                self.step(id, &Event::Cancel, &Remains::default(), self.now);
-            }
-        }
+        let unneeded = self.settle().await?;
+        self.cancel_unneeded(unneeded, self.now, |_| ()).await
     }
 
     async fn tell(&mut self, ended: &BTreeMap<JobId, Ending>) -> Result<(), StoreError> {

@@ -140,12 +140,6 @@ pub(super) struct Trials {
     pub(super) others: Vec<(SweepId, i64)>,
 }
 
-impl Trials {
-    pub(super) fn is_empty(&self) -> bool {
-        self.own == 0 && self.others.is_empty()
-    }
-}
-
 /// What an attempt leaves behind beside its outcome.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Remains {

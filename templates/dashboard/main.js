@@ -125,7 +125,10 @@ function said(event) {
   if (!view) return;
   let happened = null;
   try { happened = JSON.parse(event.data); } catch { return; }
-  if (event.name === "reset" || view.concerns(happened)) {
+  const isReset = event.name === "reset";
+  // What was missed may be anything, also what a page otherwise asks for only when it hears of it.
+  if (isReset && view.reset) view.reset();
+  if (isReset || view.concerns(happened)) {
     // A planned look at running jobs is too late for it.
     clearTimeout(timer);
     timer = null;

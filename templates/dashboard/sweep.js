@@ -135,7 +135,7 @@ export function sweepPage(id, touch) {
     const chosen = doc.configurations.slice(0, Number(pick.count));
     const numbers = chosen.flatMap((c) => c.trials.filter((one) => one.state !== "queued").slice(0, 20).map((one) => one.trial));
     if (doc.metrics.length === 0 || numbers.length === 0) { curvesSection.hidden = true; return; }
-    const [{ trials }] = await Promise.all([get(`${path}/curves?trials=${numbers.join(",")}`, signal), plotly()]);
+    const [{ trials }] = await Promise.all([get(`${path}/curves?trials=${numbers.join(",")}&points=512`, signal), plotly()]);
     if (signal.aborted) return;
     const names = doc.metrics.map((metric) => metric.name).filter((name) => trials.some((trial) => trial.metrics[name]));
     if (names.length === 0) { curvesSection.hidden = true; return; }
@@ -243,6 +243,7 @@ export function sweepPage(id, touch) {
       if (own && event.type === "trials_ended") isStale = true;
       return own;
     },
+    reset() { isStale = true; },
     async refresh(signal) {
       const query = new URLSearchParams({ order: wanted.order, offset: wanted.offset, limit: wanted.limit });
       if (wanted.state) query.set("state", wanted.state);

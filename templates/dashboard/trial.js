@@ -134,7 +134,7 @@ export function trialPage(sweep, trial, touch) {
         const found = status.sweeps.find((one) => String(one.id) === sweep);
         if (found) name = found.name;
       }
-      const [found, explanation, curves] = await Promise.all([get(`${path}/attempts`, signal), get(`${path}/explanation`, signal), get(`sweeps/${sweep}/curves?trials=${trial}`, signal)]);
+      const [found, explanation, curves] = await Promise.all([get(`${path}/attempts`, signal), get(`${path}/explanation`, signal), get(`sweeps/${sweep}/curves?trials=${trial}&points=1024`, signal)]);
       if (signal.aborted) return { isBusy: false };
       showHead(found, explanation, name);
       showAttempts(found.attempts);

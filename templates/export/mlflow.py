@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import posixpath
 import sys
 import urllib.parse
 
@@ -67,11 +68,41 @@ while True:
         break
 
 
+LONGEST_KEY = 250
 
-def key(name):
-    """What MLflow takes as a name: all else becomes an underscore."""
-    return "".join(c if c.isalnum() and c.isascii() or c in "_-. :/" else "_" for c in name)[:250]
 
+def cleaned(name):
+    """What MLflow takes as a name: all else becomes an underscore. It is a path there, and only in its shortest form."""
+    name = "".join(c if c.isalnum() and c.isascii() or c in "_-. :/" else "_" for c in name)[:LONGEST_KEY]
+    path = posixpath.normpath(name)
+    if path != name or path == "." or path.startswith(("..", "/")):
+        name = name.replace("/", "_").replace(".", "_")
+    return name or "_"
+
+
+def keys(names, taken=()):
+    """A key for each name, and never the same one for two: it is numbered then. Names that need no change keep their own."""
+    found, taken = {}, set(taken)
+    for name in sorted(names, key=lambda name: (cleaned(name) != name, name)):
+        key, number = cleaned(name), 2
+        while key in taken:
+            key, number = f"{cleaned(name)[:LONGEST_KEY - 1 - len(str(number))]}-{number}", number + 1
+        taken.add(key)
+        found[name] = key
+    return found
+
+
+# All trials' names are looked at before the first is sent: what a key means must not differ from run to run.
+parameter_names, metric_names = set(), set()
+for line in sys.stdin:
+    trial = json.loads(line)
+    parameter_names.update(trial["parameters"])
+    metric_names.update(trial["curves"])
+sys.stdin.seek(0)
+sys.stdin.readline()
+# The seed of a trial; a parameter that a sweep calls so is another thing.
+SEED = "seed"
+parameter_keys, metric_keys = keys(parameter_names, {SEED}), keys(metric_names)
 
 STATUS = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED", "running": "RUNNING", "queued": "SCHEDULED"}
 count = 0
@@ -81,9 +112,9 @@ for line in sys.stdin:
     if trial["failure"]:
         tags["sweep.failure"] = trial["failure"][:LONGEST]
     run = ask("runs/create", {"experiment_id": experiment, "run_name": f"trial {trial['trial']}", "start_time": 0, "tags": [{"key": tag, "value": value} for tag, value in tags.items()]})["run"]["info"]["run_id"]
-    parameters = {**trial["parameters"], "seed": trial["seed"]}
-    parameters = [{"key": key(name), "value": (value if isinstance(value, str) else json.dumps(value))[:LONGEST]} for name, value in parameters.items()]
-    metrics = [{"key": key(metric), "value": value, "timestamp": epoch, "step": epoch} for metric, curve in trial["curves"].items() for epoch, value in curve]
+    parameters = {SEED: trial["seed"], **{parameter_keys[name]: value for name, value in trial["parameters"].items()}}
+    parameters = [{"key": key, "value": (value if isinstance(value, str) else json.dumps(value))[:LONGEST]} for key, value in parameters.items()]
+    metrics = [{"key": metric_keys[metric], "value": value, "timestamp": epoch, "step": epoch} for metric, curve in trial["curves"].items() for epoch, value in curve]
     # The first request takes some of both.
     room = TOGETHER - min(PARAMETERS, len(parameters))
     ask("runs/log-batch", {"run_id": run, "params": parameters[:PARAMETERS], "metrics": metrics[:room]})
@@ -96,3 +127,7 @@ for line in sys.stdin:
         ask("runs/delete", {"run_id": old})
     count += 1
 print(f"{count} runs in experiment `{name}` of {server}")
+for kind, names in (("parameter", parameter_keys), ("metric", metric_keys)):
+    for name, key in sorted(names.items()):
+        if key != name:
+            print(f"{kind} `{name}` is called `{key}` there")

@@ -37,7 +37,8 @@ for line in sys.stdin:
         # A time that is the epoch's: exports of the same trial are the same but for the file's name.
         writer.add_event(event_pb2.Event(summary=summary, step=step, wall_time=float(step)))
 
-    parameters = {name: plain(value) for name, value in trial["parameters"].items()}
+    # A parameter that is called like the trial's seed is named as in selectors.
+    parameters = {"parameters.seed" if name == "seed" else name: plain(value) for name, value in trial["parameters"].items()}
     parameters["seed"] = trial["seed"]
     write(hp.hparams_pb(parameters, trial_id=f"{head['key']}-{trial['trial']}", start_time_secs=0.0), 0)
     write(text_pb("outcome", f"{trial['state']}: {trial['failure']}" if trial["failure"] else trial["state"]), 0)

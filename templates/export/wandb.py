@@ -25,9 +25,11 @@ for line in sys.stdin:
     # Of an export before this one: the same run is written once.
     for earlier in glob.glob(os.path.join(glob.escape(destination), "wandb", f"offline-run-*-{identifier}")):
         shutil.rmtree(earlier)
+    # A parameter that is called like the trial's seed is named as in selectors.
+    parameters = {"parameters.seed" if name == "seed" else name: value for name, value in trial["parameters"].items()}
     run = wandb.init(
         mode="offline", dir=destination, project=project, group=group, job_type=trial["configuration"], id=identifier, name=f"trial {trial['trial']}",
-        config={**trial["parameters"], "seed": trial["seed"]}, tags=[trial["state"]], reinit="finish_previous",
+        config={**parameters, "seed": trial["seed"]}, tags=[trial["state"]], reinit="finish_previous",
         settings=wandb.Settings(console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False),
     )
     by_epoch = {}
@@ -36,7 +38,8 @@ for line in sys.stdin:
             by_epoch.setdefault(epoch, {})[metric] = value
     for epoch in sorted(by_epoch):
         run.log({"epoch": epoch, **by_epoch[epoch]}, step=epoch)
-    run.summary.update({**trial["metrics"], "state": trial["state"], **({"failure": trial["failure"]} if trial["failure"] else {})})
+    # Metrics last: one that is called `state` is a result, and the state is also a tag.
+    run.summary.update({"state": trial["state"], **({"failure": trial["failure"]} if trial["failure"] else {}), **trial["metrics"]})
     run.finish(exit_code=0 if trial["state"] == "succeeded" else 1)
     count += 1
 print(f"{count} runs of project `{project}` in {os.path.join(destination, 'wandb')}; `wandb sync {os.path.join(destination, 'wandb')}/offline-run-*` sends them")

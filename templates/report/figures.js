@@ -21,7 +21,8 @@ function layout(more) {
     margin: { l: 52, r: 16, t: 12, b: 44 }, hovermode: "closest", dragmode: "zoom",
     hoverlabel: { bgcolor: t.card, bordercolor: t.line, font: { color: t.ink, size: 12 }, align: "left" },
     legend: { orientation: "h", y: -0.22, x: 0, yanchor: "top", font: { color: t.soft, size: 11 } },
-    ...more, xaxis: merge(more.xaxis), yaxis: merge(more.yaxis),
+    // Without a distance of its own the title lies on the values of an axis whose values are names.
+    ...more, xaxis: merge(more.xaxis), yaxis: merge({ ...more.yaxis, title: { standoff: 8, ...(more.yaxis && more.yaxis.title) } }),
   };
 }
 
@@ -335,8 +336,10 @@ function parallel(doc, axes, pick, width) {
     bin.x.push(null); bin.y.push(null); bin.text.push("");
   });
   const t = theme();
+  // On a dark ground thin lines of the darkest colours would not be seen.
+  const darkest = document.documentElement.dataset.theme === "dark" ? 0.25 : 0;
   const colourAt = (k) => {
-    const place = (k / (BINS - 1)) * (SCALE.length - 1);
+    const place = (darkest + (1 - darkest) * (k / (BINS - 1))) * (SCALE.length - 1);
     const i = Math.min(SCALE.length - 2, Math.floor(place));
     const part = (hex, shift) => (parseInt(hex.slice(1), 16) >> shift) & 255;
     const mix = (shift) => Math.round(part(SCALE[i][1], shift) + (part(SCALE[i + 1][1], shift) - part(SCALE[i][1], shift)) * (place - i));
@@ -349,9 +352,9 @@ function parallel(doc, axes, pick, width) {
   const names = [...shownAxes.map((axis) => axis.name), metric.name];
   const decimals = decimalsFor([low, high]);
   // As much as fits between two axes.
-  const room = Math.max(5, Math.min(16, Math.floor((width - 60) / Math.max(1, names.length - 1) / 8.5)));
-  const cut = (text) => (text.length > room ? text.slice(0, room - 1) + "…" : text);
-  const tick = (x, y, text) => ({ x, y, xanchor: "left", xshift: 6, showarrow: false, text: plain(cut(text)), font: { size: 10.5, color: t.ink }, bgcolor: t.card, opacity: 0.85, borderpad: 1 });
+  const room = (letter) => Math.max(5, Math.min(16, Math.floor((width - 60) / Math.max(1, names.length - 1) / letter)));
+  const cut = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
+  const tick = (x, y, text) => ({ x, y, xanchor: "left", xshift: 6, showarrow: false, text: plain(cut(text, room(8.5))), font: { size: 10.5, color: t.ink }, bgcolor: t.card, opacity: 0.95, borderpad: 1 });
   const ticks = shownAxes.flatMap((axis, x) => {
     const n = axis.levels.length;
     const every = Math.ceil(n / 12);
@@ -360,7 +363,7 @@ function parallel(doc, axes, pick, width) {
   const last = names.length - 1;
   const end = (y, text, yshift) => ({ x: last, y, yshift, xanchor: "right", xshift: 8, showarrow: false, text, font: { size: 10.5, color: t.ink } });
   ticks.push(end(0, low.toFixed(decimals), -11), end(1, high.toFixed(decimals), 11));
-  const head = (x, text) => ({ x, y: 1, yshift: 32, xanchor: x === 0 ? "left" : x === last ? "right" : "center", xshift: x === 0 ? -8 : x === last ? 8 : 0, showarrow: false, text: plain(cut(text)), font: { size: 12, color: t.ink } });
+  const head = (x, text) => ({ x, y: 1, yshift: 32, xanchor: x === 0 ? "left" : x === last ? "right" : "center", xshift: x === 0 ? -8 : x === last ? 8 : 0, showarrow: false, text: plain(cut(text, room(9.6))), font: { size: 12, color: t.ink } });
   ticks.push(...names.map((name, x) => head(x, name)));
   return {
     data,

@@ -1,24 +1,20 @@
 // Looks at the dashboard of `sweep serve` in Chromium: what is there, what changes by itself, what can be done, and that nothing
 // but this coordinator is asked.
-//     node dashboard.cjs URL TOKEN RESULTS.json SCREENSHOTS
-// Sweep 1 has ended, some of its trials failed; sweep 2 has a worker and goes on until the file `go` is there.
+//     node dashboard.cjs SWEEP COORDINATOR-PID URL TOKEN RESULTS.json SCREENSHOTS    (in the project's folder)
+// Sweep 1 has ended, some of its trials failed; sweep 2 has a worker and goes on until the file `go` is there. The coordinator is
+// killed and started anew by the program SWEEP.
 "use strict";
 
 const assert = require("node:assert/strict");
+const { spawn } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
-const { chromium } = require("playwright-core");
+const { drawPictures, inEachView, ready } = require("./chromium.cjs");
 
-const [url, token, resultsFile, screenshots] = process.argv.slice(2);
+const [sweep, coordinatorProcess, url, token, resultsFile, screenshots] = process.argv.slice(2);
 const results = JSON.parse(fs.readFileSync(resultsFile, "utf8"));
 const NAME = "kd <i>ema</i> <script>window.hacked=1</script>";
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const VIEWS = [
-  { name: "light", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
-  { name: "dark", viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
-  { name: "phone", viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
-];
 
 /** A page whose complaints and requests are noted. `isRefused`: what is refused or cut off on purpose is no complaint. */
 async function open(context, address, isRefused) {
@@ -40,7 +36,6 @@ async function open(context, address, isRefused) {
   return { page, complaints };
 }
 
-const ready = (page) => page.waitForFunction(() => document.documentElement.dataset.ready === "true");
 async function go(page, hash) {
   await page.evaluate((to) => { delete document.documentElement.dataset.ready; location.hash = to; }, hash);
   await ready(page);
@@ -65,10 +60,7 @@ async function look(context, view) {
   assert.equal(await page.locator("html").getAttribute("data-theme"), view.colorScheme);
   const shot = async (name) => {
     await fits(page, name);
-    // Pictures are drawn once they are seen.
-    for (const section of await page.locator("main section:not([hidden])").all()) await section.scrollIntoViewIfNeeded();
-    await page.waitForFunction(() => [...document.querySelectorAll(".figure")].every((figure) => figure.children.length > 0));
-    await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
+    await drawPictures(page);
     await page.screenshot({ path: path.join(screenshots, `dashboard-${name}-${view.name}.png`), fullPage: true });
   };
   await page.locator("#connection[data-state=live]").waitFor();
@@ -203,6 +195,94 @@ async function live(context) {
   await page.close();
 }
 
+/** What this script started: ended with it. */
+const started = [];
+function start(...args) {
+  const child = spawn(sweep, args, { stdio: ["ignore", fs.openSync("browser.log", "a"), fs.openSync("browser.log", "a")] });
+  started.push(child);
+  return child;
+}
+
+/** The coordinator that answers at `url`: killed without a word, and another one in its place. */
+const coordinator = { pid: Number(coordinatorProcess) };
+const kill = () => process.kill(coordinator.pid, "SIGKILL");
+async function startAgain() {
+  // On the port of the last time.
+  coordinator.pid = start("serve").pid;
+  const deadline = Date.now() + 60_000;
+  for (;;) {
+    try { await api("status"); return; } catch (problem) { assert.ok(Date.now() < deadline, `it does not come back: ${problem}`); }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Waits for an event, as any follower would. */
+async function hear(isIt) {
+  const stop = new AbortController();
+  const stream = await fetch(`${url}/v1/events`, { headers: { authorization: `Bearer ${token}` }, signal: stop.signal });
+  let text = "";
+  for await (const part of stream.body.pipeThrough(new TextDecoderStream())) {
+    text += part;
+    const whole = text.slice(0, text.lastIndexOf("\n\n") + 1);
+    if (whole.split("\n").some((line) => line.startsWith("data:") && isIt(JSON.parse(line.slice(5))))) break;
+  }
+  stop.abort();
+}
+
+/** The coordinator dies under an open page, and another one takes its place. */
+async function restart(context) {
+  const spec = `name: survives\ncommand: [python3, live.py]\nmetric: {name: top1, goal: maximize}\nparameters: {lr: [0.2, 0.02], go: again}\n`;
+  const { sweep: id } = await api("sweeps", { spec, source_name: "survives.yaml", overrides: [], working_directory: process.cwd() });
+  start("worker", "--sweep", String(id), "--cpu-slots", "2");
+  const { page, complaints } = await open(context, `${url}/#token=${token}`, true);
+  await page.evaluate(() => { window.isTheSame = true; });
+  const connection = (state) => page.locator(`#connection[data-state=${state}]`).waitFor();
+  const state = (text) => page.locator("h1 .pill", { hasText: text }).waitFor();
+  const trials = page.locator("section", { has: page.locator("h2", { hasText: /^Trials$/ }) }).locator("tbody tr");
+  await go(page, `#/sweeps/${id}`);
+  await state("running");
+  await page.waitForFunction(() => /running.*running/s.test([...document.querySelectorAll("section")].find((one) => /^Trials/.test(one.textContent))?.textContent ?? ""));
+
+  // Trials that end afterwards appear, by themselves and once.
+  kill();
+  await connection("lost");
+  await startAgain();
+  await connection("live");
+  fs.writeFileSync("again", "");
+  await state("succeeded");
+  assert.deepEqual(await trials.locator(".pill").allTextContents(), ["succeeded", "succeeded"]);
+  const table = await page.locator("section", { has: page.locator("h2", { hasText: "Configurations" }) }).locator("tbody tr").count();
+  assert.equal(table, 2, "no configuration stands there twice");
+
+  // What happened before the page is back is no event for it: the new process says that all has to be loaded anew. Nothing of
+  // this sweep runs, so that nothing else makes the page look, and its means are asked for only when a trial has ended.
+  const { sweep: missed } = await api("sweeps", { spec: spec.replace("survives", "missed").replace("[0.2, 0.02]", "[0.3]"), source_name: "missed.yaml", overrides: [], working_directory: process.cwd() });
+  await go(page, `#/sweeps/${missed}`);
+  await state("queued");
+  const means = page.locator("section", { has: page.locator("h2", { hasText: "Configurations" }) }).locator("tbody");
+  await means.getByText("0 of 1").waitFor();
+  await context.setOffline(true);
+  kill();
+  await connection("lost");
+  await startAgain();
+  const told = hear((event) => event.type === "trials_ended" && event.sweep === missed);
+  start("worker", "--sweep", String(missed), "--cpu-slots", "1");
+  await told;
+  await context.setOffline(false);
+  await state("succeeded");
+  await means.getByText("90.30").waitFor();
+  const { sweeps } = await api("status");
+
+  await go(page, "#/");
+  await page.waitForFunction((count) => document.querySelectorAll("main tbody tr").length === count, sweeps.length);
+  await api("sweeps", { spec: spec.replace("survives", "afterwards"), source_name: "a.yaml", overrides: [], working_directory: process.cwd() });
+  await page.locator("td a", { hasText: "afterwards" }).waitFor();
+  assert.equal(await page.locator("main tbody tr").count(), sweeps.length + 1, "each sweep once");
+  assert.equal(await page.evaluate(() => window.isTheSame), true, "the page was never loaded again");
+  assert.deepEqual(complaints, [], "no console message");
+  await page.close();
+}
+
 /** Without the token nothing is shown, and a wrong one is none. */
 async function stranger(context) {
   const { page, complaints } = await open(context, `${url}/`, true);
@@ -226,24 +306,10 @@ async function stranger(context) {
   assert.equal(head.headers.get("x-content-type-options"), "nosniff");
 }
 
-async function main() {
-  for (const view of VIEWS) {
-    const profile = fs.mkdtempSync(path.join(os.tmpdir(), "sweep-browser-"));
-    const { name, ...options } = view;
-    const context = await chromium.launchPersistentContext(profile, { executablePath: "/usr/bin/chromium", headless: true, args: ARGS, ...options });
-    try {
-      if (name === "light") await stranger(context);
-      await look(context, view);
-      if (name === "phone") await live(context);
-    } finally {
-      await context.close();
-      fs.rmSync(profile, { recursive: true, force: true });
-    }
-    console.log(`dashboard, ${name}: ok`);
-  }
-}
-
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+inEachView("dashboard", async (context, view) => {
+  if (view.name === "light") await stranger(context);
+  await look(context, view);
+  if (view.name !== "phone") return;
+  await live(context);
+  await restart(context);
+}).finally(() => started.forEach((child) => child.kill()));

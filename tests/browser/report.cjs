@@ -4,28 +4,12 @@
 
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
-const os = require("node:os");
 const path = require("node:path");
-const { chromium } = require("playwright-core");
+const { drawPictures, inEachView, ready } = require("./chromium.cjs");
 
 const [file, screenshots, unfinished] = process.argv.slice(2);
 const url = `file://${path.resolve(file)}`;
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const VIEWS = [
-  { name: "light", viewport: { width: 1280, height: 900 }, colorScheme: "light" },
-  { name: "dark", viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
-  { name: "phone", viewport: { width: 390, height: 844 }, colorScheme: "light", isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
-];
 const SECTIONS = ["summary", "configurations", "pivot", "curves", "rankme", "against", "shifted", "parallel", "matters", "stages", "failures", "provenance"];
-
-/** Draws every picture by going through the page. */
-async function walk(page) {
-  for (const id of SECTIONS) {
-    await page.locator(`#${id}`).scrollIntoViewIfNeeded();
-  }
-  await page.waitForFunction(() => [...document.querySelectorAll(".figure")].every((figure) => figure.children.length > 0));
-  await page.evaluate(() => scrollTo({ top: 0, behavior: "instant" }));
-}
 
 async function look(context, view) {
   const page = await context.newPage();
@@ -34,8 +18,8 @@ async function look(context, view) {
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("request", (request) => requests.push(request.url()));
   await page.goto(url);
-  await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
-  await walk(page);
+  await ready(page);
+  await drawPictures(page, "main section");
 
   const sections = await page.locator("main section").evaluateAll((all) => all.map((one) => one.id));
   assert.deepEqual(sections, SECTIONS, "every section is there, in order");
@@ -113,7 +97,7 @@ async function lookAtUnfinished(context) {
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
   await page.goto(`file://${path.resolve(unfinished)}`);
-  await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
+  await ready(page);
   const sections = await page.locator("main section").evaluateAll((all) => all.map((one) => one.id));
   assert.deepEqual(sections, ["summary", "configurations", "failures", "provenance"]);
   assert.equal(await page.locator("#failures h3").count(), 1, "what fails for one reason is one failure");
@@ -121,31 +105,14 @@ async function lookAtUnfinished(context) {
   await page.close();
 }
 
-async function main() {
-  const size = fs.statSync(file).size;
-  assert.ok(size < 20e6, `${size} bytes`);
-  for (const view of VIEWS) {
-    const profile = fs.mkdtempSync(path.join(os.tmpdir(), "sweep-browser-"));
-    const { name, ...options } = view;
-    const context = await chromium.launchPersistentContext(profile, { executablePath: "/usr/bin/chromium", headless: true, args: ARGS, ...options });
-    try {
-      await look(context, view);
-      if (name === "light") {
-        await lookAtUnfinished(context);
-        const page = await context.newPage();
-        await page.goto(url);
-        await page.waitForFunction(() => document.documentElement.dataset.ready === "true");
-        await page.pdf({ path: path.join(screenshots, "report.pdf"), format: "A4", printBackground: true });
-      }
-    } finally {
-      await context.close();
-      fs.rmSync(profile, { recursive: true, force: true });
-    }
-    console.log(`report, ${name}: ok`);
-  }
-}
-
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
+const size = fs.statSync(file).size;
+assert.ok(size < 20e6, `${size} bytes`);
+inEachView("report", async (context, view) => {
+  await look(context, view);
+  if (view.name !== "light") return;
+  await lookAtUnfinished(context);
+  const page = await context.newPage();
+  await page.goto(url);
+  await ready(page);
+  await page.pdf({ path: path.join(screenshots, "report.pdf"), format: "A4", printBackground: true });
 });

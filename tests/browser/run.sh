@@ -36,4 +36,4 @@ done
 "$sweep" submit live.yaml >/dev/null 2>&1
 "$sweep" worker --sweep 2 --cpu-slots 2 >worker.log 2>&1 &
 started+=($!)
-NODE_PATH="$folder/node_modules" timeout 150 node "$here/dashboard.cjs" "$(head -n 1 serve.out)" "$(cat .sweep/token)" "$project/results.json" "$folder/screenshots"
+NODE_PATH="$folder/node_modules" timeout 200 node "$here/dashboard.cjs" "$sweep" "${started[0]}" "$(head -n 1 serve.out)" "$(cat .sweep/token)" "$project/results.json" "$folder/screenshots"

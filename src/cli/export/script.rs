@@ -62,8 +62,8 @@ pub(super) async fn lines(tool: &ToolArgs, handed: &Handed<'_>, access: &Access)
     };
     let mut lines = BufWriter::new(tempfile::tempfile().map_err(unwritten)?);
     write_line(&mut lines, &head)?;
-    for trials in handed.portions() {
-        let mut curves = handed.curves(trials, access).await?;
+    let mut portions = handed.portions();
+    while let Some((trials, mut curves)) = portions.next(handed, access).await? {
         for trial in trials {
             let own = curves.remove(&trial.trial).unwrap_or_default();
             let own = own

@@ -3,6 +3,7 @@
 use super::*;
 use crate::protocol::http::{EpochMetrics, Report};
 use crate::protocol::insight::{CauseCode, Explanation};
+use crate::protocol::steering::BumpRequest;
 use crate::vocabulary::{FailureReason, Metrics, TrialNumber};
 
 /// Trials that share three of five epochs.
@@ -51,6 +52,30 @@ async fn a_trial_in_the_queue_says_what_is_before_it() {
     assert_eq!(codes(&fixture, sweep, 4).await, [CauseCode::Cancelled]);
     let unknown = fixture.coordinator.explain(sweep, TrialNumber(9)).await;
     assert!(matches!(unknown, Err(CoordinatorError::UnknownTrial { .. })));
+}
+
+#[tokio::test]
+async fn what_is_before_a_trial_are_jobs_that_may_be_leased() {
+    let fixture = Fixture::new().await;
+    // Eight trials of one sweep, and the first of them alone in the other one: a job that both wait for.
+    let eight = STAGED.replace("[1, 2]", "[1, 2, 3, 4, 5, 6, 7, 8]");
+    let first = fixture.submit(&eight).await;
+    let other = fixture.submit("name: other\ncommand: [/bin/false]\nparameters: {}\n").await;
+    let before = explain(&fixture, other, 1).await.causes;
+    assert_eq!(before[0].what, "1 job is before it", "eight trials wait for the one job that is ready");
+    let joined = fixture.submit(&STAGED.replace("{x: [1, 2]}", "{x: 9}")).await;
+    assert_eq!(codes(&fixture, joined, 1).await, [CauseCode::ParentUnfinished, CauseCode::Ready]);
+    fixture.coordinator.pause(first).await.unwrap();
+    let before = explain(&fixture, joined, 1).await.causes;
+    assert_eq!(
+        before[1].what, "1 job is before it",
+        "what its sweep keeps is leased for the one that joined it"
+    );
+    let priority = BumpRequest::Set { priority: 1 };
+    fixture.coordinator.bump(joined, priority).await.unwrap();
+    assert_eq!(codes(&fixture, joined, 1).await, [CauseCode::ParentUnfinished, CauseCode::Ready]);
+    let before = explain(&fixture, other, 1).await.causes;
+    assert_eq!(before[0].what, "1 job is before it", "it is in the queue of a sweep that is not paused");
 }
 
 #[tokio::test]
@@ -135,12 +160,25 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
     let best = progress.best.unwrap();
     assert_eq!(best.value, 50.0);
 
-    let curves = fixture.coordinator.curves(sweep, &[best.trial].into()).await.unwrap();
+    let curves = fixture.coordinator.curves(sweep, &[best.trial].into(), None).await.unwrap();
     let curve = &curves.trials[0].metrics["top1"];
     assert_eq!((&curve.epochs[..], &curve.values[..]), (&[1, 2, 5][..], &[10.0, 20.0, 50.0][..]));
     let tree = fixture.coordinator.stages(sweep).await.unwrap().stages;
     let ends: Vec<_> = tree.iter().map(|stage| (stage.parent.is_some(), stage.ends)).collect();
     assert_eq!(ends, [(false, 0), (true, 1), (true, 1)]);
+}
+
+#[tokio::test]
+async fn a_program_without_stages_has_trained_its_epoch_when_it_has_ended() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit("command: [/bin/true]\nparameters: {x: 1}\n").await;
+    let lease = fixture.lease().await.remove(0);
+    let reported = |epoch| Report { token: lease.token, epoch, metrics: metrics(10.0), checkpoint: None };
+    fixture.coordinator.report(ReportsRequest { reports: vec![reported(1), reported(2)] }).await.unwrap();
+    let progress = fixture.coordinator.progress(sweep).await.unwrap();
+    assert_eq!((progress.epochs_done, progress.epochs), (0, 1));
+    fixture.finish(lease.token, complete()).await;
+    assert_eq!(fixture.coordinator.progress(sweep).await.unwrap().epochs_done, 1);
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Trials and sweeps as people name them on the command line: `1,3,5-8`, `all`, `last`, `state=failed`, `mask_ratio=0.5`,
 //! `reason=oom`. One grammar for all commands (docs/SELECTORS.md); the selectors of specs (`super::selector`) are maps.
 //!
-//! `grammar` takes text apart; `trials` and `sweeps` say what the parts mean and hold them against what is there.
+//! `grammar` takes text apart; `numbers` are what conditions ask of whole numbers; `trials` and `sweeps` say what the parts mean and hold them against what is there.
 
 mod grammar;
+mod numbers;
 mod sweeps;
 mod trials;
 mod written;

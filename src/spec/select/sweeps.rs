@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::grammar::{self, Parts, Relation, Test, Word};
+use super::numbers::Numbers;
 use super::{SelectError, did_you_mean, listed, one_of};
 use crate::vocabulary::{SweepId, SweepState};
 
@@ -41,10 +42,10 @@ struct Condition {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Subject {
-    Id(Vec<RangeInclusive<i64>>),
+    Id(Numbers),
     Name(BTreeSet<String>),
     State(BTreeSet<SweepState>),
-    Priority(Vec<i64>),
+    Priority(Numbers),
 }
 
 impl SweepSelector {
@@ -129,13 +130,8 @@ fn read_condition(test: &Test) -> Result<Condition, SelectError> {
     let Test { name, relation, values } = test;
     let relation = *relation;
     let texts = || values.iter().map(|value| value.text.as_str());
-    let no_number =
-        |text: &str| SelectError::new(format!("`{name}` is a whole number, and `{text}` is none"));
     let subject = match name.as_str() {
-        "id" => {
-            let range = |text: &str| grammar::range(text).ok_or_else(|| no_number(text))?;
-            Subject::Id(texts().map(range).collect::<Result<_, _>>()?)
-        }
+        "id" => Subject::Id(Numbers::read(test)?),
         "name" => Subject::Name(texts().map(str::to_owned).collect()),
         "state" => {
             let names = SweepState::ALL.map(SweepState::name);
@@ -143,20 +139,16 @@ fn read_condition(test: &Test) -> Result<Condition, SelectError> {
                 texts().map(|text| one_of("state of a sweep", text, names)).collect::<Result<_, _>>()?,
             )
         }
-        "priority" => {
-            let number = |text: &str| text.parse().map_err(|_| no_number(text));
-            Subject::Priority(texts().map(number).collect::<Result<_, _>>()?)
-        }
+        "priority" => Subject::Priority(Numbers::read(test)?),
         unknown => {
             let all = format!("they are by {}", listed(NAMES.map(str::to_owned)));
             let error = SelectError::new(format!("sweeps can't be selected by `{unknown}`"));
             return Err(error.help(did_you_mean(unknown, NAMES, &all)));
         }
     };
-    let is_ordered = matches!(subject, Subject::Id(_) | Subject::Priority(_));
-    if relation.is_order() && !(is_ordered && values.len() == 1) {
-        let what = if is_ordered { "takes one number" } else { "asks for an order that there is not" };
-        return Err(SelectError::new(format!("`{name}{}` {what}", relation.text())));
+    if relation.is_order() && matches!(subject, Subject::Name(_) | Subject::State(_)) {
+        let error = SelectError::new(format!("`{name}` has no order, so nothing is `{}`", relation.text()));
+        return Err(error.help(format!("write `{name}=…` or `{name}!=…`")));
     }
     Ok(Condition { subject, relation })
 }
@@ -195,16 +187,10 @@ impl Condition {
     fn holds(&self, sweep: &SweepFacts<'_>) -> bool {
         let among = |is_one: bool| is_one == (self.relation == Relation::Equal);
         match &self.subject {
-            Subject::Id(ranges) if self.relation.is_order() => {
-                ranges.iter().all(|range| self.relation.holds(&sweep.id.0, range.start()))
-            }
-            Subject::Id(ranges) => among(ranges.iter().any(|range| range.contains(&sweep.id.0))),
+            Subject::Id(numbers) => numbers.hold(sweep.id.0),
             Subject::Name(names) => among(names.contains(sweep.name)),
             Subject::State(states) => among(states.contains(&sweep.state)),
-            Subject::Priority(numbers) if self.relation.is_order() => {
-                numbers.iter().all(|number| self.relation.holds(&sweep.priority, number))
-            }
-            Subject::Priority(numbers) => among(numbers.contains(&sweep.priority)),
+            Subject::Priority(numbers) => numbers.hold(sweep.priority),
         }
     }
 }
@@ -241,6 +227,9 @@ mod tests {
             ("state!=succeeded priority>=0", &[2, 3]),
             ("priority=-1,5", &[2, 4]),
             ("id<3", &[1, 2]),
+            ("id!=2-3", &[1, 4]),
+            ("priority<=-1", &[4]),
+            ("priority=1-9", &[2]),
         ] {
             assert_eq!(selected(text).as_deref(), Ok(expected), "{text}");
         }
@@ -256,7 +245,13 @@ mod tests {
             ("7-9", "there is no such sweep"),
             ("state=paued", "did you mean `paused`?"),
             ("stat=queued", "sweeps can't be selected by `stat`; did you mean `state`?"),
-            ("name<kd", "asks for an order that there is not"),
+            ("name<kd", "`name` has no order, so nothing is `<`; write `name=…` or `name!=…`"),
+            (
+                "id<1-3",
+                "`id<` takes one number, and `1-3` are several; write `id<1`, or `id=1-3` for just these",
+            ),
+            ("priority>=1-3", "`priority>=` takes one number, and `1-3` are several"),
+            ("priority<0,1", "`priority<` takes one number, and `0,1` are several"),
             ("priority=high", "`priority` is a whole number, and `high` is none"),
         ] {
             let error = selected(text).unwrap_err();

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::grammar::{self, Parts, Relation, Test, Word};
+use super::numbers::{Numbers, one_limit};
 use super::{MOST_NAMED, SelectError, WrittenValue, did_you_mean, listed, one_of, show};
 use crate::spec::space::is_same;
 use crate::vocabulary::{FailureReason, Metrics, Parameters, TrialNumber, TrialState};
@@ -49,18 +50,16 @@ enum Named {
 struct Condition {
     subject: Subject,
     relation: Relation,
-    /// How it was written, for messages.
-    name: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Subject {
-    Trial(Vec<RangeInclusive<i64>>),
-    Seed(Vec<RangeInclusive<i64>>),
+    Trial(Numbers),
+    Seed(Numbers),
     State(BTreeSet<TrialState>),
     Reason(Vec<Reason>),
     /// What the name means depends on the sweep.
-    Quantity(Kind, Vec<Word>),
+    Quantity(Kind, Test),
 }
 
 /// A failure's reason, or several with something in common.
@@ -95,7 +94,7 @@ impl TrialSelector {
     #[must_use]
     pub fn and_state(mut self, states: impl IntoIterator<Item = TrialState>) -> TrialSelector {
         let subject = Subject::State(states.into_iter().collect());
-        self.conditions.push(Condition { subject, relation: Relation::Equal, name: "state".to_owned() });
+        self.conditions.push(Condition { subject, relation: Relation::Equal });
         self
     }
 
@@ -125,7 +124,7 @@ impl TrialSelector {
         let mut quantities = Vec::new();
         for condition in &self.conditions {
             quantities.push(match &condition.subject {
-                Subject::Quantity(kind, words) => Some(Quantity::find(condition, *kind, words, trials)?),
+                Subject::Quantity(kind, test) => Some(Quantity::find(test, *kind, trials)?),
                 _ => None,
             });
         }
@@ -199,52 +198,36 @@ fn no_trial(word: &str) -> SelectError {
 }
 
 fn read_condition(test: Test) -> Result<Condition, SelectError> {
-    let Test { name, relation, values } = test;
-    let texts = || values.iter().map(|value| value.text.as_str());
-    let subject = match name.as_str() {
-        "trial" => Subject::Trial(read_ranges(&name, relation, &values)?),
-        "seed" => Subject::Seed(read_ranges(&name, relation, &values)?),
+    let relation = test.relation;
+    let texts = || test.values.iter().map(|value| value.text.as_str());
+    let subject = match test.name.as_str() {
+        "trial" => Subject::Trial(Numbers::read(&test)?),
+        "seed" => Subject::Seed(Numbers::read(&test)?),
         "state" => {
             let names = TrialState::ALL.map(TrialState::name);
             let states: Result<_, _> = texts().map(|text| one_of("state of a trial", text, names)).collect();
             Subject::State(states?)
         }
         "reason" => Subject::Reason(texts().map(read_reason).collect::<Result<_, _>>()?),
-        _ => match (name.strip_prefix(PREFIXES[0]), name.strip_prefix(PREFIXES[1])) {
-            (Some(_), _) => Subject::Quantity(Kind::Parameter, values),
-            (None, Some(_)) => Subject::Quantity(Kind::Metric, values),
-            (None, None) => Subject::Quantity(Kind::Either, values),
-        },
+        name => {
+            let is = |prefix| name.starts_with(prefix);
+            let kind = match PREFIXES.map(is) {
+                [true, _] => Kind::Parameter,
+                [false, true] => Kind::Metric,
+                [false, false] => Kind::Either,
+            };
+            if relation.is_order() {
+                one_limit(&test)?;
+            }
+            return Ok(Condition { relation, subject: Subject::Quantity(kind, test) });
+        }
     };
     if relation.is_order() && matches!(subject, Subject::State(_) | Subject::Reason(_)) {
+        let name = &test.name;
         let error = SelectError::new(format!("`{name}` has no order, so nothing is `{}`", relation.text()));
         return Err(error.help(format!("write `{name}=…` or `{name}!=…`")));
     }
-    Ok(Condition { subject, relation, name })
-}
-
-fn read_ranges(
-    name: &str,
-    relation: Relation,
-    words: &[Word],
-) -> Result<Vec<RangeInclusive<i64>>, SelectError> {
-    let range = |word: &Word| {
-        let no_number = || {
-            SelectError::new(format!("`{name}` is a whole number, and `{}` is none", word.text))
-                .help(format!("write `{name}=1,3,5-8`"))
-        };
-        grammar::range(&word.text).ok_or_else(no_number)?
-    };
-    let ranges: Vec<_> = words.iter().map(range).collect::<Result<_, _>>()?;
-    match ranges.as_slice() {
-        [range] if range.start() == range.end() => Ok(ranges),
-        _ if relation.is_order() => Err(one_number(name, relation)),
-        _ => Ok(ranges),
-    }
-}
-
-fn one_number(name: &str, relation: Relation) -> SelectError {
-    SelectError::new(format!("`{name}{}` takes one number", relation.text()))
+    Ok(Condition { subject, relation })
 }
 
 fn read_reason(word: &str) -> Result<Reason, SelectError> {
@@ -273,21 +256,13 @@ impl Condition {
     fn holds(&self, trial: &TrialFacts<'_>) -> bool {
         let among = |is_one: bool| is_one == (self.relation == Relation::Equal);
         match &self.subject {
-            Subject::Trial(ranges) => self.holds_for(ranges, trial.number.0),
-            Subject::Seed(ranges) => self.holds_for(ranges, i64::try_from(trial.seed).unwrap_or(i64::MAX)),
+            Subject::Trial(numbers) => numbers.hold(trial.number.0),
+            Subject::Seed(numbers) => numbers.hold(i64::try_from(trial.seed).unwrap_or(i64::MAX)),
             Subject::State(states) => among(states.contains(&trial.state)),
             Subject::Reason(reasons) => {
                 among(trial.reason.is_some_and(|reason| reasons.iter().any(|one| one.fits(reason))))
             }
             Subject::Quantity(..) => false,
-        }
-    }
-
-    fn holds_for(&self, ranges: &[RangeInclusive<i64>], number: i64) -> bool {
-        match self.relation {
-            Relation::Equal => ranges.iter().any(|range| range.contains(&number)),
-            Relation::NotEqual => !ranges.iter().any(|range| range.contains(&number)),
-            order => ranges.iter().all(|range| order.holds(&number, range.start())),
         }
     }
 }
@@ -300,14 +275,8 @@ struct Quantity<'c> {
 }
 
 impl<'c> Quantity<'c> {
-    fn find(
-        condition: &'c Condition,
-        kind: Kind,
-        words: &'c [Word],
-        trials: &[TrialFacts<'_>],
-    ) -> Result<Quantity<'c>, SelectError> {
-        let name = PREFIXES.iter().find_map(|prefix| condition.name.strip_prefix(prefix));
-        let name = name.unwrap_or(&condition.name);
+    fn find(test: &'c Test, kind: Kind, trials: &[TrialFacts<'_>]) -> Result<Quantity<'c>, SelectError> {
+        let name = PREFIXES.iter().find_map(|prefix| test.name.strip_prefix(prefix)).unwrap_or(&test.name);
         let is_parameter = trials.iter().any(|trial| trial.parameters.contains_key(name));
         let is_reported = || trials.iter().any(|trial| trial.metrics.contains_key(name));
         let is_metric = match kind {
@@ -315,21 +284,21 @@ impl<'c> Quantity<'c> {
             Kind::Metric | Kind::Either if is_reported() => true,
             _ => return Err(unknown(name, kind, trials)),
         };
-        let wanted = words.iter().map(|word| WrittenValue::of(name, word)).collect::<Result<_, _>>()?;
+        let wanted = test.values.iter().map(|word| WrittenValue::of(name, word)).collect::<Result<_, _>>()?;
         let quantity = Quantity { name, is_metric, wanted };
-        quantity.check(condition.relation, trials)?;
+        quantity.check(test.relation, trials)?;
         Ok(quantity)
     }
 
     /// A value that no trial has was hardly meant.
     fn check(&self, relation: Relation, trials: &[TrialFacts<'_>]) -> Result<(), SelectError> {
         if relation.is_order() || self.is_metric {
-            let is_number = |wanted: &WrittenValue| wanted.value.is_number();
-            return match self.wanted.as_slice() {
-                [_, _, ..] if relation.is_order() => Err(one_number(self.name, relation)),
-                all if all.iter().all(is_number) => Ok(()),
-                _ => Err(SelectError::new(format!("`{}` is compared with a number", self.name))),
-            };
+            let none = self.wanted.iter().find(|wanted| !wanted.value.is_number());
+            return none.map_or(Ok(()), |none| {
+                let (name, text) = (self.name, none.text());
+                let error = format!("`{name}` is compared with a number, and `{text}` is none");
+                Err(SelectError::new(error).help(format!("write `{name}{}0.5`", relation.text())))
+            });
         }
         let values = || trials.iter().filter_map(|trial| trial.parameters.get(self.name));
         let never = self.wanted.iter().find(|wanted| !values().any(|value| wanted.is(value)));
@@ -481,7 +450,14 @@ mod tests {
             ("state<failed", "`state` has no order"),
             ("reason=node_los", "did you mean `node_lost`?"),
             ("seed=a", "`seed` is a whole number, and `a` is none"),
-            ("seed<1-3", "`seed<` takes one number"),
+            (
+                "seed<1-3",
+                "`seed<` takes one number, and `1-3` are several; write `seed<1`, or `seed=1-3` for just these",
+            ),
+            (
+                "trial>=1,3",
+                "`trial>=` takes one number, and `1,3` are several; write `trial>=1`, or `trial=1,3`",
+            ),
             (
                 "mask_ration=0.5",
                 "the sweep has no parameter or metric `mask_ration`; did you mean `mask_ratio`?",
@@ -491,8 +467,12 @@ mod tests {
                 "mask_ratio=0.55",
                 "`mask_ratio` is never `0.55` in this sweep; its values are `0.5`, `0.75`, `0.95`",
             ),
-            ("mask_ratio<0.5,0.7", "`mask_ratio<` takes one number"),
-            ("mask_ratio<wide", "`mask_ratio` is compared with a number"),
+            (
+                "mask_ratio<0.5,0.7",
+                "`mask_ratio<` takes one number, and `0.5,0.7` are several; write `mask_ratio<0.5`",
+            ),
+            ("mask_ratio<wide", "`mask_ratio` is compared with a number, and `wide` is none"),
+            ("top1<=90-92", "`top1` is compared with a number, and `90-92` is none; write `top1<=0.5`"),
             ("mask_ratio=.inf", "`.inf` is not a finite number"),
         ] {
             let error = selected(text).unwrap_err();

@@ -2,10 +2,10 @@
 
 use super::resolve::{CHUNK, Submission};
 use super::{Keep, Submitted, rows};
-use crate::lease::{Event, JobState};
+use crate::lease::JobState;
 use crate::store::StoreError;
 use crate::store::kept::keep_more;
-use crate::store::unit::{Remains, Unit};
+use crate::store::unit::{Entry, Unit};
 use crate::vocabulary::JobId;
 
 impl Submission<'_> {
@@ -52,22 +52,15 @@ impl Submission<'_> {
     /// jobs of other sweeps have in common.
     async fn end_unneeded(&mut self, unit: &mut Unit) -> Result<(), StoreError> {
         let again = std::mem::take(&mut self.unneeded);
-        let mut unneeded: Vec<JobId> = again.keys().copied().collect();
-        while !unneeded.is_empty() {
-            unit.load(unneeded.clone()).await?;
-            for id in unneeded {
-                let entry = unit.entry(id)?;
-                if self.is_new(id) {
-                    let epochs = u64::from(entry.last_epoch - entry.first_epoch + 1);
-                    let again = again.get(&id).copied().unwrap_or(0);
-                    self.told.jobs_new = self.told.jobs_new.saturating_sub(1);
-                    self.told.epochs_to_run = self.told.epochs_to_run.saturating_sub(epochs);
-                    self.told.epochs_run_again = self.told.epochs_run_again.saturating_sub(again);
-                }
-                unit.step(id, &Event::Cancel, &Remains::default(), self.now);
-            }
-            unneeded = unit.settle().await?;
-            unneeded.retain(|id| unit.entries.get(id).is_some_and(|entry| entry.trials.is_empty()));
+        let mut cancelled = Vec::new();
+        let note = |entry: &Entry| cancelled.push((entry.id, entry.last_epoch - entry.first_epoch + 1));
+        unit.cancel_unneeded(again.keys().copied().collect(), self.now, note).await?;
+        cancelled.retain(|(id, _)| self.is_new(*id));
+        for (id, epochs) in cancelled {
+            let again = again.get(&id).copied().unwrap_or(0);
+            self.told.jobs_new = self.told.jobs_new.saturating_sub(1);
+            self.told.epochs_to_run = self.told.epochs_to_run.saturating_sub(u64::from(epochs));
+            self.told.epochs_run_again = self.told.epochs_run_again.saturating_sub(again);
         }
         unit.flush().await
     }

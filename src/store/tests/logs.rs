@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{AttemptRow, StageRow, find_attempt, list_stages};
+use crate::store::{AttemptRow, LineRow, find_attempt, list_line};
 use crate::vocabulary::{Attempt, JobId};
 
 #[tokio::test]
@@ -8,18 +8,17 @@ async fn a_trials_stages_are_listed_from_its_first_job_to_its_last() {
     let sweep = fixture.submit_tree("s", &["aab", "aac", "d"]).await.sweep;
     fixture.run_one().await;
     let mut reader = fixture.store.reader().await.unwrap();
-    let shown =
-        |stage: &StageRow| (stage.first_epoch, stage.last_epoch, stage.state.clone(), stage.attempt.0);
-    let first = list_stages(&mut reader, sweep, TrialNumber(1)).await.unwrap();
-    let second = list_stages(&mut reader, sweep, TrialNumber(2)).await.unwrap();
+    let shown = |stage: &LineRow| (stage.first_epoch, stage.last_epoch, stage.state.clone(), stage.attempt.0);
+    let first = list_line(&mut reader, sweep, TrialNumber(1)).await.unwrap();
+    let second = list_line(&mut reader, sweep, TrialNumber(2)).await.unwrap();
     assert_eq!(
         first.iter().map(shown).collect::<Vec<_>>(),
         [(1, 2, "succeeded".to_owned(), 1), (3, 3, "queued".to_owned(), 0)]
     );
     assert_eq!(first[0], second[0]);
     assert_ne!(first[1].job, second[1].job);
-    assert_eq!(list_stages(&mut reader, sweep, TrialNumber(3)).await.unwrap().len(), 1);
-    assert_eq!(list_stages(&mut reader, sweep, TrialNumber(9)).await.unwrap(), []);
+    assert_eq!(list_line(&mut reader, sweep, TrialNumber(3)).await.unwrap().len(), 1);
+    assert_eq!(list_line(&mut reader, sweep, TrialNumber(9)).await.unwrap(), []);
 }
 
 #[tokio::test]
