@@ -2,14 +2,14 @@
 //! beside them in the folder for which the copy stands.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirEntry, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use sweep::vocabulary::KeptCode;
 
-use super::archive::{Archive, Item};
+use super::archive::{Archive, Item, Outline};
 use super::ways_to;
 
 /// Links to what lies beside the code. More would take longer than starting a program does.
@@ -110,9 +110,9 @@ fn link_beside(copy: &Path, root: &Path, folders: &BTreeSet<PathBuf>) -> Result<
     Ok(())
 }
 
-/// Takes away what [`fill`] has put into a copy; says whether nothing is left.
-pub(super) fn clear(copy: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
-    clear_folder(copy, Path::new(""), &|path, inner| is_ours(path, inner, archive, root))
+/// Takes away what [`fill`] has put into a copy; says whether nothing is left. Another agent may be at the same: what is gone is gone.
+pub(super) fn clear(copy: &Path, outline: &Outline, root: &Path) -> io::Result<bool> {
+    clear_folder(copy, Path::new(""), &|path, inner| is_ours(path, inner, outline, root))
 }
 
 fn clear_folder(
@@ -128,36 +128,44 @@ fn clear_folder(
     let mut is_empty = true;
     for entry in entries {
         let entry = entry?;
-        let (path, inner) = (entry.path(), inner.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            is_empty &= clear_folder(&path, &inner, is_ours)?;
-        } else if is_ours(&path, &inner)? {
-            fs::remove_file(&path)?;
-        } else {
-            is_empty = false;
+        match clear_entry(&entry, &inner.join(entry.file_name()), is_ours) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            is_gone => is_empty &= is_gone?,
         }
     }
     if is_empty {
-        fs::remove_dir(folder)?;
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(is_empty)
 }
 
+fn clear_entry(
+    entry: &DirEntry,
+    inner: &Path,
+    is_ours: &impl Fn(&Path, &Path) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let path = entry.path();
+    if entry.file_type()?.is_dir() {
+        return clear_folder(&path, inner, is_ours);
+    }
+    let is_ours = is_ours(&path, inner)?;
+    if is_ours {
+        fs::remove_file(&path)?;
+    }
+    Ok(is_ours)
+}
+
 /// Whether a file or link was put there, or follows from what was.
-fn is_ours(path: &Path, inner: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
+fn is_ours(path: &Path, inner: &Path, outline: &Outline, root: &Path) -> io::Result<bool> {
     if inner.parent().is_some_and(|folder| folder.ends_with(BYTECODE)) {
         return Ok(true);
     }
-    let kind = path.symlink_metadata()?;
-    if kind.is_symlink() {
+    if path.symlink_metadata()?.is_symlink() {
         let target = fs::read_link(path)?;
-        let is_kept = matches!(archive.find(inner), Some(Item::Link(kept)) if *kept == target);
-        return Ok(is_kept || target == root.join(inner));
+        return Ok(outline.has_link(inner, &target) || target == root.join(inner));
     }
-    match archive.find(inner) {
-        Some(Item::File { at, .. }) if kind.len() == at.len() as u64 => {
-            Ok(fs::read(path)? == archive.contents(at))
-        }
-        Some(_) | None => Ok(false),
-    }
+    outline.has_file(inner, path)
 }

@@ -31,7 +31,7 @@ struct Scene(tempfile::TempDir);
 impl Scene {
     fn new() -> Scene {
         let scene = Scene(tempfile::tempdir().unwrap());
-        for folder in ["artifacts/code", "project/data"] {
+        for folder in ["artifacts/code", "project/data", "spool/agent-own"] {
             fs::create_dir_all(scene.path(folder)).unwrap();
         }
         scene
@@ -49,7 +49,7 @@ impl Scene {
     fn place(&self) -> Place {
         Place {
             logs: self.path("logs"),
-            spool: self.path("spool"),
+            spool: self.path("spool/agent-own"),
             datasets: self.path("datasets"),
             artifacts: self.path("artifacts"),
             remote: None,
@@ -70,7 +70,13 @@ impl Scene {
     }
 
     fn unpack(&self, kept: &KeptCode) -> Result<Copy, String> {
-        unpack(kept.clone(), &self.place(), "job-1-attempt-1-").map_err(Problem::into_words)
+        self.unpack_as("agent-own", kept)
+    }
+
+    fn unpack_as(&self, agent: &str, kept: &KeptCode) -> Result<Copy, String> {
+        let place = Place { spool: self.path(&format!("spool/{agent}")), ..self.place() };
+        fs::create_dir_all(&place.spool).unwrap();
+        unpack(kept.clone(), &place, "job-1-attempt-1-").map_err(Problem::into_words)
     }
 
     fn attempts(&self) -> Vec<String> {
@@ -122,7 +128,7 @@ async fn what_a_program_writes_into_its_copy_stays_and_only_that() {
     left.sort();
     assert_eq!(left, ["a", "notes.txt"]);
     assert_eq!(fs::read_dir(folder.join("a")).unwrap().count(), 1);
-    assert_eq!(scene.attempts().len(), 1, "the lock is gone");
+    assert_eq!(scene.attempts().len(), 1, "the note is gone");
 }
 
 #[test]
@@ -199,15 +205,33 @@ async fn the_copy_of_an_agent_that_is_gone_is_cleared_and_no_other() {
     let scene = Scene::new();
     scene.write("project/data/x", "1");
     let kept = scene.keep(&["train.py: old"], CodeScope::Folder);
-    let (held, abandoned, written) =
-        (scene.unpack(&kept).unwrap(), scene.unpack(&kept).unwrap(), scene.unpack(&kept).unwrap());
+    let (own, elsewhere) = (scene.unpack(&kept).unwrap(), scene.unpack_as("agent-elsewhere", &kept).unwrap());
+    let (_bare, written) =
+        (scene.unpack_as("agent-gone", &kept).unwrap(), scene.unpack_as("agent-gone", &kept).unwrap());
     fs::write(written.folder.join("result"), "mine").unwrap();
-    let written_in = written.folder.clone();
-    // As when the process is killed: the locks go, nothing else does.
-    drop((abandoned, written));
+    // It was killed when it had noted that there would be one more.
+    let gone = Place { spool: scene.path("spool/agent-gone"), ..scene.place() };
+    announce(&kept, &gone, "job-2-attempt-1-").unwrap();
+    fs::remove_dir(scene.path("spool/agent-gone")).unwrap();
+    // As on another node, whose locks nobody sees: all that holds these files open is gone.
+    let (own, elsewhere) = (own.folder.clone(), elsewhere.folder.clone());
     clear_abandoned(Arc::new(scene.place())).await;
-    assert!(held.folder.join("train.py").exists());
-    assert_eq!(fs::read_dir(&written_in).unwrap().count(), 1, "what it wrote is left, and nothing else");
-    assert_eq!(scene.attempts().len(), 3, "one that is held with its lock, and what one wrote");
+    assert!(own.join("train.py").exists() && elsewhere.join("train.py").exists());
+    assert_eq!(fs::read_dir(&written.folder).unwrap().count(), 1, "what it wrote is left, and nothing else");
+    assert_eq!(scene.attempts().len(), 5, "two that are used with their notes, and what one wrote");
     assert!(scene.path("project/data/x").exists());
+}
+
+#[tokio::test]
+async fn two_agents_may_clear_the_same_copies_at_once() {
+    let scene = Scene::new();
+    let files: Vec<String> = (0..50).map(|n| format!("{}/{n}.py: {n}", n % 7)).collect();
+    let kept = scene.keep(&files.iter().map(String::as_str).collect::<Vec<_>>(), CodeScope::Folder);
+    for _ in 0..4 {
+        scene.unpack_as("agent-gone", &kept).unwrap();
+    }
+    fs::remove_dir(scene.path("spool/agent-gone")).unwrap();
+    let place = Arc::new(scene.place());
+    tokio::join!(clear_abandoned(place.clone()), clear_abandoned(place.clone()), clear_abandoned(place));
+    assert_eq!(scene.attempts(), [""; 0]);
 }
