@@ -1,3 +1,5 @@
+use sweep::vocabulary::KeptFolder;
+
 use super::*;
 
 /// An archive of files, `path: contents`, and of links, `path -> target`.
@@ -66,7 +68,8 @@ impl Scene {
         let bytes = archive(items);
         let hash = blake3::hash(&bytes).to_hex().to_string();
         fs::write(self.path("artifacts/code").join(code_file_name(&hash)), bytes).unwrap();
-        KeptCode { hash, root: self.path("project").display().to_string(), directory: String::new(), scope }
+        let root = self.path("project").display().to_string();
+        KeptCode { hash, root, directory: String::new(), scope, folder: None }
     }
 
     fn unpack(&self, kept: &KeptCode) -> Result<Copy, String> {
@@ -109,6 +112,34 @@ async fn a_copy_has_the_code_as_it_was_and_leads_to_all_else() {
     assert_eq!(copy.clear().await, None);
     assert_eq!(scene.attempts(), [""; 0]);
     assert_eq!(fs::read_to_string(scene.path("project/data/x")).unwrap(), "1", "what links lead to stays");
+}
+
+#[test]
+fn what_has_come_into_a_kept_folder_since_is_not_in_its_copies_unless_git_ignores_it() {
+    let scene = Scene::new();
+    for name in [
+        ".git/HEAD",
+        "src/.gitignore",
+        "src/pkg/model.py",
+        "src/pkg/new.py",
+        "src/new.py",
+        "src/new_pkg/a.py",
+        "src/results/1.csv",
+        "src/data/x",
+        "src/pkg/run.log",
+        "README",
+    ] {
+        scene.write(&format!("project/{name}"), if name.ends_with("ignore") { "data\n*.log\n" } else { "live" });
+    }
+    let taken = scene.keep(&["src/.gitignore: data", "src/pkg/model.py: m"], CodeScope::Folder);
+    let live = vec!["src/results".to_owned()];
+    let kept = KeptCode { folder: Some(KeptFolder { path: "src".to_owned(), live }), ..taken };
+    let copy = scene.unpack(&kept).unwrap();
+    let is_there = |name: &&str| copy.folder.join(name).exists();
+    let live = [".git/HEAD", "README", "src/results/1.csv", "src/data/x", "src/pkg/run.log"];
+    assert!(live.iter().all(is_there));
+    assert!(!["src/new.py", "src/new_pkg", "src/pkg/new.py"].iter().any(|name| is_there(name)));
+    assert_eq!(fs::read_to_string(copy.folder.join("src/pkg/model.py")).unwrap(), "m");
 }
 
 #[tokio::test]
