@@ -168,6 +168,11 @@ impl Ingested {
                     "note: the last {bytes} bytes of `{}` (from {at}) are no whole record: its task was interrupted, or is writing",
                     path.display()
                 )),
+                Rest::Unknown { at, bytes } => output.note(&format!(
+                    "warning: `{}` has a record of another version of sweep at byte {at} ({bytes} bytes), which is left out; \
+                     that version can bring it in",
+                    path.display()
+                )),
                 Rest::Damaged { at, bytes } => output.note(&format!(
                     "warning: `{}` is damaged from byte {at} on; {bytes} bytes are not read, and jobs in them count as missing",
                     path.display()
@@ -194,7 +199,7 @@ impl Ingested {
             let (at, bytes, is_torn) = match *rest {
                 Rest::Nothing => (0, 0, false),
                 Rest::Torn { at, bytes } => (at, bytes, true),
-                Rest::Damaged { at, bytes } => (at, bytes, false),
+                Rest::Unknown { at, bytes } | Rest::Damaged { at, bytes } => (at, bytes, false),
             };
             SpoolRest { file: path.display().to_string(), at, bytes, is_torn }
         };
