@@ -129,7 +129,10 @@ fn what_has_come_into_a_kept_folder_since_is_not_in_its_copies_unless_git_ignore
         "src/pkg/run.log",
         "README",
     ] {
-        scene.write(&format!("project/{name}"), if name.ends_with("ignore") { "data\n*.log\n" } else { "live" });
+        scene.write(
+            &format!("project/{name}"),
+            if name.ends_with("ignore") { "data\n*.log\n" } else { "live" },
+        );
     }
     let taken = scene.keep(&["src/.gitignore: data", "src/pkg/model.py: m"], CodeScope::Folder);
     let live = vec!["src/results".to_owned()];
@@ -138,7 +141,7 @@ fn what_has_come_into_a_kept_folder_since_is_not_in_its_copies_unless_git_ignore
     let is_there = |name: &&str| copy.folder.join(name).exists();
     let live = [".git/HEAD", "README", "src/results/1.csv", "src/data/x", "src/pkg/run.log"];
     assert!(live.iter().all(is_there));
-    assert!(!["src/new.py", "src/new_pkg", "src/pkg/new.py"].iter().any(|name| is_there(name)));
+    assert!(!["src/new.py", "src/new_pkg", "src/pkg/new.py"].iter().any(is_there));
     assert_eq!(fs::read_to_string(copy.folder.join("src/pkg/model.py")).unwrap(), "m");
 }
 
