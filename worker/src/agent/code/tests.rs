@@ -247,8 +247,9 @@ async fn the_copy_of_an_agent_that_is_gone_is_cleared_and_no_other() {
     let gone = Place { spool: scene.path("spool/agent-gone"), ..scene.place() };
     announce(&kept, &gone, "job-2-attempt-1-").unwrap();
     fs::remove_dir(scene.path("spool/agent-gone")).unwrap();
-    // As on another node, whose locks nobody sees: all that holds these files open is gone.
-    let (own, elsewhere) = (own.folder.clone(), elsewhere.folder.clone());
+    // As seen from another node: nothing that this process holds open or locked says that they are used.
+    let alone = |copy: Copy| copy.folder;
+    let (own, elsewhere) = (alone(own), alone(elsewhere));
     clear_abandoned(Arc::new(scene.place())).await;
     assert!(own.join("train.py").exists() && elsewhere.join("train.py").exists());
     assert_eq!(fs::read_dir(&written.folder).unwrap().count(), 1, "what it wrote is left, and nothing else");
