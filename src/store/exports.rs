@@ -61,7 +61,7 @@ pub struct ExportRow {
 /// When the file can't be read.
 pub async fn list_exports(reader: &mut Reader) -> Result<Vec<ExportRow>, StoreError> {
     let rows = sqlx::query!(
-        "-- list_open_exports
+        "-- list_exports
         SELECT worker_id AS \"worker_id!\", sweep_id, created_at,
                (SELECT json_group_array(jobs.id) FROM jobs WHERE jobs.worker_id = exports.worker_id) AS \"held!: String\",
                (SELECT json_group_array(promises.job_id) FROM promises
