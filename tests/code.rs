@@ -103,6 +103,7 @@ fn a_folder_is_kept_with_what_scripts_read_from_it() {
     project.sweep(&["submit", "sweeps/fit.yaml"]).exits_with(0);
     project.write(lib, &script("4"));
     project.write("data/offset", "8\n");
+    project.write("lib.later", "exit 1");
     work(&project);
     assert_eq!(losses(&project, "1"), [json!(1.0), json!(2.0)]);
     assert!(project.path("data/1").exists() && project.path("data/2").exists());
@@ -112,6 +113,7 @@ fn a_folder_is_kept_with_what_scripts_read_from_it() {
     assert_eq!(fs::read_to_string(format!("{left}/seen")).unwrap(), "8\n", "data are as they are");
     assert_eq!(fs::read_dir(left).unwrap().count(), 1);
     // Without an edit the same trials are reused, also under another name.
+    fs::remove_file(project.path("lib.later")).unwrap();
     project.write(lib, &script(""));
     let renamed = project.sweep(&["submit", "sweeps/fit.yaml", "name=other"]).exits_with(0);
     assert!(renamed.stderr().contains("2 trials, 2 reused"), "{}", renamed.stderr());

@@ -31,7 +31,7 @@ fn do_task(project: &Project, export: &Path, task: &str) {
     assert!(worker.is_file(), "build the workspace first: `cargo build --workspace --bins`");
     let status = Command::new(worker)
         .args(["--state-dir".as_ref(), project.path(".sweep").as_os_str()])
-        .args(["--datasets".as_ref(), project.path("datasets").as_os_str()])
+        .args(["--datasets".as_ref(), project.datasets().as_os_str()])
         .args(["--export".as_ref(), export.as_os_str()])
         .args(["--task", task, "--cpu-slots", "1"])
         .env("SWEEP_LOG", "warn")
@@ -71,11 +71,14 @@ fn whatever_is_there_of_a_spool_is_brought_in_any_number_of_times_and_the_table_
         for part in 0..4 {
             fs::write(&spool, &whole[..whole.len() * part / 4]).unwrap();
             assert_eq!(ingest(&project, &export), done as u64, "{task}: {part} quarters");
+            assert!(export.join(format!("artifacts/{task}")).exists(), "more may come");
         }
         fs::write(&spool, &whole).unwrap();
         assert_eq!(ingest(&project, &export), done as u64 + 1, "{task}");
     }
-    assert_eq!(ingest(&project, &export), 7);
+    assert!(!export.join("artifacts").exists(), "checkpoints are in the project's folder now");
+    assert!(export.join("export.json").is_file() && export.join("spool/0-0-1.frames").is_file());
+    assert_eq!(ingest(&project, &export), 7, "and nothing depends on them");
     project.sweep(&["doctor"]).exits_with(0);
     let alone = project.beside();
     alone.write("staged.yaml", STAGED);
@@ -96,6 +99,7 @@ fn what_an_export_has_not_done_is_taken_back_and_its_late_word_refused() {
     let again = project.sweep(&["slurm", "1", "--static", "--missing"]).exits_with(0);
     assert!(again.stderr().contains("7 jobs, 2 done"), "{}", again.stderr());
     assert!(again.stderr().contains("5 jobs in 5 tasks and 2 arrays"), "{}", again.stderr());
+    assert!(!first.join("artifacts").exists() && first.join("closed").exists());
     let elsewhere = project.beside();
     elsewhere.write("staged.yaml", STAGED);
     elsewhere.sweep(&["submit", "staged.yaml"]).exits_with(0);
@@ -113,6 +117,75 @@ fn what_an_export_has_not_done_is_taken_back_and_its_late_word_refused() {
     let states = project.results("1");
     let trials = states["results"].as_array().unwrap();
     assert!(trials.iter().all(|trial| trial["state"] == "succeeded"), "{states}");
+    project.sweep(&["doctor"]).exits_with(0);
+}
+
+#[test]
+fn an_export_of_a_table_that_was_put_back_to_an_earlier_state_is_not_taken_for_one_of_its_own() {
+    let project = Project::new();
+    project.write("staged.yaml", STAGED);
+    project.write("other.yaml", "command: [sh, -c, 'exit {{x}}']\nparameters: {x: [1, 2]}\n");
+    project.write("first.yaml", "command: [true]\nparameters: {}\n");
+    project.sweep(&["submit", "first.yaml"]).exits_with(0);
+    let earlier = project.path("earlier.db");
+    project.sweep(&["backup", earlier.to_str().unwrap()]).exits_with(0);
+    project.sweep(&["slurm", "staged.yaml", "--static"]).exits_with(0);
+    let of_no_more = export_of(&project);
+    do_task(&project, &of_no_more, "0-0");
+    for left in ["sweep.db", "sweep.db-wal", "sweep.db-shm"] {
+        let _none = fs::remove_file(project.path(".sweep").join(left));
+    }
+    fs::copy(&earlier, project.path(".sweep/sweep.db")).unwrap();
+    // Its sweep's number and those of its jobs are others' now.
+    project.sweep(&["submit", "other.yaml"]).exits_with(0);
+    let refuse = || {
+        let refused = project.sweep(&["ingest", of_no_more.to_str().unwrap()]).exits_with(2).stderr();
+        assert!(refused.contains("of an export that the job table does not know"), "{refused}");
+    };
+    refuse();
+    project.sweep(&["slurm", "2", "--static"]).exits_with(0);
+    let number = of_no_more.file_name().unwrap().to_str().unwrap();
+    let aside = of_no_more.with_file_name(format!("{number}-earlier-1"));
+    assert!(aside.join("closed").exists() && !of_no_more.join("spool/0-0-1.frames").exists());
+    assert_eq!(ingest(&project, &of_no_more), 0, "the number is another one's now");
+    // By its number alone it would be the new one.
+    fs::remove_dir_all(&of_no_more).unwrap();
+    fs::rename(&aside, &of_no_more).unwrap();
+    fs::remove_file(of_no_more.join("closed")).unwrap();
+    refuse();
+    let again = project.sweep(&["slurm", "2", "--static", "--missing"]).exits_with(0).stderr();
+    assert!(again.contains("2 jobs in 2 tasks"), "{again}");
+    project.sweep(&["doctor"]).exits_with(0);
+}
+
+#[test]
+fn what_a_sweep_keeps_of_its_checkpoints_it_keeps_of_an_exports_too() {
+    let project = Project::new();
+    project.import_sample();
+    let alone = project.beside();
+    for (sweep, keep) in [("1", "all"), ("2", "best")] {
+        let spec = format!(
+            "name: {keep}\nkeep: {keep}\nparameters: {{dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 1, lr_steps: [], \
+             lr: 0.0{sweep}}}\n"
+        );
+        for project in [&project, &alone] {
+            project.write("keeping.yaml", &spec);
+        }
+        alone.sweep(&["run", "keeping.yaml", "--quiet", "--cpu-slots", "1"]).exits_with(0);
+        project.sweep(&["slurm", "keeping.yaml", "--static", "--no-preflight"]).exits_with(0);
+        let export = export_of(&project);
+        do_task(&project, &export, "0-0");
+        assert_eq!(ingest(&project, &export), 1);
+        let results = stable(&project.results(sweep));
+        assert_eq!(results, stable(&alone.results(sweep)), "{keep}: the same numbers and the same files");
+        let kept = results[0]["checkpoints"].as_array().unwrap();
+        assert!(if keep == "all" { kept.len() == 2 } else { (1..=2).contains(&kept.len()) }, "{kept:?}");
+        for kept in kept {
+            let file = format!(".sweep/artifacts/{}.safetensors", kept["hash"].as_str().unwrap());
+            assert!(project.path(&file).is_file(), "{keep}: {kept}");
+        }
+        assert!(!export.join("artifacts").exists());
+    }
     project.sweep(&["doctor"]).exits_with(0);
 }
 

@@ -377,11 +377,7 @@ fn python(project: &Project, arguments: &[&str]) -> String {
 
 fn project_with_sample() -> Project {
     let project = Project::new();
-    let asset =
-        |name: &str| format!("{}/worker/assets/cifar10-sample-{name}.tar.xz", env!("CARGO_MANIFEST_DIR"));
-    let (train, test, shifted) = (asset("train"), asset("test"), format!("shifted={}", asset("shifted")));
-    let import = ["data", "import", "cifar10-sample", "--train", &train, "--test", &test, "--eval", &shifted];
-    project.sweep(&import).exits_with(0);
+    project.import_sample();
     copy_demo(&project);
     project
 }

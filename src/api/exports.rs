@@ -21,12 +21,12 @@ pub(super) async fn export(
     Ok(Json(coordinator.export(parse_id(sweep)?).await?))
 }
 
-/// List the exports that hold jobs or were promised some, with these jobs.
+/// List the exports that were made, with the jobs that they hold or were promised.
 ///
 /// What the jobs have come to meanwhile lies in the export's folder until `sweep ingest` brings it here.
 #[utoipa::path(get, path = "/v1/exports", tag = "sweeps", responses(
-    (status = 200, description = "what has not been brought back", body = ExportsResponse),
+    (status = 200, description = "what was made, and what of it has not been brought back", body = ExportsResponse),
 ))]
 pub(super) async fn list(State(coordinator): State<Coordinator>) -> Answer<ExportsResponse> {
-    Ok(Json(coordinator.open_exports().await?))
+    Ok(Json(coordinator.exports().await?))
 }

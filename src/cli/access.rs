@@ -317,10 +317,10 @@ impl Access {
     }
 
     /// Exports that have not brought back all that they took.
-    pub(super) async fn open_exports(&self) -> Result<ExportsResponse, CliError> {
+    pub(super) async fn exports(&self) -> Result<ExportsResponse, CliError> {
         match self {
-            Access::Local(local) => Ok(local.coordinator.open_exports().await?),
-            Access::Remote(remote) => Ok(remote.client.open_exports().await?),
+            Access::Local(local) => Ok(local.coordinator.exports().await?),
+            Access::Remote(remote) => Ok(remote.client.exports().await?),
         }
     }
 

@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
+use super::open_exports::is_of;
 use super::{CliError, Context};
 use crate::protocol::export::{PlannedJob, TaskName, TaskPlan};
 use crate::protocol::http::{
@@ -28,6 +29,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let folder = ExportFolder::open(&context.environment.working_directory.join(&args.folder))?;
     let access = Access::open(context).await?;
     let ingested = ingest(&folder, &access).await;
+    if let Ok(ingested) = &ingested {
+        ingested.tidy_up(&folder, context);
+    }
     access.close().await;
     let ingested = ingested?;
     if args.json {
@@ -49,6 +53,9 @@ pub(super) struct Ingested {
     /// Ended here, and not counted, with what the coordinator says to it.
     refused: Vec<(LeaseToken, String)>,
     rests: Vec<(PathBuf, Rest)>,
+    /// Checkpoints that were put into the project's folder, or are there, and that folder.
+    brought: BTreeSet<(TaskName, String)>,
+    store: PathBuf,
 }
 
 /// Brings in what the folder has, depth by depth: the lease of a job begins when the table knows that what it needs is done.
@@ -57,6 +64,14 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
     if manifest.table != access.table()? {
         return Err(CliError::usage(format!(
             "`{}` is an export of another project's job table; run this in that project's folder",
+            folder.path().display()
+        )));
+    }
+    let (table, made) = (access.table()?, access.exports().await?.exports);
+    if !made.iter().any(|export| is_of(manifest, &table, export)) {
+        return Err(CliError::usage(format!(
+            "`{}` is of an export that the job table does not know: the table was put back to an earlier state since, and its jobs \
+             may be others now; export them again with `sweep slurm SWEEP --static --missing`",
             folder.path().display()
         )));
     }
@@ -70,8 +85,15 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
         path: artifacts.clone(),
         source,
     })?;
-    let mut ingested = Ingested::default();
-    let mut delivery = Delivery { access, reports: Vec::new(), outcomes: Vec::new(), refused: Vec::new() };
+    let mut ingested = Ingested { store: artifacts, ..Ingested::default() };
+    let mut delivery = Delivery {
+        access,
+        reports: Vec::new(),
+        outcomes: Vec::new(),
+        refused: Vec::new(),
+        brought: BTreeSet::new(),
+        store: ingested.store.clone(),
+    };
     let mut depth = 0;
     for task in folder.list_tasks() {
         if task.depth != depth {
@@ -81,30 +103,31 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
         }
         let plan = folder.read_plan(task)?;
         let results = folder.read_results(task)?;
-        let from = folder.artifacts(task);
-        ingested.take_task(task, plan, results, &mut delivery, Move { from: &from, to: &artifacts }).await?;
+        let from = Place { task, folder: &folder.artifacts(task) };
+        ingested.take_task(from, plan, results, &mut delivery).await?;
     }
     delivery.send().await?;
     ingested.refuse(delivery.refused);
+    ingested.brought = delivery.brought;
     Ok(ingested)
 }
 
-/// From where to where checkpoints go.
+/// Where a task's checkpoints are.
 #[derive(Clone, Copy)]
-struct Move<'a> {
-    from: &'a Path,
-    to: &'a Path,
+struct Place<'a> {
+    task: TaskName,
+    folder: &'a Path,
 }
 
 impl Ingested {
     async fn take_task(
         &mut self,
-        task: TaskName,
+        from: Place<'_>,
         plan: TaskPlan,
         mut results: TaskResults,
         delivery: &mut Delivery<'_>,
-        way: Move<'_>,
     ) -> Result<(), CliError> {
+        let task = from.task;
         for job in plan.jobs {
             let Some(found) = results.jobs.remove(&job.lease.token) else {
                 *self.missing.entry(task).or_default() += 1;
@@ -116,7 +139,7 @@ impl Ingested {
                 Some(AttemptEnd::Release) | None if found.checkpoint.is_some() => self.begun += 1,
                 Some(AttemptEnd::Release) | None => *self.missing.entry(task).or_default() += 1,
             }
-            delivery.add(&job, found, way).await?;
+            delivery.add(&job, found, from).await?;
         }
         self.rests.extend(results.rests);
         Ok(())
@@ -133,6 +156,36 @@ impl Ingested {
 
     pub(super) fn missing(&self) -> u64 {
         self.missing.values().sum()
+    }
+
+    /// Removes the checkpoints of an export from which nothing more will come.
+    fn tidy_up(&self, folder: &ExportFolder, context: &Context) {
+        if self.done + self.failed + self.refused.len() as u64 != folder.manifest().jobs {
+            return;
+        }
+        if !self.refused.is_empty() {
+            let artifacts = folder.path().join("artifacts");
+            if artifacts.exists() {
+                context.output.note(&format!(
+                    "note: all jobs have ended; their checkpoints stay in `{}`, since some ends are refused. `rm -r` removes them",
+                    artifacts.display()
+                ));
+            }
+            return;
+        }
+        self.remove_artifacts(folder, context);
+    }
+
+    /// Removes the export's checkpoints, as far as they are safe in the project's folder.
+    pub(super) fn remove_artifacts(&self, folder: &ExportFolder, context: &Context) {
+        match folder.remove_artifacts(&self.brought, &self.store) {
+            Ok(is_removed) if !is_removed || self.brought.is_empty() => {}
+            Ok(_) => context.output.note(&format!(
+                "checkpoints of export {} are brought in, and those in its folder removed",
+                folder.manifest().export
+            )),
+            Err(error) => context.output.note(&format!("warning: {:#}", anyhow::Error::from(error))),
+        }
     }
 
     /// In a line.
@@ -168,6 +221,11 @@ impl Ingested {
                     "note: the last {bytes} bytes of `{}` (from {at}) are no whole record: its task was interrupted, or is writing",
                     path.display()
                 )),
+                Rest::Unknown { at, bytes } => output.note(&format!(
+                    "warning: `{}` has a record of another version of sweep at byte {at} ({bytes} bytes), which is left out; \
+                     that version can bring it in",
+                    path.display()
+                )),
                 Rest::Damaged { at, bytes } => output.note(&format!(
                     "warning: `{}` is damaged from byte {at} on; {bytes} bytes are not read, and jobs in them count as missing",
                     path.display()
@@ -194,7 +252,7 @@ impl Ingested {
             let (at, bytes, is_torn) = match *rest {
                 Rest::Nothing => (0, 0, false),
                 Rest::Torn { at, bytes } => (at, bytes, true),
-                Rest::Damaged { at, bytes } => (at, bytes, false),
+                Rest::Unknown { at, bytes } | Rest::Damaged { at, bytes } => (at, bytes, false),
             };
             SpoolRest { file: path.display().to_string(), at, bytes, is_torn }
         };
@@ -240,6 +298,9 @@ struct Delivery<'a> {
     reports: Vec<Report>,
     outcomes: Vec<Outcome>,
     refused: Vec<Undelivered>,
+    brought: BTreeSet<(TaskName, String)>,
+    /// Where checkpoints go.
+    store: PathBuf,
 }
 
 /// An end that does not count.
@@ -250,14 +311,16 @@ struct Undelivered {
 }
 
 impl Delivery<'_> {
-    async fn add(&mut self, job: &PlannedJob, found: JobResults, way: Move<'_>) -> Result<(), CliError> {
+    async fn add(&mut self, job: &PlannedJob, found: JobResults, from: Place<'_>) -> Result<(), CliError> {
         let token = job.lease.token;
         let newest = found.checkpoint.as_ref().map(|checkpoint| checkpoint.hash.clone());
         for EpochMetrics { epoch, metrics, mut checkpoint } in found.lasting_reports() {
             // Those that were superseded are gone, unless the sweep keeps them.
             if let Some(there) = &checkpoint {
                 let is_wanted = job.lease.keeps_checkpoints || Some(&there.hash) == newest.as_ref();
-                if !is_wanted || !link_or_copy(&there.hash, way.from, way.to)? {
+                if is_wanted && link_or_copy(&there.hash, from.folder, &self.store)? {
+                    self.brought.insert((from.task, there.hash.clone()));
+                } else {
                     checkpoint = None;
                 }
             }
@@ -317,7 +380,10 @@ impl From<SpoolError> for CliError {
     fn from(error: SpoolError) -> CliError {
         match error {
             SpoolError::NoExport { .. } | SpoolError::Format { .. } => CliError::Usage(error.into()),
-            SpoolError::Io { .. } | SpoolError::Garbled { .. } => CliError::failed(error),
+            SpoolError::Io { .. }
+            | SpoolError::Garbled { .. }
+            | SpoolError::Closed { .. }
+            | SpoolError::Unsafe { .. } => CliError::failed(error),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::{CliError, Context};
-use crate::protocol::export::OpenExport;
+use crate::protocol::export::{ExportStatus, Manifest};
 use crate::report::{ExportFolderView, ExportView};
 use crate::slurm::{QueuedTask, list_queue};
 use crate::spool::{ExportFolder, SpoolError};
@@ -17,7 +17,7 @@ pub(super) const SLURM_JOBS: &str = "slurm-jobs";
 
 /// What the table knows of them, and where to look.
 pub(super) struct OpenExports {
-    open: Vec<OpenExport>,
+    open: Vec<ExportStatus>,
     /// Nothing where the coordinator's files may be anywhere.
     folder: Option<PathBuf>,
     table: String,
@@ -25,8 +25,9 @@ pub(super) struct OpenExports {
 
 impl OpenExports {
     pub(super) async fn ask(access: &Access) -> Result<OpenExports, CliError> {
+        let made = access.exports().await?.exports;
         Ok(OpenExports {
-            open: access.open_exports().await?.exports,
+            open: made.into_iter().filter(|export| !export.jobs.is_empty()).collect(),
             folder: access.folder().map(|state| state.path().join(EXPORTS)),
             table: access.table()?,
         })
@@ -70,7 +71,7 @@ impl OpenExports {
         self.folder.as_ref().map(|folder| folder.join(export.to_string()))
     }
 
-    fn look_into(&self, export: &OpenExport, context: &Context) -> ExportFolderView {
+    fn look_into(&self, export: &ExportStatus, context: &Context) -> ExportFolderView {
         let Some(path) = self.path_of(export.export) else {
             let why = "its folder is in the project of its coordinator; `sweep status` there looks into it";
             return ExportFolderView::Unreadable { why: why.to_owned() };
@@ -78,7 +79,7 @@ impl OpenExports {
         let named = path.strip_prefix(&context.environment.working_directory).unwrap_or(&path);
         let named = named.display().to_string();
         let ended = ExportFolder::open(&path).and_then(|folder| {
-            let is_ours = folder.manifest().table == self.table;
+            let is_ours = is_of(folder.manifest(), &self.table, export);
             Ok(if is_ours { Some(folder.list_ended()?) } else { None })
         });
         match ended {
@@ -87,12 +88,23 @@ impl OpenExports {
                 ExportFolderView::Here { path: named, to_ingest, has_tasks: None }
             }
             Ok(None) => ExportFolderView::Unreadable {
-                why: format!("`{named}` is an export of another project's job table"),
+                why: format!(
+                    "`{named}` is another export: of another project's job table, or of this one before it was put back to an \
+                     earlier state"
+                ),
             },
             Err(SpoolError::NoExport { .. }) => ExportFolderView::Gone { path: named },
             Err(error) => ExportFolderView::Unreadable { why: format!("{:#}", anyhow::Error::from(error)) },
         }
     }
+}
+
+/// Whether a folder is that of an export that the job table of this name knows. By its number alone it could be one of the same
+/// table in a state that is no more, whose jobs were others.
+pub(super) fn is_of(manifest: &Manifest, table: &str, export: &ExportStatus) -> bool {
+    manifest.table == table
+        && manifest.export == export.export
+        && manifest.created_at_millis == export.created_at_millis
 }
 
 /// What an export's arrays are called in Slurm, where they were submitted.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::ingest::ingest;
-use super::open_exports::{EXPORTS, SLURM_JOBS, slurm_jobs_of};
+use super::open_exports::{EXPORTS, SLURM_JOBS, is_of, slurm_jobs_of};
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
 use super::written::write_file;
 use super::{CliError, Context, state_folder};
@@ -93,10 +93,11 @@ impl Maker<'_> {
         }
         let mut response = self.access.export(sweep).await?;
         // Exports without a folder: whoever made them was interrupted.
-        let stray = self.without_folder(&response.others)?;
+        let stray = self.without_folder(&response.others).await?;
         if self.args.missing && !stray.is_empty() {
             for export in stray.into_iter().chain(response.export) {
                 self.access.leave(export).await?;
+                self.remove_unfinished(export);
             }
             response = self.access.export(sweep).await?;
         }
@@ -119,20 +120,23 @@ impl Maker<'_> {
 
     /// Brings in what the exports of a sweep have come to, and ends them.
     async fn take_back(&self, sweep: SweepId) -> Result<(), CliError> {
-        let folders = self.open_exports(sweep)?;
+        let folders = self.open_exports(sweep).await?;
         for folder in &folders {
             self.refuse_while_running(folder).await?;
         }
         for folder in &folders {
             let ingested = ingest(folder, self.access).await?;
             self.access.leave(folder.manifest().export).await?;
+            // Before it is closed, so that whoever comes after an interruption does it.
+            ingested.remove_artifacts(folder, self.context);
             folder.close()?;
             self.context.output.note(&ingested.line(folder));
         }
         Ok(())
     }
 
-    fn open_exports(&self, sweep: SweepId) -> Result<Vec<ExportFolder>, CliError> {
+    async fn open_exports(&self, sweep: SweepId) -> Result<Vec<ExportFolder>, CliError> {
+        let made = self.access.exports().await?.exports;
         let (path, table) = (self.folder.path().join(EXPORTS), self.access.table()?);
         let entries = match std::fs::read_dir(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -148,7 +152,8 @@ impl Maker<'_> {
                 Err(error) => return Err(CliError::failed(error)),
             };
             let manifest = folder.manifest();
-            if manifest.sweep == sweep && manifest.table == table && !folder.is_closed() {
+            let is_known = made.iter().any(|export| is_of(manifest, &table, export));
+            if manifest.sweep == sweep && is_known && !folder.is_closed() {
                 folders.push(folder);
             }
         }
@@ -156,17 +161,28 @@ impl Maker<'_> {
         Ok(folders)
     }
 
-    fn without_folder(&self, exports: &[WorkerId]) -> Result<Vec<WorkerId>, CliError> {
+    async fn without_folder(&self, exports: &[WorkerId]) -> Result<Vec<WorkerId>, CliError> {
+        let (table, made) = (self.access.table()?, self.access.exports().await?.exports);
         let mut without = Vec::new();
         for &export in exports {
             match ExportFolder::open(&self.path_of(export)) {
-                Ok(_) => {}
-                Err(SpoolError::NoExport { .. }) => without.push(export),
+                Ok(folder) if made.iter().any(|export| is_of(folder.manifest(), &table, export)) => {}
+                // What lies there is another's, and stays: a new export of this number moves it aside.
+                Ok(_) | Err(SpoolError::NoExport { .. }) => without.push(export),
                 // One that can't be read now has results all the same.
                 Err(error) => return Err(CliError::failed(error)),
             }
         }
         Ok(without)
+    }
+
+    /// Removes what was not handed out: it has no manifest.
+    fn remove_unfinished(&self, export: WorkerId) {
+        let path = self.path_of(export);
+        if let Err(SpoolError::NoExport { .. }) = ExportFolder::open(&path) {
+            // What can't be removed only takes room.
+            let _nothing_there = std::fs::remove_dir_all(path);
+        }
     }
 
     /// What still runs would be done twice.
@@ -239,7 +255,7 @@ impl Maker<'_> {
         (sweep, name): (SweepId, String),
         response: ExportResponse,
     ) -> Result<(), CliError> {
-        let left_out = response.left_out;
+        let (left_out, created_at_millis) = (response.left_out, response.created_at_millis);
         let plans = plan_tasks(response.jobs, self.args.jobs_per_task);
         let manifest = Manifest {
             format: 0,
@@ -247,6 +263,7 @@ impl Maker<'_> {
             sweep,
             name: name.clone(),
             table: self.access.table()?,
+            created_at_millis,
             jobs: plans.values().map(|plan| plan.jobs.len() as u64).sum(),
             tasks: tasks_by_depth(&plans),
         };

@@ -15,7 +15,7 @@ impl Client {
     ///
     /// # Errors
     /// Like all methods of the client.
-    pub async fn open_exports(&self) -> Result<ExportsResponse, ClientError> {
+    pub async fn exports(&self) -> Result<ExportsResponse, ClientError> {
         self.get("v1/exports").await
     }
 }

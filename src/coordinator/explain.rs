@@ -3,11 +3,14 @@
 use super::{Coordinator, CoordinatorError, wire};
 use crate::protocol::http::{TrialState, WorkerStatus};
 use crate::protocol::insight::{Cause, CauseCode, ExplainedStage, Explanation};
-use crate::store::{self, LineRow, NeededRow, SweepRow};
+use crate::store::{self, ExportRow, LineRow, NeededRow, SweepRow};
 use crate::vocabulary::{FailureReason, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// Jobs that come first are counted up to here.
 const MOST_BEFORE: u32 = 10_000;
+
+/// Where the folders of exports lie, as the user calls it.
+const EXPORTS: &str = ".sweep/exports";
 
 /// Trials that are waited for and named.
 const NAMED: usize = 5;
@@ -25,6 +28,7 @@ struct Facts {
     before: u64,
     /// Agents; each with whether it takes jobs of one of the queues.
     workers: Vec<(WorkerStatus, bool)>,
+    exports: Vec<ExportRow>,
     lease_seconds: f64,
     now: Timestamp,
 }
@@ -52,6 +56,7 @@ impl Coordinator {
             before = store::count_ready_before(&mut reader, first.job, MOST_BEFORE).await?;
         }
         let workers = store::list_workers(&mut reader).await?;
+        let exports = store::list_exports(&mut reader).await?;
         drop(reader);
         let workers = self.describe(workers, now).into_iter().map(|worker| {
             let only = self.nodes.only_sweep(worker.id);
@@ -60,7 +65,8 @@ impl Coordinator {
         });
         let workers = workers.collect();
         let lease_seconds = self.settings.lease.as_secs_f64();
-        let facts = Facts { sweep, trial, line, needed, queues, before, workers, lease_seconds, now };
+        let facts =
+            Facts { sweep, trial, line, needed, queues, before, workers, exports, lease_seconds, now };
         let causes = facts.causes(state);
         let stages = facts.line.into_iter().map(Into::into).collect();
         Ok(Explanation { sweep, trial, state, causes, stages })
@@ -93,8 +99,11 @@ impl Facts {
                 format!("`sweep retry {sweep} {trial}` queues it again"),
             )],
             TrialState::Failed => vec![self.failure(last)],
-            TrialState::Running => vec![self.running(last)],
-            TrialState::Queued => self.waiting(),
+            TrialState::Running | TrialState::Queued => match self.export_of(last) {
+                Some(export) => vec![self.exported(export)],
+                None if state == TrialState::Running => vec![self.running(last)],
+                None => self.waiting(),
+            },
         }
     }
 
@@ -128,6 +137,26 @@ impl Facts {
             _ => format!("`sweep logs {sweep} {trial}` shows what it printed; {retry} tries again"),
         };
         cause(CauseCode::Failed, what, help)
+    }
+
+    /// The export that holds a job, or was promised it.
+    fn export_of(&self, job: &LineRow) -> Option<&ExportRow> {
+        self.exports.iter().find(|export| export.jobs.contains(&job.job))
+    }
+
+    fn exported(&self, export: &ExportRow) -> Cause {
+        let ExportRow { worker, sweep, created_at, .. } = export;
+        cause(
+            CauseCode::Exported,
+            format!(
+                "it was given to export {worker} {}; how far it is lies in `{EXPORTS}/{worker}`",
+                ago(self.now, *created_at)
+            ),
+            format!(
+                "`sweep ingest {EXPORTS}/{worker}` brings that in; `sweep slurm {sweep} --static --missing` takes back what the \
+                 export's tasks have left undone"
+            ),
+        )
     }
 
     fn running(&self, job: &LineRow) -> Cause {
@@ -178,16 +207,22 @@ impl Facts {
             (sweep, trial) if sweep == self.sweep => format!(", which it shares with trial {trial},"),
             (sweep, trial) => format!(", which it shares with trial {trial} of sweep {sweep},"),
         };
-        let doing = match first.state.as_str() {
-            "leased" => {
+        let doing = match (self.export_of(first), first.state.as_str()) {
+            (Some(ExportRow { worker, created_at, .. }), _) => {
+                format!(
+                    "were given to export {worker} {}; `sweep ingest {EXPORTS}/{worker}` brings in how far they are",
+                    ago(self.now, *created_at)
+                )
+            }
+            (None, "leased") => {
                 let place = first.worker.map(|worker| self.place(worker)).unwrap_or_default();
                 let silence = self.silent(first).map_or_else(String::new, |(seconds, _)| {
                     format!(", of which nothing was heard for {seconds:.0} s")
                 });
                 format!("run now{place}{}{silence}", so_far(first))
             }
-            "blocked" => "wait for weights".to_owned(),
-            _ => "have yet to be trained".to_owned(),
+            (None, "blocked") => "wait for weights".to_owned(),
+            (None, _) => "have yet to be trained".to_owned(),
         };
         let what = format!("its {}{shared} {doing}", epochs(first));
         match self.silent(first) {
@@ -296,6 +331,17 @@ impl Facts {
             0 => plain(CauseCode::Ready, "nothing keeps it: it is the next one to be leased"),
             before => plain(CauseCode::BehindOthers, format!("{} before it", jobs(before))),
         }
+    }
+}
+
+/// `3 h ago`
+fn ago(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.since(then).as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
     }
 }
 

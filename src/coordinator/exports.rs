@@ -1,7 +1,7 @@
 //! Exports: a sweep's jobs for a place from which no coordinator can be reached.
 
 use super::{Coordinator, CoordinatorError, wire};
-use crate::protocol::export::{ExportResponse, ExportedJob, ExportsResponse, OpenExport};
+use crate::protocol::export::{ExportResponse, ExportStatus, ExportedJob, ExportsResponse};
 use crate::store::{self, StoreError};
 use crate::vocabulary::SweepId;
 
@@ -13,23 +13,25 @@ impl Coordinator {
     /// When there is no such sweep, or the disk refuses.
     pub async fn export(&self, sweep: SweepId) -> Result<ExportResponse, CoordinatorError> {
         self.find(sweep).await?;
+        let now = self.clock.now();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let exported = self.store.export(sweep, version, self.clock.now()).await?;
+        let exported = self.store.export(sweep, version, now).await?;
         self.note_change();
         let jobs = exported.jobs.into_iter().map(describe).collect::<Result<_, StoreError>>()?;
         let store::Export { worker: export, left_out, others, .. } = exported;
-        Ok(ExportResponse { export, jobs, left_out, others })
+        Ok(ExportResponse { export, created_at_millis: now.0, jobs, left_out, others })
     }
 
-    /// Exports that have not brought back all that they took.
+    /// Exports that were made, and what they have not brought back.
     ///
     /// # Errors
     /// When the table can't be read.
-    pub async fn open_exports(&self) -> Result<ExportsResponse, CoordinatorError> {
+    pub async fn exports(&self) -> Result<ExportsResponse, CoordinatorError> {
         let now = self.clock.now();
-        let open = store::list_open_exports(&mut self.store.reader().await?).await?;
-        let exports = open.into_iter().map(|row| OpenExport {
+        let made = store::list_exports(&mut self.store.reader().await?).await?;
+        let exports = made.into_iter().map(|row| ExportStatus {
             export: row.worker,
+            created_at_millis: row.created_at.0,
             sweep: row.sweep,
             age_seconds: now.since(row.created_at).as_secs_f64(),
             jobs: row.jobs,

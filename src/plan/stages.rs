@@ -294,6 +294,7 @@ mod tests {
                 root: "/p".to_owned(),
                 directory: String::new(),
                 scope,
+                folder: None,
             });
             let code = [("a.py".to_owned(), checksum.to_owned())].into();
             let around = Surroundings { code, kept_code, ..Surroundings::default() };

@@ -16,6 +16,8 @@ pub struct ExportResponse {
     /// The export's name among workers; it leaves as they do. Nothing where there was nothing to take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<WorkerId>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_at_millis: i64,
     /// Its jobs, each after those that it needs.
     pub jobs: Vec<ExportedJob>,
     /// Jobs of the sweep that others hold, or that wait for such jobs.
@@ -41,25 +43,28 @@ pub struct ExportedJob {
     pub teachers: BTreeMap<String, JobId>,
 }
 
-/// Answer to `GET /v1/exports`: what has been taken and not brought back.
+/// Answer to `GET /v1/exports`: what has been taken, and what of it was not brought back.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
 pub struct ExportsResponse {
-    /// Exports that hold jobs, or were promised some; oldest first.
-    pub exports: Vec<OpenExport>,
+    /// All that were made, oldest first.
+    pub exports: Vec<ExportStatus>,
 }
 
-/// An export that has not brought back all that it took.
+/// An export that was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
-pub struct OpenExport {
+pub struct ExportStatus {
     /// Its name among workers, and its folder's.
     pub export: WorkerId,
+    /// When it was made, in milliseconds since 1970. It tells the export from another one of the same name, of a job table that was
+    /// put back to an earlier state.
+    pub created_at_millis: i64,
     /// Whose jobs it took.
     pub sweep: SweepId,
     /// How long ago it was made.
     pub age_seconds: f64,
-    /// Its jobs of which the job table does not know the end.
+    /// Its jobs of which the job table does not know the end. Without any it has brought back all that it took, or has left.
     pub jobs: Vec<JobId>,
 }
 
@@ -125,6 +130,9 @@ pub struct Manifest {
     pub name: String,
     /// Names the job table to which the results belong.
     pub table: String,
+    /// When it was made, in milliseconds since 1970, as the table knows it. Without it no table knows the export.
+    #[serde(default)]
+    pub created_at_millis: i64,
     /// How many jobs it has.
     pub jobs: u64,
     /// How many tasks each depth has.

@@ -65,6 +65,8 @@ pub enum CauseCode {
     Running,
     /// It runs on a worker that was not heard of for a while.
     WorkerSilent,
+    /// It is an export's: how far it is nobody knows here before that is brought in.
+    Exported,
     /// It has its result.
     Succeeded,
     /// It failed for good.

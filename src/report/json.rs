@@ -302,13 +302,13 @@ pub struct IngestDocument {
     pub unread: Vec<SpoolRest>,
 }
 
-/// The end of a file that is no whole record.
+/// A part of a file that could not be read.
 #[derive(Debug, Serialize)]
 pub struct SpoolRest {
     pub file: String,
     pub at: u64,
     pub bytes: u64,
-    /// Whoever wrote it was interrupted, or is at it; otherwise it is damaged.
+    /// Whoever wrote it was interrupted, or is at it; otherwise it is damaged, or another version's.
     pub is_torn: bool,
 }
 

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -21,6 +24,9 @@ const MANIFEST: &str = "export.json";
 const CLOSED: &str = "closed";
 /// Processes that run the same task, one after the other; more than Slurm ever starts one again.
 const MOST_FILES: u32 = 10_000;
+/// Plans that are written at a time. Each is synced, which takes some round trips to a file system's server, and an export may have a
+/// hundred thousand.
+const WRITERS: usize = 16;
 
 /// An export's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,13 @@ pub enum SpoolError {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("`{}` can't be read: {problem}", path.display())]
     Garbled { path: PathBuf, problem: String },
+    #[error("`{}` was taken back by `sweep slurm --static --missing`; what its tasks do counts no more", path.display())]
+    Closed { path: PathBuf },
+    #[error(
+        "`{}` is not what its name says, so the checkpoints in `{}` stay; remove the damaged file and ingest again",
+        stored.display(), artifacts.display()
+    )]
+    Unsafe { stored: PathBuf, artifacts: PathBuf },
 }
 
 impl ExportFolder {
@@ -57,9 +70,7 @@ impl ExportFolder {
         for part in [folder.tasks(), folder.spool(), folder.given()] {
             fs::create_dir_all(&part).map_err(|source| io_error("make", &part, source))?;
         }
-        for (task, plan) in tasks {
-            write_json(&folder.task_file(task), plan)?;
-        }
+        folder.write_plans(&tasks.collect::<Vec<_>>())?;
         let manifest = Manifest { format: FORMAT, ..folder.manifest.clone() };
         write_json(&path.join(MANIFEST), &manifest)?;
         Ok(ExportFolder { manifest, ..folder })
@@ -98,18 +109,36 @@ impl ExportFolder {
         self.path.join(CLOSED).exists()
     }
 
-    /// Notes that it has left. Its checkpoints are nobody's then.
+    /// Notes that it has left. Its checkpoints are nobody's then, and are removed before: nobody looks at a closed export again.
     ///
     /// # Errors
     /// When that can't be written.
     pub fn close(&self) -> Result<(), SpoolError> {
-        note_closed(&self.path)?;
+        note_closed(&self.path)
+    }
+
+    /// Removes the tasks' checkpoints; says whether there were any. All that were brought into the folder `store` have to be safe
+    /// there: the same file or whole. Those that are there no more the job table has let go of.
+    ///
+    /// # Errors
+    /// When one is damaged there; then nothing is removed. Or when something can't be read or removed.
+    pub fn remove_artifacts(
+        &self,
+        brought: &BTreeSet<(TaskName, String)>,
+        store: &Path,
+    ) -> Result<bool, SpoolError> {
         let artifacts = self.path.join("artifacts");
-        match fs::remove_dir_all(&artifacts) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(io_error("remove", &artifacts, error))
+        for (task, hash) in brought {
+            let name = weights_file_name(hash);
+            let (own, stored) = (self.artifacts(*task).join(&name), store.join(&name));
+            if !is_safe(&own, &stored, hash).map_err(|source| io_error("read", &stored, source))? {
+                return Err(SpoolError::Unsafe { stored, artifacts });
             }
-            _ => Ok(()),
+        }
+        match fs::remove_dir_all(&artifacts) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(io_error("remove", &artifacts, error)),
         }
     }
 
@@ -187,6 +216,19 @@ impl ExportFolder {
         self.path.join("artifacts/given")
     }
 
+    fn write_plans(&self, plans: &[(TaskName, &TaskPlan)]) -> Result<(), SpoolError> {
+        let write = |(task, plan): &(TaskName, &TaskPlan)| write_json(&self.task_file(*task), plan);
+        let share = plans.len().div_ceil(WRITERS).max(1);
+        thread::scope(|scope| {
+            let shares = plans.chunks(share);
+            let writers: Vec<_> =
+                shares.map(|share| scope.spawn(move || share.iter().try_for_each(write))).collect();
+            let joined =
+                writers.into_iter().map(|writer| writer.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.collect()
+        })
+    }
+
     fn tasks(&self) -> PathBuf {
         self.path.join("tasks")
     }
@@ -234,6 +276,21 @@ pub fn link_or_copy(hash: &str, from: &Path, to: &Path) -> Result<bool, SpoolErr
         let _read_only_elsewhere = file.set_modified(now);
     }
     Ok(true)
+}
+
+/// Whether nothing is lost with `own`.
+fn is_safe(own: &Path, stored: &Path, hash: &str) -> io::Result<bool> {
+    let find = |path: &Path| match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    };
+    let (Some(own), Some(there)) = (find(own)?, find(stored)?) else { return Ok(true) };
+    if (own.dev(), own.ino()) == (there.dev(), there.ino()) {
+        return Ok(true);
+    }
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut fs::File::open(stored)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().as_str() == hash)
 }
 
 fn io_error(what: &'static str, path: &Path, source: io::Error) -> SpoolError {
@@ -308,6 +365,7 @@ mod tests {
             sweep: SweepId(1),
             name: "it".to_owned(),
             table: "t".to_owned(),
+            created_at_millis: 1,
             jobs: 3,
             tasks: vec![2, 1],
         }
@@ -336,7 +394,34 @@ mod tests {
         assert!(!folder.is_closed());
         folder.close().unwrap();
         folder.close().unwrap();
-        assert!(folder.is_closed() && !folder.given().exists());
+        assert!(folder.is_closed());
+    }
+
+    #[test]
+    fn checkpoints_are_removed_when_all_that_were_brought_are_safe_and_never_before() {
+        let root = tempfile::tempdir().unwrap();
+        let store = root.path().join("store");
+        fs::create_dir(&store).unwrap();
+        let folder = ExportFolder::create(&root.path().join("7"), manifest(), std::iter::empty()).unwrap();
+        let task: TaskName = "0-0".parse().unwrap();
+        let own = folder.artifacts(task);
+        fs::create_dir_all(&own).unwrap();
+        let hashes = ["linked", "copied", "let go"].map(|text| {
+            let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
+            fs::write(own.join(weights_file_name(&hash)), text).unwrap();
+            hash
+        });
+        let stored = store.join(weights_file_name(&hashes[1]));
+        link_or_copy(&hashes[0], &own, &store).unwrap();
+        fs::write(&stored, "cop").unwrap();
+        let brought: BTreeSet<_> = hashes.into_iter().map(|hash| (task, hash)).collect();
+        let refused = folder.remove_artifacts(&brought, &store).unwrap_err();
+        assert!(matches!(refused, SpoolError::Unsafe { .. }), "{refused}");
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 3);
+        fs::write(&stored, "copied").unwrap();
+        assert!(folder.remove_artifacts(&brought, &store).unwrap());
+        assert!(!folder.remove_artifacts(&brought, &store).unwrap(), "there are none any more");
+        assert!(!own.exists() && folder.path().join("export.json").exists());
     }
 
     #[test]

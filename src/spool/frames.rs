@@ -14,17 +14,38 @@ const LONGEST_PAYLOAD: usize = 64 << 20;
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole<'a> {
-    /// The payloads of all whole frames up to the first that isn't.
-    pub payloads: Vec<&'a [u8]>,
+    /// All whole frames up to the first that isn't.
+    pub frames: Vec<Frame<'a>>,
     pub rest: Rest,
 }
 
-/// What comes behind the last whole frame.
+/// A whole frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Where in the file it begins.
+    pub at: u64,
+    pub payload: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// How much of the file it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (HEADER + self.payload.len()) as u64
+    }
+}
+
+/// What can't be read: behind the last whole frame, or one whole frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
     Nothing,
     /// A frame that was not written to its end: whoever wrote it was interrupted, or is at it.
     Torn {
+        at: u64,
+        bytes: u64,
+    },
+    /// A whole frame with a record that this version doesn't know. What comes behind it is read.
+    Unknown {
         at: u64,
         bytes: u64,
     },
@@ -57,7 +78,7 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
 /// Reads what is whole.
 #[must_use]
 pub fn read_frames(bytes: &[u8]) -> Whole<'_> {
-    let mut payloads = Vec::new();
+    let mut frames = Vec::new();
     let Some(mut left) = bytes.strip_prefix(MAGIC) else {
         // The file was made, and its beginning has not arrived.
         let is_beginning = MAGIC.starts_with(bytes) || is_zero(bytes);
@@ -66,10 +87,10 @@ pub fn read_frames(bytes: &[u8]) -> Whole<'_> {
             bytes if is_beginning => Rest::Torn { at: 0, bytes },
             bytes => Rest::Damaged { at: 0, bytes },
         };
-        return Whole { payloads, rest };
+        return Whole { frames, rest };
     };
     while let Some((payload, behind)) = split_frame(left) {
-        payloads.push(payload);
+        frames.push(Frame { at: (bytes.len() - left.len()) as u64, payload });
         left = behind;
     }
     let (at, bytes) = ((bytes.len() - left.len()) as u64, left.len() as u64);
@@ -80,7 +101,7 @@ pub fn read_frames(bytes: &[u8]) -> Whole<'_> {
     } else {
         Rest::Damaged { at, bytes }
     };
-    Whole { payloads, rest }
+    Whole { frames, rest }
 }
 
 /// The first frame's payload, and what comes behind it.
@@ -171,6 +192,10 @@ mod tests {
         bytes
     }
 
+    fn payloads_of<'a>(read: &Whole<'a>) -> Vec<&'a [u8]> {
+        read.frames.iter().map(|frame| frame.payload).collect()
+    }
+
     fn any_payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
         prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..8)
     }
@@ -188,8 +213,14 @@ mod tests {
         fn what_was_written_is_read(payloads in any_payloads()) {
             let bytes = file_of(&payloads);
             let read = read_frames(&bytes);
-            prop_assert_eq!(read.payloads, payloads);
+            prop_assert_eq!(payloads_of(&read), payloads);
             prop_assert_eq!(read.rest, Rest::Nothing);
+            let mut at = MAGIC.len() as u64;
+            for frame in read.frames {
+                prop_assert_eq!(frame.at, at);
+                at += frame.bytes();
+            }
+            prop_assert_eq!(at, bytes.len() as u64);
         }
 
         /// Wherever it is cut, all frames before the cut are read, and the rest is a torn tail and never damage. Blocks behind the
@@ -205,14 +236,14 @@ mod tests {
             let expected = ends.iter().filter(|end| **end <= cut).count().saturating_sub(1);
             let mut bytes = whole[..cut].to_vec();
             let read = read_frames(&bytes);
-            prop_assert_eq!(&read.payloads, &payloads[..expected]);
+            prop_assert_eq!(payloads_of(&read), &payloads[..expected]);
             prop_assert_eq!(read.rest == Rest::Nothing, cut == 0 || ends.contains(&cut));
             let is_damaged = matches!(read.rest, Rest::Damaged { .. });
             prop_assert!(!is_damaged, "{:?}", read.rest);
             bytes.resize(whole.len().min(cut + zeros), 0);
             let read = read_frames(&bytes);
-            prop_assert!(read.payloads.len() >= expected);
-            prop_assert_eq!(&read.payloads[..], &payloads[..read.payloads.len()]);
+            prop_assert!(read.frames.len() >= expected);
+            prop_assert_eq!(payloads_of(&read), &payloads[..read.frames.len()]);
         }
 
         /// A changed byte never gives a payload that nobody wrote.
@@ -224,8 +255,8 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= change;
             let read = read_frames(&bytes);
-            prop_assert!(read.payloads.len() <= payloads.len());
-            prop_assert_eq!(&read.payloads[..], &payloads[..read.payloads.len()]);
+            prop_assert!(read.frames.len() <= payloads.len());
+            prop_assert_eq!(payloads_of(&read), &payloads[..read.frames.len()]);
             prop_assert!(read.rest != Rest::Nothing);
         }
     }
@@ -235,7 +266,7 @@ mod tests {
         let mut bytes = file_of(&[b"one".to_vec(), b"two".to_vec()]);
         bytes[MAGIC.len() + HEADER] ^= 1;
         let read = read_frames(&bytes);
-        assert_eq!((read.payloads.len(), read.rest), (0, Rest::Damaged { at: 8, bytes: 22 }));
+        assert_eq!((read.frames.len(), read.rest), (0, Rest::Damaged { at: 8, bytes: 22 }));
         assert!(matches!(read_frames(b"something else").rest, Rest::Damaged { at: 0, .. }));
         assert_eq!(read_frames(b"").rest, Rest::Nothing);
         assert_eq!(read_frames(b"swee").rest, Rest::Torn { at: 0, bytes: 4 });
@@ -251,7 +282,8 @@ mod tests {
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"half a fra").unwrap();
         appender.append(b"two").unwrap();
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(read_frames(&bytes), Whole { payloads: vec![b"one", b"two"], rest: Rest::Nothing });
+        let read = read_frames(&bytes);
+        assert_eq!((payloads_of(&read), read.rest), (vec![&b"one"[..], b"two"], Rest::Nothing));
         assert!(appender.append(b"").is_err());
     }
 }

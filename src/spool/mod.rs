@@ -9,5 +9,5 @@ mod frames;
 mod results;
 
 pub use folder::{ExportFolder, SpoolError, link_or_copy};
-pub use frames::{Appender, Rest, Whole, frame, read_frames};
+pub use frames::{Appender, Frame, Rest, Whole, frame, read_frames};
 pub use results::{JobResults, TaskResults};

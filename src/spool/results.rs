@@ -102,12 +102,12 @@ impl TaskResults {
     /// Adds what a file says; files of a task are added in the order in which they were begun.
     pub(super) fn add_file(&mut self, path: PathBuf, bytes: &[u8]) {
         let read = read_frames(bytes);
-        for payload in read.payloads {
-            match serde_json::from_slice(payload) {
+        for frame in read.frames {
+            match serde_json::from_slice(frame.payload) {
                 Ok(record) => self.add(record),
                 // Whole, and yet no record: of another version.
                 Err(_) => {
-                    let rest = Rest::Damaged { at: 0, bytes: payload.len() as u64 };
+                    let rest = Rest::Unknown { at: frame.at, bytes: frame.bytes() };
                     self.rests.push((path.clone(), rest));
                 }
             }
@@ -228,12 +228,13 @@ mod tests {
     #[test]
     fn a_record_of_another_version_is_told_and_the_others_are_read() {
         let mut bytes = file_of(&[report(1, 0.5, true)]);
+        let at = bytes.len() as u64;
         bytes.extend(frame(b"{\"type\": \"dreamt\"}"));
         bytes.extend(frame(&serde_json::to_vec(&complete()).unwrap()));
         let mut results = TaskResults::default();
         results.add_file(PathBuf::from("it"), &bytes);
         assert!(results.jobs[&TOKEN].is_complete());
-        assert_eq!(results.rests.len(), 1);
+        assert_eq!(results.rests, [(PathBuf::from("it"), Rest::Unknown { at, bytes: 26 })]);
     }
 
     fn any_record() -> impl Strategy<Value = Record> {

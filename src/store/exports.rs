@@ -45,9 +45,9 @@ pub struct ExportedJob {
     pub required: Vec<(StateHash, JobId)>,
 }
 
-/// An export of which the table still expects something.
+/// An export that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenExport {
+pub struct ExportRow {
     pub worker: WorkerId,
     pub sweep: SweepId,
     pub created_at: Timestamp,
@@ -55,13 +55,13 @@ pub struct OpenExport {
     pub jobs: Vec<JobId>,
 }
 
-/// Exports that hold jobs or were promised some, oldest first.
+/// All exports that were made, oldest first.
 ///
 /// # Errors
 /// When the file can't be read.
-pub async fn list_open_exports(reader: &mut Reader) -> Result<Vec<OpenExport>, StoreError> {
+pub async fn list_exports(reader: &mut Reader) -> Result<Vec<ExportRow>, StoreError> {
     let rows = sqlx::query!(
-        "-- list_open_exports
+        "-- list_exports
         SELECT worker_id AS \"worker_id!\", sweep_id, created_at,
                (SELECT json_group_array(jobs.id) FROM jobs WHERE jobs.worker_id = exports.worker_id) AS \"held!: String\",
                (SELECT json_group_array(promises.job_id) FROM promises
@@ -75,14 +75,12 @@ pub async fn list_open_exports(reader: &mut Reader) -> Result<Vec<OpenExport>, S
     for row in rows {
         let mut jobs: Vec<i64> = load::parse_rows(&row.held)?;
         jobs.extend(load::parse_rows::<i64>(&row.promised)?);
-        if !jobs.is_empty() {
-            exports.push(OpenExport {
-                worker: WorkerId(row.worker_id),
-                sweep: SweepId(row.sweep_id),
-                created_at: Timestamp(row.created_at),
-                jobs: jobs.into_iter().map(JobId).collect(),
-            });
-        }
+        exports.push(ExportRow {
+            worker: WorkerId(row.worker_id),
+            sweep: SweepId(row.sweep_id),
+            created_at: Timestamp(row.created_at),
+            jobs: jobs.into_iter().map(JobId).collect(),
+        });
     }
     Ok(exports)
 }

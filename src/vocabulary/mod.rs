@@ -16,7 +16,7 @@ pub use checkpoint::{
     CheckpointHash, NAMED_WEIGHTS, ParseCheckpointHashError, state_of_weights, weights_file_name,
     weights_in_state,
 };
-pub use code::{CodeScope, KEPT_CODE, KeptCode, code_file_name};
+pub use code::{CodeScope, KEPT_CODE, KeptCode, KeptFolder, code_file_name};
 pub use duration::{parse_duration, parse_slurm_time};
 pub use failure::{FailureReason, ParseFailureReasonError};
 pub use ids::{Attempt, JobId, Nonce, ParseIdError, SweepId, TrialNumber, WorkerId};

@@ -58,6 +58,21 @@ impl Project {
         Project { datasets: self.datasets.clone(), ..Project::new() }
     }
 
+    /// Where imported datasets lie.
+    pub(crate) fn datasets(&self) -> PathBuf {
+        self.datasets.join("sweep/datasets")
+    }
+
+    /// Imports the small dataset that lies in the repository.
+    pub(crate) fn import_sample(&self) {
+        let asset =
+            |name: &str| format!("{}/worker/assets/cifar10-sample-{name}.tar.xz", env!("CARGO_MANIFEST_DIR"));
+        let (train, test, shifted) = (asset("train"), asset("test"), format!("shifted={}", asset("shifted")));
+        let import =
+            ["data", "import", "cifar10-sample", "--train", &train, "--test", &test, "--eval", &shifted];
+        self.sweep(&import).exits_with(0);
+    }
+
     /// The same, with a variable in the environment of its commands.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Project {
         self.variables.push((name.to_owned(), value.to_owned()));

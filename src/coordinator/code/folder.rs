@@ -1,13 +1,15 @@
-//! A folder with all that is code in it: what git does not ignore, where it is in a repository.
+//! A folder with all that is code in it: what git tracks or does not ignore, where it is in a repository.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use ignore::{DirEntry, WalkBuilder};
+use ignore::WalkBuilder;
 
 use super::archive::{Archive, Item, LARGEST, LARGEST_BYTES, MOST_FILES};
-use super::{CodeError, Place};
+use super::{CodeError, Place, git};
+use crate::vocabulary::KeptFolder;
 
 /// Never code: what git and this program keep, and bytecode, which follows from the code.
 const LEFT_OUT: [&str; 3] = [".git", ".sweep", "__pycache__"];
@@ -18,27 +20,41 @@ const MOST_LOOKED_AT: usize = 10 * MOST_FILES;
 /// Files that are named where there is too much.
 const NAMED: usize = 5;
 
+/// A file or link in the folder.
+struct Found {
+    is_link: bool,
+    size_bytes: u64,
+}
+
+/// What is in the folder, by paths from it.
+#[derive(Default)]
+struct Listing {
+    files: BTreeMap<PathBuf, Found>,
+    /// Folders that git does not ignore.
+    folders: BTreeSet<PathBuf>,
+}
+
 /// The folder's files, and what a copy of them stands for.
 ///
 /// `written` is the folder as a path from `directory`, where the spec is submitted.
-pub(super) fn take(written: &str, directory: &Path) -> Result<(Archive, Place), CodeError> {
+pub(super) fn take(written: &str, directory: &Path) -> Result<(Archive, Place, KeptFolder), CodeError> {
     let folder = find(written, directory)?;
     let (place, prefix) = place_of(&folder, directory)?;
-    let files = list(&folder, written)?;
+    let listing = list(&folder)?;
+    listing.check(&folder, written)?;
     let mut archive = Archive::default();
-    for file in &files {
-        let path = file.path();
-        let inner = path.strip_prefix(&folder).expect("a walk stays where it began");
-        archive.insert(prefix.join(inner), item_of(file, inner)?);
+    for (inner, found) in &listing.files {
+        archive.insert(prefix.join(inner), item_of(&folder.join(inner), inner, found)?);
     }
     if archive.is_empty() {
         return Err(CodeError::Nothing { written: written.to_owned() });
     }
     // A file may have grown since it was listed.
     if archive.size_bytes() > LARGEST_BYTES {
-        return Err(too_much(written, &files));
+        return Err(listing.too_much(&folder, written));
     }
-    Ok((archive, place))
+    let live = listing.without_files().map(|inner| prefix.join(inner).display().to_string()).collect();
+    Ok((archive, place, KeptFolder { path: prefix.display().to_string(), live }))
 }
 
 fn find(written: &str, directory: &Path) -> Result<PathBuf, CodeError> {
@@ -63,36 +79,101 @@ fn place_of(folder: &Path, directory: &Path) -> Result<(Place, PathBuf), CodeErr
     Err(CodeError::Apart { folder: folder.to_owned(), working_directory })
 }
 
-/// Files and links, all of them or none.
-fn list(folder: &Path, written: &str) -> Result<Vec<DirEntry>, CodeError> {
+fn list(folder: &Path) -> Result<Listing, CodeError> {
+    // An agent looks in the same way for what has come since (`link_beside`).
     let walk = WalkBuilder::new(folder)
         .hidden(false)
         .ignore(false)
         .follow_links(false)
         .filter_entry(|entry| !LEFT_OUT.iter().any(|name| entry.file_name() == *name))
         .build();
-    let mut files = Vec::new();
+    let mut listing = Listing::default();
     for entry in walk {
         let entry = entry.map_err(|error| unreadable(folder, error))?;
-        let is_code = entry.file_type().is_some_and(|kind| kind.is_file() || kind.is_symlink());
-        if is_code {
-            files.push(entry);
+        let inner = entry.path().strip_prefix(folder).expect("a walk stays where it began").to_owned();
+        if entry.file_type().is_some_and(|kind| kind.is_dir()) {
+            listing.folders.insert(inner);
+        } else {
+            listing.add(folder, inner);
         }
-        if files.len() > MOST_LOOKED_AT {
-            break;
+        if listing.files.len() > MOST_LOOKED_AT {
+            return Ok(listing);
         }
     }
-    let bytes: u64 = files.iter().map(size_of).sum();
-    if files.len() > MOST_FILES || bytes > LARGEST_BYTES {
-        return Err(too_much(written, &files));
+    // What git tracks it does not ignore, whatever its patterns say.
+    for inner in git::list_tracked(folder).unwrap_or_default() {
+        let is_left_out =
+            inner.components().any(|part| LEFT_OUT.iter().any(|name| part.as_os_str() == *name));
+        if !is_left_out && !listing.files.contains_key(&inner) && !lies_behind_link(folder, &inner) {
+            listing.add(folder, inner);
+        }
     }
-    Ok(files)
+    Ok(listing)
 }
 
-fn item_of(file: &DirEntry, inner: &Path) -> Result<Item, CodeError> {
-    let path = file.path();
+/// A folder in which git tracks files may have become a link.
+fn lies_behind_link(folder: &Path, inner: &Path) -> bool {
+    let is_link = |above: &Path| folder.join(above).symlink_metadata().is_ok_and(|found| found.is_symlink());
+    inner.ancestors().skip(1).filter(|above| *above != Path::new("")).any(is_link)
+}
+
+impl Listing {
+    /// Adds a file or link, if that is what there is.
+    fn add(&mut self, folder: &Path, inner: PathBuf) {
+        let Ok(found) = folder.join(&inner).symlink_metadata() else { return };
+        if found.is_file() || found.is_symlink() {
+            let size_bytes = if found.is_file() { found.len() } else { 0 };
+            self.files.insert(inner, Found { is_link: found.is_symlink(), size_bytes });
+        }
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.files.values().map(|found| found.size_bytes).sum()
+    }
+
+    fn check(&self, folder: &Path, written: &str) -> Result<(), CodeError> {
+        match self.files.len() > MOST_FILES || self.size_bytes() > LARGEST_BYTES {
+            true => Err(self.too_much(folder, written)),
+            false => Ok(()),
+        }
+    }
+
+    fn too_much(&self, folder: &Path, written: &str) -> CodeError {
+        let sizes = self.files.iter().map(|(inner, found)| (found.size_bytes, inner));
+        let mut sizes: Vec<(u64, &PathBuf)> = sizes.collect();
+        sizes.sort_unstable_by_key(|(size, inner)| (std::cmp::Reverse(*size), *inner));
+        let largest: Vec<String> = sizes
+            .iter()
+            .take(NAMED)
+            .map(|(size, inner)| format!("`{}` ({})", folder.join(inner).display(), in_words(*size)))
+            .collect();
+        let more = if self.files.len() > MOST_LOOKED_AT { "more than " } else { "" };
+        CodeError::TooMuch {
+            written: written.to_owned(),
+            found: format!(
+                "{more}{} files of {} together",
+                self.files.len().min(MOST_LOOKED_AT),
+                in_words(self.size_bytes())
+            ),
+            limit: format!("{MOST_FILES} files of {LARGEST} together"),
+            largest: format!("the largest are {}", largest.join(", ")),
+        }
+    }
+
+    /// Folders without a file in them that is kept; of those that lie in each other the outermost.
+    fn without_files(&self) -> impl Iterator<Item = &Path> {
+        let with_files: BTreeSet<&Path> =
+            self.files.keys().flat_map(|inner| inner.ancestors().skip(1)).collect();
+        let folders = self.folders.iter().map(PathBuf::as_path);
+        folders.filter(move |folder| {
+            !with_files.contains(folder) && folder.parent().is_some_and(|above| with_files.contains(above))
+        })
+    }
+}
+
+fn item_of(path: &Path, inner: &Path, found: &Found) -> Result<Item, CodeError> {
     let unread = |source| CodeError::Read { path: path.to_owned(), source };
-    if file.path_is_symlink() {
+    if found.is_link {
         let target = fs::read_link(path).map_err(unread)?;
         return match stays_within(inner, &target) {
             true => Ok(Item::Link(target)),
@@ -116,28 +197,6 @@ fn stays_within(link: &Path, target: &Path) -> bool {
         }
     }
     true
-}
-
-fn size_of(file: &DirEntry) -> u64 {
-    file.metadata().map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
-}
-
-fn too_much(written: &str, files: &[DirEntry]) -> CodeError {
-    let mut sizes: Vec<(u64, &Path)> = files.iter().map(|file| (size_of(file), file.path())).collect();
-    let bytes: u64 = sizes.iter().map(|(size, _)| size).sum();
-    sizes.sort_unstable_by_key(|(size, path)| (std::cmp::Reverse(*size), *path));
-    let largest: Vec<String> = sizes
-        .iter()
-        .take(NAMED)
-        .map(|(size, path)| format!("`{}` ({})", path.display(), in_words(*size)))
-        .collect();
-    let or_more = if files.len() > MOST_LOOKED_AT { "more than " } else { "" };
-    CodeError::TooMuch {
-        written: written.to_owned(),
-        found: format!("{or_more}{} files of {} together", files.len(), in_words(bytes)),
-        limit: format!("{MOST_FILES} files of {LARGEST} together"),
-        largest: format!("the largest are {}", largest.join(", ")),
-    }
 }
 
 fn in_words(bytes: u64) -> String {

@@ -3,13 +3,13 @@
 //!
 //! [`Code::of`] looks at the files that the commands name ([`named`]) or at the folder that `code` names ([`folder`]), and makes
 //! an archive of them ([`archive`]) whose name is its hash. [`keep`] puts it among the artifacts; agents unpack it for each
-//! trial. [`commit`] notes where in a repository's history the folder was. Whoever submits to a coordinator on another host
+//! trial. [`git`] tells which files are tracked, and where in its history the folder was. Whoever submits to a coordinator on another host
 //! takes the code there and sends it: the files are the user's, wherever the table is.
 
 mod archive;
-mod commit;
 mod compare;
 mod folder;
+mod git;
 mod keep;
 mod named;
 
@@ -167,18 +167,18 @@ fn take(
         let checksum = named::checksum_of(&directory.join(name))?;
         told.files.extend(checksum.map(|checksum| (name.clone(), checksum)));
     }
-    let (archive, place, scope) = match &spec.code {
+    let (archive, place, folder) = match &spec.code {
         spec::Code::Live => {
-            told.commit = commit::of(directory);
+            told.commit = git::commit_of(directory);
             return Ok(Code { told, archive: None });
         }
-        spec::Code::Named => (named::take(template, directory)?, Place::of(directory), CodeScope::Named),
+        spec::Code::Named => (named::take(template, directory)?, Place::of(directory), None),
         spec::Code::Folder(written) => {
-            let (archive, place) = folder::take(written, directory)?;
-            (archive, place, CodeScope::Folder)
+            let (archive, place, folder) = folder::take(written, directory)?;
+            (archive, place, Some(folder))
         }
     };
-    told.commit = commit::of(&place.root);
+    told.commit = git::commit_of(&place.root);
     if archive.is_empty() {
         return Ok(Code { told, archive: None });
     }
@@ -187,7 +187,8 @@ fn take(
         hash: blake3::hash(&bytes).to_hex().to_string(),
         root: place.root.display().to_string(),
         directory: place.directory.display().to_string(),
-        scope,
+        scope: if folder.is_some() { CodeScope::Folder } else { CodeScope::Named },
+        folder,
     });
     Ok(Code { told, archive: Some(bytes) })
 }

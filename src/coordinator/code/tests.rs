@@ -136,6 +136,51 @@ fn a_folder_is_kept_without_what_git_ignores() {
 }
 
 #[test]
+fn what_git_tracks_is_kept_whatever_its_patterns_say() {
+    let project = Project::new();
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        let done = git.arg("-C").arg(project.0.path()).args(arguments).env_remove("GIT_DIR").status();
+        assert!(done.unwrap().success(), "git {arguments:?}");
+    };
+    for (name, text) in [
+        (".gitignore", "data\n*.log\n__pycache__\n"),
+        ("golden.log", "tracked"),
+        ("other.log", "x"),
+        ("data/table.csv", "tracked"),
+        ("data/large.bin", "x"),
+        ("gone.py", "x"),
+        ("pkg/__pycache__/a.pyc", "x"),
+    ] {
+        project.write(name, text);
+    }
+    git(&["init", "-q"]);
+    git(&["add", "-f", ".gitignore", "golden.log", "data/table.csv", "gone.py", "pkg"]);
+    fs::remove_file(project.path("gone.py")).unwrap();
+    let code = project.code("[python3, train.py]\ncode: .").unwrap();
+    let kept = ["data/table.csv: tracked", "golden.log: tracked", "train.py: import model"];
+    assert_eq!(items(&code)[1..], kept);
+    // What lies behind a link is not the folder's, though git tracked it there.
+    fs::rename(project.path("data"), project.path("moved.log")).unwrap();
+    symlink("moved.log", project.path("data")).unwrap();
+    let code = project.code("[python3, train.py]\ncode: .").unwrap();
+    assert_eq!(items(&code)[1..], kept[1..]);
+}
+
+#[test]
+fn folders_in_which_nothing_is_kept_are_noted() {
+    let project = Project::new();
+    for folder in ["src/results/a/b", "src/pkg", "src/cache/__pycache__", "elsewhere"] {
+        fs::create_dir_all(project.path(folder)).unwrap();
+    }
+    project.write("src/pkg/model.py", "m");
+    let code = project.code("[python3, train.py]\ncode: src").unwrap();
+    let folder = code.told().kept.as_ref().unwrap().folder.as_ref().unwrap();
+    assert_eq!((folder.path.as_str(), folder.live.join(" ").as_str()), ("src", "src/cache src/results"));
+    assert_eq!(project.code("[python3, train.py]").unwrap().told().kept.as_ref().unwrap().folder, None);
+}
+
+#[test]
 fn a_folder_lies_below_where_it_is_submitted_or_above_it() {
     let project = Project::new();
     project.write("src/model.py", "m");

@@ -104,6 +104,37 @@ async fn a_trial_that_failed_says_how_and_when_it_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_trial_that_was_exported_says_where_it_is_since_when_and_what_brings_it_in() {
+    let fixture = Fixture::new().await;
+    let sweep = fixture.submit(STAGED).await;
+    let export = fixture.coordinator.export(sweep).await.unwrap().export.unwrap();
+    fixture.clock.advance(Duration::from_secs(3 * 3600));
+    // What waits for a stage of the same export was promised to it.
+    for trial in [1, 2] {
+        let [cause] = &explain(&fixture, sweep, trial).await.causes[..] else { panic!("one") };
+        let where_it_is = format!(
+            "it was given to export {export} 3 h ago; how far it is lies in `.sweep/exports/{export}`"
+        );
+        assert_eq!((cause.code, cause.what.as_str()), (CauseCode::Exported, where_it_is.as_str()));
+        assert!(
+            cause
+                .help
+                .as_ref()
+                .is_some_and(|help| help.contains(&format!("`sweep ingest .sweep/exports/{export}`")))
+        );
+    }
+    // Another sweep's trial that shares the first stage is nobody's, and waits for the export's.
+    let other = fixture.submit(&STAGED.replace("[1, 2]", "[3]")).await;
+    let waiting = explain(&fixture, other, 1).await.causes;
+    assert_eq!(waiting[0].code, CauseCode::ParentUnfinished);
+    assert!(
+        waiting[0].what.contains(&format!("were given to export {export} 3 h ago")),
+        "{}",
+        waiting[0].what
+    );
+}
+
+#[tokio::test]
 async fn workers_that_are_not_there_or_take_nothing_are_said() {
     let fixture = Fixture::new().await;
     let first = fixture.submit("command: [/bin/true]\nparameters: {x: [1, 2]}\n").await;

@@ -52,6 +52,10 @@ impl Export {
     /// Finds out what is left to do, and puts there what that reads.
     pub(crate) fn open(folder: &Path, task: TaskName, state_folder: &Path) -> Result<Export, SpoolError> {
         let folder = ExportFolder::open(folder)?;
+        if folder.is_closed() {
+            // Its checkpoints would be nobody's, and never be removed.
+            return Err(SpoolError::Closed { path: folder.path().to_owned() });
+        }
         let plan = folder.read_plan(task)?;
         let artifacts = folder.artifacts(task);
         make_folder(&artifacts, &state_folder.join("artifacts"))?;
@@ -369,6 +373,7 @@ mod tests {
             sweep: SweepId(1),
             name: "it".to_owned(),
             table: "t".to_owned(),
+            created_at_millis: 1,
             jobs: 4,
             tasks: vec![1, 1],
         };
@@ -481,6 +486,20 @@ mod tests {
             [],
             "what lies behind the new beginning is done anew"
         );
+    }
+
+    #[test]
+    fn a_task_of_an_export_that_was_taken_back_does_nothing_and_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = export(root.path());
+        folder.remove_artifacts(&BTreeSet::new(), root.path()).unwrap();
+        folder.close().unwrap();
+        let error = Export::open(folder.path(), FIRST, root.path()).unwrap_err();
+        assert!(
+            matches!(error, SpoolError::Closed { .. }) && error.to_string().contains("--missing"),
+            "{error}"
+        );
+        assert!(!folder.path().join("artifacts").exists());
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The agent's own folder for files of attempts that run: reports that grow, and states that programs have begun to write.
 //!
 //! It is the agent's alone: a file that another one left could be read as an attempt's report. It goes with the agent; that
-//! of one that was killed stays, and whichever agent starts next in the same state folder removes it.
+//! of one that was killed stays, and whichever agent starts next in the same state folder removes it. So the folder also says to
+//! all nodes that the agent is there, and that its copies of code (`code`) are in use.
 
 use std::fs::{self, File};
 use std::io;

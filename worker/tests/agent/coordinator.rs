@@ -241,7 +241,7 @@ impl Facts {
 
     fn take_logs(&mut self, request: LogsRequest) {
         for part in request.parts {
-            let token = LeaseToken { job: part.name.job, attempt: part.name.attempt };
+            let token = part.token;
             assert!(!self.ends.iter().any(|(ended, _)| *ended == token), "a log after the end of {token:?}");
             let log = self.logs.entry(token).or_default();
             assert_eq!(log.len() as u64, part.offset, "{token:?}");

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sweep::protocol::http::{AttemptEnd, CommandStage, CommandWork, Lease, LeaseToken, Limits, Report, Work};
 use sweep::protocol::trial::{Checkpoint, TrainRequest};
-use sweep::vocabulary::{Attempt, FailureReason, JobId, Parameters, TrialNumber};
+use sweep::vocabulary::{Attempt, FailureReason, JobId, Nonce, Parameters, TrialNumber};
 use tempfile::TempDir;
 
 /// A coordinator, an agent's folders and the agent itself, which is killed at the end.
@@ -122,7 +122,7 @@ impl Drop for Scene {
 }
 
 fn token(job: i64) -> LeaseToken {
-    LeaseToken { job: JobId(job), attempt: Attempt(1) }
+    LeaseToken { job: JobId(job), attempt: Attempt(1), nonce: Nonce(7) }
 }
 
 fn lease(job: i64, work: Work) -> Lease {

@@ -1,6 +1,7 @@
 //! An archive of code in memory, with nothing in it that could lead out of a copy.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -36,20 +37,49 @@ impl Archive {
         }
     }
 
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.items.contains_key(path)
+    pub(super) fn outline(&self) -> Outline {
+        let trace = |item: &Item| match item {
+            Item::File { at, .. } => {
+                Trace::File { size: at.len() as u64, hash: blake3::hash(&self.bytes[at.clone()]) }
+            }
+            Item::Link(target) => Trace::Link(target.clone()),
+        };
+        Outline(self.items.iter().map(|(path, item)| (path.clone(), trace(item))).collect())
     }
 
     pub(super) fn items(&self) -> impl Iterator<Item = (&Path, &Item)> {
         self.items.iter().map(|(path, item)| (path.as_path(), item))
     }
 
-    pub(super) fn find(&self, path: &Path) -> Option<&Item> {
-        self.items.get(path)
-    }
-
     pub(super) fn contents(&self, at: &Range<usize>) -> &[u8] {
         &self.bytes[at.clone()]
+    }
+}
+
+/// What is in an archive without the contents, which may be megabytes and would stay in memory for each attempt that runs.
+#[derive(Debug)]
+pub(super) struct Outline(BTreeMap<PathBuf, Trace>);
+
+#[derive(Debug)]
+enum Trace {
+    File { size: u64, hash: blake3::Hash },
+    Link(PathBuf),
+}
+
+impl Outline {
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// Whether the link at `path` is the archive's.
+    pub(super) fn has_link(&self, path: &Path, target: &Path) -> bool {
+        matches!(self.0.get(path), Some(Trace::Link(kept)) if kept == target)
+    }
+
+    /// Whether the file `found` is the archive's at `path`, as it was.
+    pub(super) fn has_file(&self, path: &Path, found: &Path) -> io::Result<bool> {
+        let Some(Trace::File { size, hash }) = self.0.get(path) else { return Ok(false) };
+        Ok(found.symlink_metadata()?.len() == *size && blake3::hash(&fs::read(found)?) == *hash)
     }
 }
 

@@ -1,5 +1,6 @@
-//! What is in a copy of the code: the archive's files, which can't be written, its links, and links to all else that lies
-//! beside them in the folder for which the copy stands.
+//! What is in a copy of the code: the archive's files, which can't be written, its links, and links to what else lies
+//! beside them in the folder for which the copy stands. Of a folder that was taken whole, what may be code and has come later is
+//! left out: what is queued runs what was there.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions, Permissions};
@@ -7,9 +8,10 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use sweep::vocabulary::KeptCode;
+use ignore::{DirEntry, WalkBuilder};
+use sweep::vocabulary::{KeptCode, KeptFolder};
 
-use super::archive::{Archive, Item};
+use super::archive::{Archive, Item, Outline};
 use super::ways_to;
 
 /// Links to what lies beside the code. More would take longer than starting a program does.
@@ -21,6 +23,9 @@ const BYTECODE: &str = "__pycache__";
 
 /// The state folder leads to the copies themselves.
 const STATE: &str = ".sweep";
+
+/// Git's own folder, which no pattern ignores.
+const REPOSITORY: &str = ".git";
 
 /// Why there is no copy.
 #[derive(Debug)]
@@ -70,7 +75,8 @@ pub(super) fn fill(copy: &Path, archive: &Archive, kept: &KeptCode) -> Result<()
             symlink(target, copy.join(path)).map_err(unwritable)?;
         }
     }
-    link_beside(copy, root, &folders)
+    let news = kept.folder.as_ref().map(|kept| find_news(root, kept, &folders)).unwrap_or_default();
+    link_beside(copy, root, &folders, &news)
 }
 
 fn write(path: &Path, contents: &[u8], is_executable: bool) -> io::Result<()> {
@@ -79,8 +85,33 @@ fn write(path: &Path, contents: &[u8], is_executable: bool) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(if is_executable { 0o555 } else { 0o444 }))
 }
 
-/// Links what lies in the project beside the code.
-fn link_beside(copy: &Path, root: &Path, folders: &BTreeSet<PathBuf>) -> Result<(), Problem> {
+/// What may be code and has come into the folder since it was taken: what git does not ignore, and was not there. It is looked for as
+/// the coordinator looked for what to keep.
+fn find_news(root: &Path, kept: &KeptFolder, folders: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let (base, looked_into) = (root.to_owned(), folders.clone());
+    let live: BTreeSet<PathBuf> = kept.live.iter().map(PathBuf::from).collect();
+    let is_looked_at = move |entry: &DirEntry| {
+        let Ok(inner) = entry.path().strip_prefix(&base) else { return false };
+        let is_beside_code = inner.parent().is_some_and(|folder| looked_into.contains(folder));
+        entry.depth() == 0 || (is_beside_code && entry.file_name() != REPOSITORY && !live.contains(inner))
+    };
+    let walk = WalkBuilder::new(root.join(&kept.path))
+        .hidden(false)
+        .ignore(false)
+        .follow_links(false)
+        .filter_entry(is_looked_at)
+        .build();
+    let found = walk.flatten().filter(|entry| entry.depth() > 0);
+    found.filter_map(|entry| Some(entry.path().strip_prefix(root).ok()?.to_owned())).collect()
+}
+
+/// Links what lies in the project beside the code, but for the news.
+fn link_beside(
+    copy: &Path,
+    root: &Path,
+    folders: &BTreeSet<PathBuf>,
+    news: &BTreeSet<PathBuf>,
+) -> Result<(), Problem> {
     let mut links = 0;
     for folder in folders {
         let project = root.join(folder);
@@ -88,7 +119,7 @@ fn link_beside(copy: &Path, root: &Path, folders: &BTreeSet<PathBuf>) -> Result<
         let Ok(entries) = fs::read_dir(&project) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            if name == BYTECODE || name == STATE {
+            if name == BYTECODE || name == STATE || news.contains(&folder.join(&name)) {
                 continue;
             }
             match symlink(project.join(&name), copy.join(folder).join(&name)) {
@@ -110,9 +141,9 @@ fn link_beside(copy: &Path, root: &Path, folders: &BTreeSet<PathBuf>) -> Result<
     Ok(())
 }
 
-/// Takes away what [`fill`] has put into a copy; says whether nothing is left.
-pub(super) fn clear(copy: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
-    clear_folder(copy, Path::new(""), &|path, inner| is_ours(path, inner, archive, root))
+/// Takes away what [`fill`] has put into a copy; says whether nothing is left. Another agent may be at the same: what is gone is gone.
+pub(super) fn clear(copy: &Path, outline: &Outline, root: &Path) -> io::Result<bool> {
+    clear_folder(copy, Path::new(""), &|path, inner| is_ours(path, inner, outline, root))
 }
 
 fn clear_folder(
@@ -128,36 +159,44 @@ fn clear_folder(
     let mut is_empty = true;
     for entry in entries {
         let entry = entry?;
-        let (path, inner) = (entry.path(), inner.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            is_empty &= clear_folder(&path, &inner, is_ours)?;
-        } else if is_ours(&path, &inner)? {
-            fs::remove_file(&path)?;
-        } else {
-            is_empty = false;
+        match clear_entry(&entry, &inner.join(entry.file_name()), is_ours) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            is_gone => is_empty &= is_gone?,
         }
     }
     if is_empty {
-        fs::remove_dir(folder)?;
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(is_empty)
 }
 
+fn clear_entry(
+    entry: &fs::DirEntry,
+    inner: &Path,
+    is_ours: &impl Fn(&Path, &Path) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let path = entry.path();
+    if entry.file_type()?.is_dir() {
+        return clear_folder(&path, inner, is_ours);
+    }
+    let is_ours = is_ours(&path, inner)?;
+    if is_ours {
+        fs::remove_file(&path)?;
+    }
+    Ok(is_ours)
+}
+
 /// Whether a file or link was put there, or follows from what was.
-fn is_ours(path: &Path, inner: &Path, archive: &Archive, root: &Path) -> io::Result<bool> {
+fn is_ours(path: &Path, inner: &Path, outline: &Outline, root: &Path) -> io::Result<bool> {
     if inner.parent().is_some_and(|folder| folder.ends_with(BYTECODE)) {
         return Ok(true);
     }
-    let kind = path.symlink_metadata()?;
-    if kind.is_symlink() {
+    if path.symlink_metadata()?.is_symlink() {
         let target = fs::read_link(path)?;
-        let is_kept = matches!(archive.find(inner), Some(Item::Link(kept)) if *kept == target);
-        return Ok(is_kept || target == root.join(inner));
+        return Ok(outline.has_link(inner, &target) || target == root.join(inner));
     }
-    match archive.find(inner) {
-        Some(Item::File { at, .. }) if kind.len() == at.len() as u64 => {
-            Ok(fs::read(path)? == archive.contents(at))
-        }
-        Some(_) | None => Ok(false),
-    }
+    outline.has_file(inner, path)
 }

@@ -3,42 +3,49 @@
 //!
 //! The copy stands for the folder of the submission: what the archive has is there as it was, all else leads to that folder,
 //! if this host has it. The archive is hashed each time; one that is damaged is never run. When the attempt ends, what
-//! was put into the copy goes, and what the program wrote there stays. A copy whose agent was killed is recognised by its
-//! lock, which nobody holds any more, and cleared by the next agent.
+//! was put into the copy goes, and what the program wrote there stays.
+//!
+//! Beside each copy a note says whose it is, from before it is made until it is cleared. Whether that agent is gone is decided in
+//! one place, by `spool`, on all nodes that share the state folder: a copy has been left behind as soon as the folder of
+//! its agent is there no more, and the next agent clears it. No lock says so, since locks need not reach other nodes.
 
 mod archive;
 mod copy;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 use sweep::protocol::http::CommandWork;
 use sweep::vocabulary::{CheckpointHash, CodeScope, FailureReason, KEPT_CODE, KeptCode, code_file_name};
 use tokio::task::spawn_blocking;
 
 use super::event::TrialEnd;
 use super::slot::{Place, Trial};
-use archive::Archive;
+use archive::{Archive, Outline};
 pub(crate) use copy::Problem;
 
-/// Begins the name of a lock that nobody has locked yet.
-const NEW: &str = ".new-";
-/// Ends the name of a lock; before it stands a dot and the name of its copy.
-const LOCK: &str = ".lock";
+/// Ends the name of a note; before it stands a dot and the name of its copy.
+const NOTE: &str = ".copy";
+
+/// Whose a copy is.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// The name of its agent's folder among the spools.
+    agent: String,
+    code: KeptCode,
+}
 
 /// One attempt's copy of the code.
 #[derive(Debug)]
 pub(crate) struct Copy {
     folder: PathBuf,
     kept: KeptCode,
-    archive: Arc<Archive>,
-    lock: PathBuf,
-    /// Locked as long as it is open.
-    _held: File,
+    outline: Outline,
+    note: PathBuf,
 }
 
 impl Copy {
@@ -101,7 +108,7 @@ impl Copy {
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
             }
         }
-        if !self.archive.has(&path) {
+        if !self.outline.has(&path) {
             return None;
         }
         self.folder.join(path).to_str().map(str::to_owned)
@@ -126,23 +133,22 @@ impl Copy {
 
 impl Copy {
     fn take_away(&self) -> io::Result<bool> {
-        let is_empty = copy::clear(&self.folder, &self.archive, Path::new(&self.kept.root))?;
-        fs::remove_file(&self.lock)?;
+        let is_empty = copy::clear(&self.folder, &self.outline, Path::new(&self.kept.root))?;
+        remove(&self.note)?;
         Ok(is_empty)
     }
 }
 
 fn unpack(kept: KeptCode, place: &Place, name: &str) -> Result<Copy, Problem> {
-    let archive = Arc::new(read(&kept, &place.artifacts)?);
+    let archive = read(&kept, &place.artifacts)?;
     let unwritable = |error: io::Error| {
         Problem::Node(format!("can't make a copy of the code in `{}`: {error}", place.attempts.display()))
     };
     fs::create_dir_all(&place.attempts).map_err(unwritable)?;
-    let folder =
-        tempfile::Builder::new().prefix(name).tempdir_in(&place.attempts).map_err(unwritable)?.keep();
-    let (lock, held) = hold(&folder, &kept, &place.attempts).map_err(unwritable)?;
-    let copy = Copy { folder, kept, archive, lock, _held: held };
-    copy::fill(&copy.folder, &copy.archive, &copy.kept).inspect_err(|_| {
+    let (folder, note) = announce(&kept, place, name).map_err(unwritable)?;
+    let copy = Copy { folder, kept, outline: archive.outline(), note };
+    fs::create_dir(&copy.folder).map_err(unwritable)?;
+    copy::fill(&copy.folder, &archive, &copy.kept).inspect_err(|_| {
         // What can't be taken away now is found by the next agent.
         let _ = copy.take_away();
     })?;
@@ -167,25 +173,25 @@ fn read(kept: &KeptCode, artifacts: &Path) -> Result<Archive, Problem> {
     })
 }
 
-/// Locks the copy, so that nobody takes it for one that is left over. The lock gets its name when it is held.
-fn hold(folder: &Path, kept: &KeptCode, attempts: &Path) -> io::Result<(PathBuf, File)> {
-    let mut new = tempfile::Builder::new().prefix(NEW).tempfile_in(attempts)?;
-    new.write_all(&serde_json::to_vec(kept).expect("texts are JSON"))?;
-    // Where a file system has no locks, nothing is ever taken for left over.
-    let _unlocked = flock(&new, FlockOperation::NonBlockingLockExclusive);
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let path = attempts.join(format!(".{name}{LOCK}"));
-    let held = new.persist(&path).map_err(|error| error.error)?;
-    Ok((path, held))
+/// Notes whose copy there will be, and how it and its note are called: so nothing that a crash leaves is without a note. The note
+/// is written in the agent's own folder, and whole when it comes here.
+fn announce(kept: &KeptCode, place: &Place, name: &str) -> io::Result<(PathBuf, PathBuf)> {
+    let file_name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut note = tempfile::Builder::new().prefix(name).tempfile_in(&place.spool)?;
+    serde_json::to_writer(&mut note, &Note { agent: file_name(&place.spool), code: kept.clone() })?;
+    let name = file_name(note.path());
+    let path = place.attempts.join(format!(".{name}{NOTE}"));
+    note.persist_noclobber(&path).map_err(|error| error.error)?;
+    Ok((place.attempts.join(name), path))
 }
 
 /// Clears the copies of agents that were killed.
 pub(crate) async fn clear_abandoned(place: Arc<Place>) {
     let cleared = spawn_blocking(move || {
         let Ok(entries) = fs::read_dir(&place.attempts) else { return };
-        for lock in entries.flatten().map(|entry| entry.path()) {
-            if let Some(folder) = copy_of(&lock)
-                && let Err(error) = clear_where_abandoned(&lock, &folder, &place.artifacts)
+        for note in entries.flatten().map(|entry| entry.path()) {
+            if let Some(folder) = copy_of(&note)
+                && let Err(error) = clear_where_abandoned(&note, &folder, &place)
             {
                 tracing::debug!(%error, "can't clear `{}`, which an agent left behind", folder.display());
             }
@@ -195,22 +201,31 @@ pub(crate) async fn clear_abandoned(place: Arc<Place>) {
     let _ = cleared.await;
 }
 
-/// The copy to which a lock belongs.
-fn copy_of(lock: &Path) -> Option<PathBuf> {
-    let name = lock.file_name()?.to_str()?;
-    let copy = name.strip_prefix('.')?.strip_suffix(LOCK)?;
-    Some(lock.with_file_name(copy))
+/// The copy to which a note belongs.
+fn copy_of(note: &Path) -> Option<PathBuf> {
+    let name = note.file_name()?.to_str()?;
+    let copy = name.strip_prefix('.')?.strip_suffix(NOTE)?;
+    Some(note.with_file_name(copy))
 }
 
-fn clear_where_abandoned(lock: &Path, folder: &Path, artifacts: &Path) -> io::Result<()> {
-    let held = File::open(lock)?;
-    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
+fn clear_where_abandoned(note: &Path, folder: &Path, place: &Place) -> io::Result<()> {
+    let Note { agent, code } = serde_json::from_slice(&fs::read(note)?)?;
+    let is_gone =
+        |path: PathBuf| matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound);
+    if !is_gone(place.spool.with_file_name(agent)) {
         return Ok(());
     }
-    let kept: KeptCode = serde_json::from_reader(&held)?;
-    let archive = read(&kept, artifacts).map_err(|problem| io::Error::other(problem.into_words()))?;
-    copy::clear(folder, &archive, Path::new(&kept.root))?;
-    fs::remove_file(lock)
+    let archive = read(&code, &place.artifacts).map_err(|problem| io::Error::other(problem.into_words()))?;
+    copy::clear(folder, &archive.outline(), Path::new(&code.root))?;
+    remove(note)
+}
+
+/// Another agent may have been quicker.
+fn remove(note: &Path) -> io::Result<()> {
+    match fs::remove_file(note) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A folder and all that lead to it, from the copy's own on.

@@ -1,3 +1,5 @@
+use sweep::vocabulary::KeptFolder;
+
 use super::*;
 
 /// An archive of files, `path: contents`, and of links, `path -> target`.
@@ -31,7 +33,7 @@ struct Scene(tempfile::TempDir);
 impl Scene {
     fn new() -> Scene {
         let scene = Scene(tempfile::tempdir().unwrap());
-        for folder in ["artifacts/code", "project/data"] {
+        for folder in ["artifacts/code", "project/data", "spool/agent-own"] {
             fs::create_dir_all(scene.path(folder)).unwrap();
         }
         scene
@@ -49,7 +51,7 @@ impl Scene {
     fn place(&self) -> Place {
         Place {
             logs: self.path("logs"),
-            spool: self.path("spool"),
+            spool: self.path("spool/agent-own"),
             datasets: self.path("datasets"),
             artifacts: self.path("artifacts"),
             remote: None,
@@ -66,11 +68,18 @@ impl Scene {
         let bytes = archive(items);
         let hash = blake3::hash(&bytes).to_hex().to_string();
         fs::write(self.path("artifacts/code").join(code_file_name(&hash)), bytes).unwrap();
-        KeptCode { hash, root: self.path("project").display().to_string(), directory: String::new(), scope }
+        let root = self.path("project").display().to_string();
+        KeptCode { hash, root, directory: String::new(), scope, folder: None }
     }
 
     fn unpack(&self, kept: &KeptCode) -> Result<Copy, String> {
-        unpack(kept.clone(), &self.place(), "job-1-attempt-1-").map_err(Problem::into_words)
+        self.unpack_as("agent-own", kept)
+    }
+
+    fn unpack_as(&self, agent: &str, kept: &KeptCode) -> Result<Copy, String> {
+        let place = Place { spool: self.path(&format!("spool/{agent}")), ..self.place() };
+        fs::create_dir_all(&place.spool).unwrap();
+        unpack(kept.clone(), &place, "job-1-attempt-1-").map_err(Problem::into_words)
     }
 
     fn attempts(&self) -> Vec<String> {
@@ -105,6 +114,37 @@ async fn a_copy_has_the_code_as_it_was_and_leads_to_all_else() {
     assert_eq!(fs::read_to_string(scene.path("project/data/x")).unwrap(), "1", "what links lead to stays");
 }
 
+#[test]
+fn what_has_come_into_a_kept_folder_since_is_not_in_its_copies_unless_git_ignores_it() {
+    let scene = Scene::new();
+    for name in [
+        ".git/HEAD",
+        "src/.gitignore",
+        "src/pkg/model.py",
+        "src/pkg/new.py",
+        "src/new.py",
+        "src/new_pkg/a.py",
+        "src/results/1.csv",
+        "src/data/x",
+        "src/pkg/run.log",
+        "README",
+    ] {
+        scene.write(
+            &format!("project/{name}"),
+            if name.ends_with("ignore") { "data\n*.log\n" } else { "live" },
+        );
+    }
+    let taken = scene.keep(&["src/.gitignore: data", "src/pkg/model.py: m"], CodeScope::Folder);
+    let live = vec!["src/results".to_owned()];
+    let kept = KeptCode { folder: Some(KeptFolder { path: "src".to_owned(), live }), ..taken };
+    let copy = scene.unpack(&kept).unwrap();
+    let is_there = |name: &&str| copy.folder.join(name).exists();
+    let live = [".git/HEAD", "README", "src/results/1.csv", "src/data/x", "src/pkg/run.log"];
+    assert!(live.iter().all(is_there));
+    assert!(!["src/new.py", "src/new_pkg", "src/pkg/new.py"].iter().any(is_there));
+    assert_eq!(fs::read_to_string(copy.folder.join("src/pkg/model.py")).unwrap(), "m");
+}
+
 #[tokio::test]
 async fn what_a_program_writes_into_its_copy_stays_and_only_that() {
     let scene = Scene::new();
@@ -122,7 +162,7 @@ async fn what_a_program_writes_into_its_copy_stays_and_only_that() {
     left.sort();
     assert_eq!(left, ["a", "notes.txt"]);
     assert_eq!(fs::read_dir(folder.join("a")).unwrap().count(), 1);
-    assert_eq!(scene.attempts().len(), 1, "the lock is gone");
+    assert_eq!(scene.attempts().len(), 1, "the note is gone");
 }
 
 #[test]
@@ -199,15 +239,34 @@ async fn the_copy_of_an_agent_that_is_gone_is_cleared_and_no_other() {
     let scene = Scene::new();
     scene.write("project/data/x", "1");
     let kept = scene.keep(&["train.py: old"], CodeScope::Folder);
-    let (held, abandoned, written) =
-        (scene.unpack(&kept).unwrap(), scene.unpack(&kept).unwrap(), scene.unpack(&kept).unwrap());
+    let (own, elsewhere) = (scene.unpack(&kept).unwrap(), scene.unpack_as("agent-elsewhere", &kept).unwrap());
+    let (_bare, written) =
+        (scene.unpack_as("agent-gone", &kept).unwrap(), scene.unpack_as("agent-gone", &kept).unwrap());
     fs::write(written.folder.join("result"), "mine").unwrap();
-    let written_in = written.folder.clone();
-    // As when the process is killed: the locks go, nothing else does.
-    drop((abandoned, written));
+    // It was killed when it had noted that there would be one more.
+    let gone = Place { spool: scene.path("spool/agent-gone"), ..scene.place() };
+    announce(&kept, &gone, "job-2-attempt-1-").unwrap();
+    fs::remove_dir(scene.path("spool/agent-gone")).unwrap();
+    // As seen from another node: nothing that this process holds open or locked says that they are used.
+    let alone = |copy: Copy| copy.folder;
+    let (own, elsewhere) = (alone(own), alone(elsewhere));
     clear_abandoned(Arc::new(scene.place())).await;
-    assert!(held.folder.join("train.py").exists());
-    assert_eq!(fs::read_dir(&written_in).unwrap().count(), 1, "what it wrote is left, and nothing else");
-    assert_eq!(scene.attempts().len(), 3, "one that is held with its lock, and what one wrote");
+    assert!(own.join("train.py").exists() && elsewhere.join("train.py").exists());
+    assert_eq!(fs::read_dir(&written.folder).unwrap().count(), 1, "what it wrote is left, and nothing else");
+    assert_eq!(scene.attempts().len(), 5, "two that are used with their notes, and what one wrote");
     assert!(scene.path("project/data/x").exists());
+}
+
+#[tokio::test]
+async fn two_agents_may_clear_the_same_copies_at_once() {
+    let scene = Scene::new();
+    let files: Vec<String> = (0..50).map(|n| format!("{}/{n}.py: {n}", n % 7)).collect();
+    let kept = scene.keep(&files.iter().map(String::as_str).collect::<Vec<_>>(), CodeScope::Folder);
+    for _ in 0..4 {
+        scene.unpack_as("agent-gone", &kept).unwrap();
+    }
+    fs::remove_dir(scene.path("spool/agent-gone")).unwrap();
+    let place = Arc::new(scene.place());
+    tokio::join!(clear_abandoned(place.clone()), clear_abandoned(place.clone()), clear_abandoned(place));
+    assert_eq!(scene.attempts(), [""; 0]);
 }

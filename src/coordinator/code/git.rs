@@ -1,7 +1,10 @@
-//! Where in a repository's history a folder was, for the record: nothing depends on it, and `git` need not be there.
+//! What git says of a folder: where in its history it was, for the record, and which files it tracks. `git` need not be there.
 
+use std::ffi::OsStr;
+use std::io::{Read, Seek};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const VARIABLES: [&str; 3] = ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"];
 
 /// The commit of a folder in a repository, and whether files that git knows have changed since.
-pub(super) fn of(folder: &Path) -> Option<Commit> {
+pub(super) fn commit_of(folder: &Path) -> Option<Commit> {
     let (status, head) = git(folder, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
     if !status.success() {
         return None;
@@ -29,17 +32,26 @@ pub(super) fn of(folder: &Path) -> Option<Commit> {
         1 => true,
         _ => return None,
     };
-    Some(Commit { hash: head.trim().to_owned(), is_modified })
+    Some(Commit { hash: String::from_utf8(head).ok()?.trim().to_owned(), is_modified })
 }
 
-/// How git ended, and its first words.
-fn git(folder: &Path, arguments: &[&str]) -> Option<(ExitStatus, String)> {
+/// Files of a folder that git tracks, as paths from the folder; some may not be there. `None` where git can't tell.
+pub(super) fn list_tracked(folder: &Path) -> Option<Vec<PathBuf>> {
+    let (status, names) = git(folder, &["ls-files", "-z", "--cached"])?;
+    let paths = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    status.success().then(|| paths.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+}
+
+/// How git ended, and what it said.
+fn git(folder: &Path, arguments: &[&str]) -> Option<(ExitStatus, Vec<u8>)> {
+    // In a file, since it waits for nobody who reads along.
+    let mut said = tempfile::tempfile().ok()?;
     let mut command = Command::new("git");
     command.arg("-C").arg(folder).args(arguments).env("GIT_OPTIONAL_LOCKS", "0");
     for variable in VARIABLES {
         command.env_remove(variable);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(said.try_clone().ok()?).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw)?;
     let has_ended = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
@@ -50,8 +62,10 @@ fn git(folder: &Path, arguments: &[&str]) -> Option<(ExitStatus, String)> {
     if !matches!(has_ended, Ok(1..)) {
         let _already_ended = child.kill();
     }
-    let output = child.wait_with_output().ok()?;
-    Some((output.status, String::from_utf8(output.stdout).ok()?))
+    let status = child.wait().ok()?;
+    let mut text = Vec::new();
+    said.rewind().and_then(|()| said.read_to_end(&mut text)).ok()?;
+    Some((status, text))
 }
 
 #[cfg(test)]
@@ -67,15 +81,15 @@ mod tests {
     #[test]
     fn a_folder_in_a_repository_has_a_commit_that_may_have_been_modified() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(of(folder.path()), None);
+        assert_eq!(commit_of(folder.path()), None);
         run(folder.path(), &["init", "-q"]);
-        assert_eq!(of(folder.path()), None, "there is no commit yet");
+        assert_eq!(commit_of(folder.path()), None, "there is no commit yet");
         std::fs::write(folder.path().join("a.py"), "1").unwrap();
         run(folder.path(), &["add", "."]);
         run(folder.path(), &["commit", "-q", "-m", "first"]);
-        let clean = of(folder.path()).unwrap();
+        let clean = commit_of(folder.path()).unwrap();
         assert!(clean.hash.len() == 40 && !clean.is_modified, "{clean:?}");
         std::fs::write(folder.path().join("a.py"), "2").unwrap();
-        assert_eq!(of(folder.path()), Some(Commit { is_modified: true, ..clean }));
+        assert_eq!(commit_of(folder.path()), Some(Commit { is_modified: true, ..clean }));
     }
 }
