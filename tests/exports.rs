@@ -138,21 +138,24 @@ fn an_export_of_a_table_that_was_put_back_to_an_earlier_state_is_not_taken_for_o
     fs::copy(&earlier, project.path(".sweep/sweep.db")).unwrap();
     // Its sweep's number and those of its jobs are others' now.
     project.sweep(&["submit", "other.yaml"]).exits_with(0);
-    let refuse = || {
-        let refused = project.sweep(&["ingest", of_no_more.to_str().unwrap()]).exits_with(2).stderr();
+    let refuse = |folder: &Path| {
+        let refused = project.sweep(&["ingest", folder.to_str().unwrap()]).exits_with(2).stderr();
         assert!(refused.contains("of an export that the job table does not know"), "{refused}");
     };
-    refuse();
+    refuse(&of_no_more);
     project.sweep(&["slurm", "2", "--static"]).exits_with(0);
-    let number = of_no_more.file_name().unwrap().to_str().unwrap();
-    let aside = of_no_more.with_file_name(format!("{number}-earlier-1"));
-    assert!(aside.join("closed").exists() && !of_no_more.join("spool/0-0-1.frames").exists());
-    assert_eq!(ingest(&project, &of_no_more), 0, "the number is another one's now");
-    // By its number alone it would be the new one.
-    fs::remove_dir_all(&of_no_more).unwrap();
-    fs::rename(&aside, &of_no_more).unwrap();
-    fs::remove_file(of_no_more.join("closed")).unwrap();
-    refuse();
+    assert!(
+        of_no_more.join("spool/0-0-1.frames").exists(),
+        "the new one has another number, and what was left stays"
+    );
+    refuse(&of_no_more);
+    let folders = fs::read_dir(project.path(".sweep/exports")).unwrap().flatten().map(|entry| entry.path());
+    let new = folders.into_iter().find(|folder| *folder != of_no_more).unwrap();
+    assert_eq!(ingest(&project, &new), 0);
+    // In its place it is not the new one, either.
+    fs::remove_dir_all(&new).unwrap();
+    fs::rename(&of_no_more, &new).unwrap();
+    refuse(&new);
     let again = project.sweep(&["slurm", "2", "--static", "--missing"]).exits_with(0).stderr();
     assert!(again.contains("2 jobs in 2 tasks"), "{again}");
     project.sweep(&["doctor"]).exits_with(0);

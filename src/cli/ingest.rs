@@ -11,6 +11,7 @@ use crate::protocol::http::{
 use crate::report::counted;
 use crate::report::json::{IngestDocument, SpoolRest};
 use crate::spool::{ExportFolder, JobResults, Rest, SpoolError, TaskResults, link_or_copy};
+use crate::vocabulary::JobId;
 
 /// Bring what an export's jobs have come to into the job table.
 ///
@@ -56,6 +57,8 @@ pub(super) struct Ingested {
     /// Checkpoints that were put into the project's folder, or are there, and that folder.
     brought: BTreeSet<(TaskName, String)>,
     store: PathBuf,
+    /// Jobs that are done now and whose last checkpoint is nowhere.
+    without_weights: u64,
 }
 
 /// Brings in what the folder has, depth by depth: the lease of a job begins when the table knows that what it needs is done.
@@ -68,13 +71,13 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
         )));
     }
     let (table, made) = (access.table()?, access.exports().await?.exports);
-    if !made.iter().any(|export| is_of(manifest, &table, export)) {
+    let Some(known) = made.into_iter().find(|export| is_of(manifest, &table, export)) else {
         return Err(CliError::usage(format!(
             "`{}` is of an export that the job table does not know: the table was put back to an earlier state since, and its jobs \
              may be others now; export them again with `sweep slurm SWEEP --static --missing`",
             folder.path().display()
         )));
-    }
+    };
     let artifacts = access.folder().map(|state| state.artifacts()).ok_or_else(|| {
         CliError::usage(
             "checkpoints are brought into the project's own folder: run this there, without `--coordinator`",
@@ -93,6 +96,8 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
         refused: Vec::new(),
         brought: BTreeSet::new(),
         store: ingested.store.clone(),
+        open: known.jobs.into_iter().collect(),
+        without_weights: 0,
     };
     let mut depth = 0;
     for task in folder.list_tasks() {
@@ -109,6 +114,7 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
     delivery.send().await?;
     ingested.refuse(delivery.refused);
     ingested.brought = delivery.brought;
+    ingested.without_weights = delivery.without_weights;
     Ok(ingested)
 }
 
@@ -176,9 +182,11 @@ impl Ingested {
         self.remove_artifacts(folder, context);
     }
 
-    /// Removes the export's checkpoints, as far as they are safe in the project's folder.
-    pub(super) fn remove_artifacts(&self, folder: &ExportFolder, context: &Context) {
-        match folder.remove_artifacts(&self.brought, &self.store) {
+    /// Removes the export's checkpoints, as far as they are safe in the project's folder; says whether none is left.
+    pub(super) fn remove_artifacts(&self, folder: &ExportFolder, context: &Context) -> bool {
+        let removed = folder.remove_artifacts(&self.brought, &self.store);
+        let is_empty = removed.is_ok();
+        match removed {
             Ok(is_removed) if !is_removed || self.brought.is_empty() => {}
             Ok(_) => context.output.note(&format!(
                 "checkpoints of export {} are brought in, and those in its folder removed",
@@ -186,6 +194,7 @@ impl Ingested {
             )),
             Err(error) => context.output.note(&format!("warning: {:#}", anyhow::Error::from(error))),
         }
+        is_empty
     }
 
     /// In a line.
@@ -231,6 +240,13 @@ impl Ingested {
                     path.display()
                 )),
             }
+        }
+        if self.without_weights > 0 {
+            output.note(&format!(
+                "warning: the last checkpoints of {} are neither in this folder nor in the project's; their numbers are brought in, \
+                 without weights",
+                counted(self.without_weights, "job", "jobs")
+            ));
         }
         for (token, message) in &self.refused {
             output.note(&format!("note: job {} is refused: {message}", token.job));
@@ -301,6 +317,9 @@ struct Delivery<'a> {
     brought: BTreeSet<(TaskName, String)>,
     /// Where checkpoints go.
     store: PathBuf,
+    /// Jobs of which the table does not know the end yet.
+    open: BTreeSet<JobId>,
+    without_weights: u64,
 }
 
 /// An end that does not count.
@@ -321,6 +340,8 @@ impl Delivery<'_> {
                 if is_wanted && link_or_copy(&there.hash, from.folder, &self.store)? {
                     self.brought.insert((from.task, there.hash.clone()));
                 } else {
+                    let is_last = is_wanted && matches!(found.end, Some(AttemptEnd::Complete { .. }));
+                    self.without_weights += u64::from(is_last && self.open.contains(&token.job));
                     checkpoint = None;
                 }
             }

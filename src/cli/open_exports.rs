@@ -104,7 +104,8 @@ impl OpenExports {
 pub(super) fn is_of(manifest: &Manifest, table: &str, export: &ExportStatus) -> bool {
     manifest.table == table
         && manifest.export == export.export
-        && manifest.created_at_millis == export.created_at_millis
+        // Manifests of before have no time.
+        && (manifest.created_at_millis == export.created_at_millis || manifest.created_at_millis == 0)
 }
 
 /// What an export's arrays are called in Slurm, where they were submitted.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::access::Access;
 use super::ingest::ingest;
@@ -85,6 +85,22 @@ struct Maker<'a> {
     folder: StateFolder,
 }
 
+/// For so long whoever makes an export writes nothing into its folder.
+const MAKING_PAUSE: Duration = Duration::from_secs(600);
+
+/// Whether another command may be writing the folder of an export.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the times of files are the system's, and only tidying up depends on it"
+)]
+fn is_being_made(path: &Path) -> bool {
+    let is_young = |part: PathBuf| {
+        let modified = std::fs::metadata(part).and_then(|found| found.modified());
+        modified.is_ok_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() < MAKING_PAUSE)
+    };
+    [path.to_owned(), path.join("tasks")].into_iter().any(is_young)
+}
+
 impl Maker<'_> {
     async fn run(&self, target: Target) -> Result<(), CliError> {
         let (sweep, name) = target.find(self.access, self.context).await?;
@@ -104,10 +120,11 @@ impl Maker<'_> {
         let Some(export) = response.export else {
             return self.say_nothing_is_left(sweep, &response);
         };
+        let made_at = response.created_at_millis;
         let made = self.make(export, (sweep, name), response).await;
         if made.is_err() {
             // What was not handed out whole is handed out to nobody.
-            let _nothing_there = std::fs::remove_dir_all(self.path_of(export));
+            self.remove_own(export, made_at);
             // Why there is none is said, whatever becomes of this.
             if self.access.leave(export).await.is_err() {
                 self.context.output.note(&format!(
@@ -127,9 +144,10 @@ impl Maker<'_> {
         for folder in &folders {
             let ingested = ingest(folder, self.access).await?;
             self.access.leave(folder.manifest().export).await?;
-            // Before it is closed, so that whoever comes after an interruption does it.
-            ingested.remove_artifacts(folder, self.context);
-            folder.close()?;
+            // One that still has checkpoints is looked at again.
+            if ingested.remove_artifacts(folder, self.context) {
+                folder.close()?;
+            }
             self.context.output.note(&ingested.line(folder));
         }
         Ok(())
@@ -166,8 +184,11 @@ impl Maker<'_> {
         let mut without = Vec::new();
         for &export in exports {
             match ExportFolder::open(&self.path_of(export)) {
-                Ok(folder) if made.iter().any(|export| is_of(folder.manifest(), &table, export)) => {}
-                // What lies there is another's, and stays: a new export of this number moves it aside.
+                Ok(folder)
+                    if !folder.is_closed()
+                        && made.iter().any(|export| is_of(folder.manifest(), &table, export)) => {}
+                // What lies there is another's, or was closed before the table was put back to a time when it was not. It
+                // stays: a new export of this number moves it aside.
                 Ok(_) | Err(SpoolError::NoExport { .. }) => without.push(export),
                 // One that can't be read now has results all the same.
                 Err(error) => return Err(CliError::failed(error)),
@@ -176,12 +197,27 @@ impl Maker<'_> {
         Ok(without)
     }
 
-    /// Removes what was not handed out: it has no manifest.
+    /// Removes what was not handed out, and by nobody will be: it has no manifest.
     fn remove_unfinished(&self, export: WorkerId) {
         let path = self.path_of(export);
-        if let Err(SpoolError::NoExport { .. }) = ExportFolder::open(&path) {
+        if let Err(SpoolError::NoExport { .. }) = ExportFolder::open(&path)
+            && !is_being_made(&path)
+        {
             // What can't be removed only takes room.
             let _nothing_there = std::fs::remove_dir_all(path);
+        }
+    }
+
+    /// Removes what this command has made, and not what was there before it.
+    fn remove_own(&self, export: WorkerId, made_at: i64) {
+        let path = self.path_of(export);
+        match ExportFolder::open(&path) {
+            Ok(folder) if folder.manifest().created_at_millis != made_at => {}
+            Ok(_) | Err(SpoolError::NoExport { .. }) => {
+                let _nothing_there = std::fs::remove_dir_all(path);
+            }
+            // What can't be read may have been there.
+            Err(_) => {}
         }
     }
 

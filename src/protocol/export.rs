@@ -130,7 +130,7 @@ pub struct Manifest {
     pub name: String,
     /// Names the job table to which the results belong.
     pub table: String,
-    /// When it was made, in milliseconds since 1970, as the table knows it. Without it no table knows the export.
+    /// When it was made, in milliseconds since 1970, as the table knows it; 0 in those of versions that did not say.
     #[serde(default)]
     pub created_at_millis: i64,
     /// How many jobs it has.

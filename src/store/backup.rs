@@ -35,24 +35,47 @@ impl Store {
         copied?;
         closed?;
         let mut copy = SqliteConnectOptions::new().filename(path).connect().await.map_err(open_error)?;
-        let withdrawn = withdraw_leases(&mut copy).await;
+        let withdrawn = make_copy(&mut copy).await;
         let closed = copy.close().await;
         withdrawn?;
         Ok(closed?)
     }
 }
 
-/// Gives the leases of a copy nonces that nobody was told: whoever holds one reports to the table that goes on, and the copy will not know of
-/// that. An export's lease stays as it is, since its folder says everything again.
-async fn withdraw_leases(copy: &mut SqliteConnection) -> Result<(), StoreError> {
+/// Makes a copy one: says in it what it is, and gives its leases nonces that nobody was told. Whoever holds one reports to the
+/// table that goes on, and the copy will not know of that. An export's lease stays as it is, since its folder says all
+/// numbers again.
+async fn make_copy(copy: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query!(
         "-- withdraw_leases
         UPDATE jobs SET nonce = (nonce + 1) % 4294967296
         WHERE state = 'leased' AND lease_deadline < 9223372036854775807"
     )
-    .execute(copy)
+    .execute(&mut *copy)
     .await?;
+    sqlx::query("PRAGMA user_version = 1").execute(copy).await?;
     Ok(())
+}
+
+/// Where the table was a copy until now: lets the names of its next workers begin elsewhere than those that have been given since
+/// the copy was made. Else agents of that time would pass for new ones, and their farewell would end what these hold.
+pub(super) async fn become_a_table(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let is_copy: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    if is_copy == 0 {
+        return Ok(());
+    }
+    let mut transaction = connection.begin().await?;
+    let gap = i64::from(fastrand::u32(1_000..100_000)) * 1_000;
+    sqlx::query!(
+        "-- leave_gap_in_workers
+        INSERT INTO workers (id, host, boot_id, pid, started_ticks, slots, version, registered_at, last_seen_at, left_at)
+        SELECT COALESCE(MAX(id), 0) + ?, 'restored', 'restored', 0, 0, 0, '', 0, 0, 0 FROM workers",
+        gap
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("PRAGMA user_version = 0").execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
 /// Opens a copy that nobody writes to, and says what it holds.

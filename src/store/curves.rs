@@ -49,7 +49,8 @@ impl Points {
         if stays(epoch, self.stride) {
             self.kept.push((epoch, value));
         }
-        while self.kept.len() > most {
+        // What is reported of one epoch more than once is not shed.
+        while self.kept.len() > most && self.stride < u32::MAX {
             self.stride = self.stride.saturating_mul(2);
             self.kept.retain(|(epoch, _)| stays(*epoch, self.stride));
         }
@@ -171,6 +172,15 @@ mod tests {
             assert!(points.kept.len() <= most);
         }
         points.in_order().into_iter().map(|(epoch, _)| epoch).collect()
+    }
+
+    #[test]
+    fn what_is_reported_of_one_epoch_again_and_again_stays() {
+        let mut points = Points::new();
+        for _ in 0..10 {
+            points.add(1, 0.5, 4);
+        }
+        assert_eq!(points.in_order(), [(1, 0.5); 10]);
     }
 
     #[test]

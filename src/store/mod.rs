@@ -200,6 +200,7 @@ impl Store {
             MigrateError::VersionMissing(_) => StoreError::Newer { path: path.to_owned() },
             source => StoreError::Migrate { path: path.to_owned(), source: Arc::new(source) },
         })?;
+        backup::become_a_table(&mut migrating).await.map_err(open_error)?;
         migrating.close().await.map_err(open_error)?;
         let options = options.create_if_missing(false).foreign_keys(true);
         let writing =

@@ -101,7 +101,9 @@ fn list(folder: &Path) -> Result<Listing, CodeError> {
         }
     }
     // What git tracks it does not ignore, whatever its patterns say.
-    for inner in git::list_tracked(folder).unwrap_or_default() {
+    let tracked =
+        git::list_tracked(folder).ok_or_else(|| CodeError::SilentGit { folder: folder.to_owned() })?;
+    for inner in tracked {
         let is_left_out =
             inner.components().any(|part| LEFT_OUT.iter().any(|name| part.as_os_str() == *name));
         if !is_left_out && !listing.files.contains_key(&inner) && !lies_behind_link(folder, &inner) {

@@ -35,11 +35,18 @@ pub(super) fn commit_of(folder: &Path) -> Option<Commit> {
     Some(Commit { hash: String::from_utf8(head).ok()?.trim().to_owned(), is_modified })
 }
 
-/// Files of a folder that git tracks, as paths from the folder; some may not be there. `None` where git can't tell.
+/// Files of a folder that git tracks, as paths from the folder; some may not be there. None where there is no git or no
+/// repository; nothing at all where git did not answer in time.
 pub(super) fn list_tracked(folder: &Path) -> Option<Vec<PathBuf>> {
-    let (status, names) = git(folder, &["ls-files", "-z", "--cached"])?;
-    let paths = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    status.success().then(|| paths.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+    let Some((status, names)) = git(folder, &["ls-files", "-z", "--cached"]) else { return Some(Vec::new()) };
+    match status.code() {
+        Some(0) => {
+            let paths = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+            Some(paths.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect())
+        }
+        Some(_) => Some(Vec::new()),
+        None => None,
+    }
 }
 
 /// How git ended, and what it said.

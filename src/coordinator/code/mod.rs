@@ -43,6 +43,8 @@ pub struct Code {
 pub enum CodeError {
     #[error("can't read `{}`, which belongs to the code that is kept", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("git has not said in time which files of `{}` it tracks; try again, or write `code: live`", folder.display())]
+    SilentGit { folder: PathBuf },
     #[error("`code` names `{written}`, and there is no such folder ({})", path.display())]
     NoFolder { written: String, path: PathBuf },
     #[error(

@@ -56,10 +56,14 @@ async fn what_was_leased_before_a_table_was_restored_is_not_taken_for_what_it_le
     let path = fixture.folder.path().join("copy.db");
     fixture.store.back_up(&path).await.unwrap();
     let since = fixture.lease_one(1).await;
+    let since_then = fixture.store.register(worker("bob"), Timestamp(1)).await.unwrap();
 
     let restored = Store::open(&path).await.unwrap();
     let fixture = Fixture { store: restored, ..fixture };
     let bob = fixture.store.register(worker("bob"), Timestamp(2)).await.unwrap();
+    assert_ne!(bob, since_then, "who came since the copy was made is unknown, and nobody passes for him");
+    let stranger = Grant { worker: since_then, sweep: None, most: 1, lasts: LASTS };
+    assert_eq!(fixture.store.lease(stranger, Timestamp(2)).await.unwrap(), Leased::NoSuchWorker);
     let again = fixture.lease_for(bob, None, 1, 2).await[0].lease;
     assert_eq!((again.job, again.attempt), (since.job, since.attempt), "the same numbers are given again");
 
