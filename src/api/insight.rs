@@ -1,3 +1,5 @@
+use std::num::NonZeroU32;
+
 use std::collections::BTreeSet;
 
 use axum::Json;
@@ -54,7 +56,7 @@ pub(super) async fn curves(
     let numbers = query.trials.split(',').filter(|number| !number.is_empty());
     let trials: Result<BTreeSet<TrialNumber>, ApiError> =
         numbers.map(|number| number.parse().map_err(|_| ApiError::Id(number.to_owned()))).collect();
-    Ok(Json(coordinator.curves(parse_id(sweep)?, &trials?, query.points).await?))
+    Ok(Json(coordinator.curves(parse_id(sweep)?, &trials?, query.points.map(NonZeroU32::get)).await?))
 }
 
 /// The stage tree of a sweep as it is in the job table.

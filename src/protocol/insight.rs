@@ -1,6 +1,7 @@
 //! What people ask about work that goes on: why a trial is not running, how far a sweep is, and what went wrong in it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
@@ -229,8 +230,8 @@ pub struct CurvesQuery {
     pub trials: String,
     /// About so many epochs of each curve, from 4 on: every second, fourth and so on, and the last. All, where it is left out.
     #[serde(default)]
-    #[cfg_attr(feature = "coordinator", param(minimum = 1))]
-    pub points: Option<u32>,
+    #[cfg_attr(feature = "coordinator", param(value_type = Option<u32>, minimum = 1))]
+    pub points: Option<NonZeroU32>,
 }
 
 /// Answer to `GET /v1/sweeps/{sweep}/curves`: what some of its trials reported, epoch by epoch.
