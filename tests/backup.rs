@@ -4,24 +4,7 @@
 
 mod harness;
 
-use harness::{Project, serve, signal, wait_until};
-
-/// Three trials that note that they ran.
-const QUICK: &str = r#"
-name: quick
-command: [sh, -c, 'echo {{x}} >> order']
-parameters:
-  x: [1, 2, 3]
-"#;
-
-/// Trials that note their start and wait for a file.
-const GATED: &str = r#"
-name: gated
-command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
-metric: {name: loss, goal: minimize}
-parameters:
-  x: [1, 2]
-"#;
+use harness::{GATED, Project, QUICK, serve, signal, wait_until};
 
 #[test]
 fn a_copy_of_the_table_is_sound_whoever_asked_for_it() {

@@ -7,7 +7,7 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use harness::{Project, serve, signal, wait_until};
+use harness::{GATED, Project, QUICK, serve, signal, wait_until};
 
 /// Trials that never end by themselves, and don't when they are asked to.
 const ENDLESS: &str = r#"
@@ -15,23 +15,6 @@ name: endless
 command: [sh, -c, 'trap "" TERM; echo {{x}} >> started; while :; do sleep 0.02; done']
 parameters:
   x: [1, 2, 3]
-"#;
-
-/// Three trials that note that they ran.
-const QUICK: &str = r#"
-name: quick
-command: [sh, -c, 'echo {{x}} >> order']
-parameters:
-  x: [1, 2, 3]
-"#;
-
-/// Trials that note their start and wait for a file.
-const GATED: &str = r#"
-name: gated
-command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
-metric: {name: loss, goal: minimize}
-parameters:
-  x: [1, 2]
 "#;
 
 #[test]

@@ -1,6 +1,5 @@
-use std::num::NonZeroU32;
-
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::extract::State;

@@ -316,7 +316,7 @@ impl Access {
         }
     }
 
-    /// Exports that have not brought back all that they took.
+    /// All exports that were made, with what they have not brought back.
     pub(super) async fn exports(&self) -> Result<ExportsResponse, CliError> {
         match self {
             Access::Local(local) => Ok(local.coordinator.exports().await?),

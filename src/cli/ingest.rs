@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
-use super::open_exports::is_of;
+use super::open_exports::known;
 use super::{CliError, Context};
 use crate::protocol::export::{PlannedJob, TaskName, TaskPlan};
 use crate::protocol::http::{
@@ -64,14 +64,15 @@ pub(super) struct Ingested {
 /// Brings in what the folder has, depth by depth: the lease of a job begins when the table knows that what it needs is done.
 pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ingested, CliError> {
     let manifest = folder.manifest();
-    if manifest.table != access.table()? {
+    let table = access.table()?;
+    if manifest.table != table {
         return Err(CliError::usage(format!(
             "`{}` is an export of another project's job table; run this in that project's folder",
             folder.path().display()
         )));
     }
-    let (table, made) = (access.table()?, access.exports().await?.exports);
-    let Some(known) = made.into_iter().find(|export| is_of(manifest, &table, export)) else {
+    let made = access.exports().await?.exports;
+    let Some(export) = known(manifest, &table, &made) else {
         return Err(CliError::usage(format!(
             "`{}` is of an export that the job table does not know: the table was put back to an earlier state since, and its jobs \
              may be others now; export them again with `sweep slurm SWEEP --static --missing`",
@@ -88,15 +89,15 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
         path: artifacts.clone(),
         source,
     })?;
-    let mut ingested = Ingested { store: artifacts, ..Ingested::default() };
+    let mut ingested = Ingested::default();
     let mut delivery = Delivery {
         access,
         reports: Vec::new(),
         outcomes: Vec::new(),
         refused: Vec::new(),
         brought: BTreeSet::new(),
-        store: ingested.store.clone(),
-        open: known.jobs.into_iter().collect(),
+        store: artifacts,
+        open: export.jobs.iter().copied().collect(),
         without_weights: 0,
     };
     let mut depth = 0;
@@ -113,7 +114,7 @@ pub(super) async fn ingest(folder: &ExportFolder, access: &Access) -> Result<Ing
     }
     delivery.send().await?;
     ingested.refuse(delivery.refused);
-    ingested.brought = delivery.brought;
+    (ingested.brought, ingested.store) = (delivery.brought, delivery.store);
     ingested.without_weights = delivery.without_weights;
     Ok(ingested)
 }
@@ -336,11 +337,12 @@ impl Delivery<'_> {
         for EpochMetrics { epoch, metrics, mut checkpoint } in found.lasting_reports() {
             // Those that were superseded are gone, unless the sweep keeps them.
             if let Some(there) = &checkpoint {
-                let is_wanted = job.lease.keeps_checkpoints || Some(&there.hash) == newest.as_ref();
+                let is_newest = Some(&there.hash) == newest.as_ref();
+                let is_wanted = job.lease.keeps_checkpoints || is_newest;
                 if is_wanted && link_or_copy(&there.hash, from.folder, &self.store)? {
                     self.brought.insert((from.task, there.hash.clone()));
                 } else {
-                    let is_last = is_wanted && matches!(found.end, Some(AttemptEnd::Complete { .. }));
+                    let is_last = is_newest && matches!(found.end, Some(AttemptEnd::Complete { .. }));
                     self.without_weights += u64::from(is_last && self.open.contains(&token.job));
                     checkpoint = None;
                 }

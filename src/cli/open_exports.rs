@@ -101,11 +101,20 @@ impl OpenExports {
 
 /// Whether a folder is that of an export that the job table of this name knows. By its number alone it could be one of the same
 /// table in a state that is no more, whose jobs were others.
-pub(super) fn is_of(manifest: &Manifest, table: &str, export: &ExportStatus) -> bool {
+fn is_of(manifest: &Manifest, table: &str, export: &ExportStatus) -> bool {
     manifest.table == table
         && manifest.export == export.export
         // Manifests of before have no time.
         && (manifest.created_at_millis == export.created_at_millis || manifest.created_at_millis == 0)
+}
+
+/// The export whose folder this is, of those that the job table of this name knows.
+pub(super) fn known<'e>(
+    manifest: &Manifest,
+    table: &str,
+    made: &'e [ExportStatus],
+) -> Option<&'e ExportStatus> {
+    made.iter().find(|export| is_of(manifest, table, export))
 }
 
 /// What an export's arrays are called in Slurm, where they were submitted.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::access::Access;
 use super::ingest::ingest;
-use super::open_exports::{EXPORTS, SLURM_JOBS, is_of, slurm_jobs_of};
+use super::open_exports::{EXPORTS, SLURM_JOBS, known, slurm_jobs_of};
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
 use super::written::write_file;
 use super::{CliError, Context, state_folder};
@@ -170,7 +170,7 @@ impl Maker<'_> {
                 Err(error) => return Err(CliError::failed(error)),
             };
             let manifest = folder.manifest();
-            let is_known = made.iter().any(|export| is_of(manifest, &table, export));
+            let is_known = known(manifest, &table, &made).is_some();
             if manifest.sweep == sweep && is_known && !folder.is_closed() {
                 folders.push(folder);
             }
@@ -184,9 +184,7 @@ impl Maker<'_> {
         let mut without = Vec::new();
         for &export in exports {
             match ExportFolder::open(&self.path_of(export)) {
-                Ok(folder)
-                    if !folder.is_closed()
-                        && made.iter().any(|export| is_of(folder.manifest(), &table, export)) => {}
+                Ok(folder) if !folder.is_closed() && known(folder.manifest(), &table, &made).is_some() => {}
                 // What lies there is another's, or was closed before the table was put back to a time when it was not. It
                 // stays: a new export of this number moves it aside.
                 Ok(_) | Err(SpoolError::NoExport { .. }) => without.push(export),

@@ -3,7 +3,7 @@
 use super::{Coordinator, CoordinatorError, wire};
 use crate::protocol::http::{TrialState, WorkerStatus};
 use crate::protocol::insight::{Cause, CauseCode, ExplainedStage, Explanation};
-use crate::store::{self, ExportRow, LineRow, NeededRow, SweepRow};
+use crate::store::{self, HoldingExport, LineRow, NeededRow, SweepRow};
 use crate::vocabulary::{FailureReason, SweepId, Timestamp, TrialNumber, WorkerId};
 
 /// Jobs that come first are counted up to here.
@@ -28,7 +28,6 @@ struct Facts {
     before: u64,
     /// Agents; each with whether it takes jobs of one of the queues.
     workers: Vec<(WorkerStatus, bool)>,
-    exports: Vec<ExportRow>,
     lease_seconds: f64,
     now: Timestamp,
 }
@@ -56,7 +55,6 @@ impl Coordinator {
             before = store::count_ready_before(&mut reader, first.job, MOST_BEFORE).await?;
         }
         let workers = store::list_workers(&mut reader).await?;
-        let exports = store::list_exports(&mut reader).await?;
         drop(reader);
         let workers = self.describe(workers, now).into_iter().map(|worker| {
             let only = self.nodes.only_sweep(worker.id);
@@ -65,8 +63,7 @@ impl Coordinator {
         });
         let workers = workers.collect();
         let lease_seconds = self.settings.lease.as_secs_f64();
-        let facts =
-            Facts { sweep, trial, line, needed, queues, before, workers, exports, lease_seconds, now };
+        let facts = Facts { sweep, trial, line, needed, queues, before, workers, lease_seconds, now };
         let causes = facts.causes(state);
         let stages = facts.line.into_iter().map(Into::into).collect();
         Ok(Explanation { sweep, trial, state, causes, stages })
@@ -99,7 +96,7 @@ impl Facts {
                 format!("`sweep retry {sweep} {trial}` queues it again"),
             )],
             TrialState::Failed => vec![self.failure(last)],
-            TrialState::Running | TrialState::Queued => match self.export_of(last) {
+            TrialState::Running | TrialState::Queued => match last.export {
                 Some(export) => vec![self.exported(export)],
                 None if state == TrialState::Running => vec![self.running(last)],
                 None => self.waiting(),
@@ -139,18 +136,13 @@ impl Facts {
         cause(CauseCode::Failed, what, help)
     }
 
-    /// The export that holds a job, or was promised it.
-    fn export_of(&self, job: &LineRow) -> Option<&ExportRow> {
-        self.exports.iter().find(|export| export.jobs.contains(&job.job))
-    }
-
-    fn exported(&self, export: &ExportRow) -> Cause {
-        let ExportRow { worker, sweep, created_at, .. } = export;
+    fn exported(&self, export: HoldingExport) -> Cause {
+        let HoldingExport { worker, sweep, created_at } = export;
         cause(
             CauseCode::Exported,
             format!(
                 "it was given to export {worker} {}; how far it is lies in `{EXPORTS}/{worker}`",
-                ago(self.now, *created_at)
+                ago(self.now, created_at)
             ),
             format!(
                 "`sweep ingest {EXPORTS}/{worker}` brings that in; `sweep slurm {sweep} --static --missing` takes back what the \
@@ -207,11 +199,11 @@ impl Facts {
             (sweep, trial) if sweep == self.sweep => format!(", which it shares with trial {trial},"),
             (sweep, trial) => format!(", which it shares with trial {trial} of sweep {sweep},"),
         };
-        let doing = match (self.export_of(first), first.state.as_str()) {
-            (Some(ExportRow { worker, created_at, .. }), _) => {
+        let doing = match (first.export, first.state.as_str()) {
+            (Some(HoldingExport { worker, created_at, .. }), _) => {
                 format!(
                     "were given to export {worker} {}; `sweep ingest {EXPORTS}/{worker}` brings in how far they are",
-                    ago(self.now, *created_at)
+                    ago(self.now, created_at)
                 )
             }
             (None, "leased") => {

@@ -292,6 +292,7 @@ mod tests {
             message: None,
             queue: SweepId(1),
             trial: TrialNumber(1),
+            export: None,
         };
         let stages = [stage(4, 1), stage(6, 2), stage(9, 0)];
         let ask = |job: Option<i64>, attempt: Option<i64>| {

@@ -25,6 +25,16 @@ pub struct LineRow {
     /// In whose queue it waits, and with whose parameters it is run.
     pub queue: SweepId,
     pub trial: TrialNumber,
+    pub export: Option<HoldingExport>,
+}
+
+/// The export that holds a job, or was promised it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldingExport {
+    pub worker: WorkerId,
+    /// Whose jobs it took.
+    pub sweep: SweepId,
+    pub created_at: Timestamp,
 }
 
 /// A job whose weights another one reads, and that has not succeeded.
@@ -56,10 +66,13 @@ pub async fn list_line(
         )
         SELECT jobs.id AS \"id!\", jobs.first_epoch, jobs.last_epoch, jobs.state, jobs.reported_epoch, jobs.attempt,
                jobs.worker_id, jobs.lease_deadline, jobs.waits_until, jobs.failure_reason, jobs.sweep_id, jobs.trial,
-               attempts.message AS \"message?\"
+               attempts.message AS \"message?\", exports.worker_id AS \"export_id?\",
+               exports.sweep_id AS \"export_sweep?\", exports.created_at AS \"exported_at?\"
         FROM line
         CROSS JOIN jobs ON jobs.id = line.id
         LEFT JOIN attempts ON attempts.job_id = jobs.id AND attempts.attempt = jobs.attempt
+        LEFT JOIN promises ON promises.job_id = jobs.id
+        LEFT JOIN exports ON exports.worker_id = COALESCE(jobs.worker_id, promises.worker_id)
         ORDER BY jobs.first_epoch",
         sweep.0,
         trial.0
@@ -80,6 +93,13 @@ pub async fn list_line(
         message: row.message,
         queue: SweepId(row.sweep_id),
         trial: TrialNumber(row.trial),
+        export: row.export_id.zip(row.export_sweep).zip(row.exported_at).map(
+            |((worker, sweep), created_at)| HoldingExport {
+                worker: WorkerId(worker),
+                sweep: SweepId(sweep),
+                created_at: Timestamp(created_at),
+            },
+        ),
     });
     Ok(line.collect())
 }

@@ -54,7 +54,9 @@ pub use checkpoints::{Checkpoint, is_artifact_named, list_artifact_hashes, list_
 pub use curves::{CurveRows, TreeRow, list_curves, list_tree};
 pub use doctor::{Finding, examine};
 pub use experience::{FinishedJobRow, list_experience, list_seed_values};
-pub use explain::{LineRow, NeededRow, count_ready_before, list_line, list_needed, list_queues};
+pub use explain::{
+    HoldingExport, LineRow, NeededRow, count_ready_before, list_line, list_needed, list_queues,
+};
 pub use exports::{Export, ExportRow, ExportedJob, list_exports};
 pub use file_system::FileSystem;
 pub use finished::{FinishedTrialRow, RecentlyFinished, list_finished_trials};

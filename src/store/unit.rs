@@ -339,17 +339,14 @@ impl Unit {
         let promise = entry.promise.filter(|promise| promise.worker == worker);
         entry.nonce = promise.map_or_else(draw_nonce, |promise| promise.nonce);
         entry.is_changed = true;
-        let lease = LeaseFor { job: id, attempt, nonce: entry.nonce };
-        self.writes.open_attempt(lease, worker, now, resumed_epoch);
+        self.writes.open_attempt(id, attempt, worker, now, resumed_epoch);
         if self.memory.has_keeps() && attempt > Attempt(1) {
             self.writes.kept.begin(id, resumed_epoch);
         }
     }
 
     fn close_attempt(&mut self, id: JobId, ended: EndedAttempt, remains: &Remains, now: Timestamp) {
-        let Some(entry) = self.entries.get(&id) else { return };
-        let lease = LeaseFor { job: id, attempt: ended.attempt, nonce: entry.nonce };
-        self.writes.close_attempt(lease, ended.outcome, remains, now);
+        self.writes.close_attempt(id, ended, remains, now);
         if ended.outcome == Outcome::Completed && ended.attempt > Attempt(1) {
             self.writes.supersede_reports(id);
         }

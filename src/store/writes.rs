@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::kept::KeptWrites;
 use super::unit::{Remains, Trials};
 use super::{LeaseFor, NewReport};
-use crate::lease::{JobState, Outcome};
-use crate::vocabulary::{JobId, SweepId, Timestamp, WorkerId};
+use crate::lease::{EndedAttempt, JobState};
+use crate::vocabulary::{Attempt, JobId, SweepId, Timestamp, WorkerId};
 
 /// What is to be written beside the jobs themselves.
 #[derive(Default)]
@@ -59,26 +59,27 @@ impl Counts {
 impl Writes {
     pub(super) fn open_attempt(
         &mut self,
-        lease: LeaseFor,
+        job: JobId,
+        attempt: Attempt,
         worker: WorkerId,
         now: Timestamp,
         resumed_epoch: u32,
     ) {
-        self.opened.push(OpenedAttempt(lease.job.0, lease.attempt.0, worker.0, now.0, resumed_epoch));
+        self.opened.push(OpenedAttempt(job.0, attempt.0, worker.0, now.0, resumed_epoch));
     }
 
     pub(super) fn close_attempt(
         &mut self,
-        lease: LeaseFor,
-        outcome: Outcome,
+        job: JobId,
+        ended: EndedAttempt,
         remains: &Remains,
         now: Timestamp,
     ) {
         let Remains { message, log_tail, record } = remains;
         let [message, log_tail, record] =
             [message, log_tail, record].map(|text| text.as_deref().map(without_nul));
+        let EndedAttempt { attempt, outcome } = ended;
         let outcome = outcome.to_string();
-        let LeaseFor { job, attempt, .. } = lease;
         self.closed.push(ClosedAttempt(job.0, attempt.0, now.0, outcome, message, log_tail, record));
     }
 

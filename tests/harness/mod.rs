@@ -20,6 +20,23 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// A command that trains takes minutes on a busy machine.
 const LONGEST_COMMAND: Duration = Duration::from_secs(600);
 
+/// Three trials that note that they ran.
+pub(crate) const QUICK: &str = r#"
+name: quick
+command: [sh, -c, 'echo {{x}} >> order']
+parameters:
+  x: [1, 2, 3]
+"#;
+
+/// Trials that note their start and wait for a file.
+pub(crate) const GATED: &str = r#"
+name: gated
+command: [sh, -c, 'echo {{x}} >> started; while ! test -e gate; do sleep 0.02; done; echo "{\"loss\": {{x}}}" >> "$SWEEP_REPORT"']
+metric: {name: loss, goal: minimize}
+parameters:
+  x: [1, 2]
+"#;
+
 /// A project folder with datasets of its own.
 pub(crate) struct Project {
     pub(crate) folder: tempfile::TempDir,

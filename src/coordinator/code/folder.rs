@@ -80,7 +80,7 @@ fn place_of(folder: &Path, directory: &Path) -> Result<(Place, PathBuf), CodeErr
 }
 
 fn list(folder: &Path) -> Result<Listing, CodeError> {
-    // An agent looks in the same way for what has come since (`link_beside`).
+    // An agent looks in the same way for what has come since (`find_news`).
     let walk = WalkBuilder::new(folder)
         .hidden(false)
         .ignore(false)

@@ -35,8 +35,8 @@ pub(super) fn commit_of(folder: &Path) -> Option<Commit> {
     Some(Commit { hash: String::from_utf8(head).ok()?.trim().to_owned(), is_modified })
 }
 
-/// Files of a folder that git tracks, as paths from the folder; some may not be there. None where there is no git or no
-/// repository; nothing at all where git did not answer in time.
+/// Files of a folder that git tracks, as paths from the folder; some may not be there. Without git or a repository there are
+/// none; `None` where git did not answer in time.
 pub(super) fn list_tracked(folder: &Path) -> Option<Vec<PathBuf>> {
     let Some((status, names)) = git(folder, &["ls-files", "-z", "--cached"]) else { return Some(Vec::new()) };
     match status.code() {
