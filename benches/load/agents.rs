@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sweep::client::{Client, ClientError};
 use sweep::protocol::http::{
     AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, NodeLoad, Outcome,
-    OutcomesRequest, RegisterRequest, Report, ReportsRequest, Work,
+    OutcomesRequest, PROTOCOL, RegisterRequest, Report, ReportsRequest, Work,
 };
 use sweep::vocabulary::{JobId, Metrics, WorkerId};
 use tokio::task::JoinSet;
@@ -113,6 +113,7 @@ impl Agent {
             started_ticks: u64::try_from(number).unwrap(),
             slots: 2,
             version: "load".to_owned(),
+            protocol: PROTOCOL,
             slurm: None,
         };
         let registered = client.register(&request).await.unwrap();

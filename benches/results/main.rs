@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use sweep::coordinator::{Clock, Coordinator, Settings, StateFolder};
 use sweep::protocol::http::{
-    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, RegisterRequest, SubmitRequest,
-    Work,
+    AttemptEnd, EpochMetrics, Lease, LeaseRequest, Outcome, OutcomesRequest, PROTOCOL, RegisterRequest,
+    SubmitRequest, Work,
 };
 use sweep::protocol::trial::TrialRecord;
 use sweep::store::Store;
@@ -109,6 +109,7 @@ async fn run(coordinator: &Coordinator, epochs: u32) -> usize {
         started_ticks: 1,
         slots: 64,
         version: "0".to_owned(),
+        protocol: PROTOCOL,
         slurm: None,
     };
     let worker = coordinator.register(register).await.unwrap().worker;

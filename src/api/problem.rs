@@ -123,6 +123,9 @@ impl ApiError {
             | ApiError::Artifact(ArtifactError::DiskFull) => {
                 Some("make room, and the work goes on by itself")
             }
+            ApiError::Coordinator(CoordinatorError::OtherProtocol { .. }) => {
+                Some("start both from one build of sweep")
+            }
             ApiError::Hash(_) => Some("an artifact is named by the BLAKE3 hash of its contents"),
             ApiError::Received(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Some("a body has 16 MiB at most; reports and outcomes may come in several")
@@ -162,6 +165,7 @@ fn kind_of(error: &CoordinatorError) -> (StatusCode, &'static str) {
         CoordinatorError::HasEnded { .. } => (StatusCode::CONFLICT, "has_ended"),
         CoordinatorError::NoMetric(_) => (StatusCode::CONFLICT, "no_metric"),
         CoordinatorError::NoSuchWorker(_) => (StatusCode::NOT_FOUND, "no_such_worker"),
+        CoordinatorError::OtherProtocol { .. } => (StatusCode::CONFLICT, "other_protocol"),
         CoordinatorError::Prepare(PrepareError::Spec(_)) => (StatusCode::UNPROCESSABLE_ENTITY, "bad_spec"),
         CoordinatorError::Prepare(PrepareError::Code(CodeError::NotSent { .. })) => {
             (StatusCode::UNPROCESSABLE_ENTITY, "code_not_sent")

@@ -24,6 +24,7 @@ pub(super) type Answer<T> = Result<Json<T>, ApiError>;
 /// An agent says that it is there.
 #[utoipa::path(post, path = "/v1/workers", tag = "agents", request_body = RegisterRequest, responses(
     (status = 200, description = "its name from now on", body = RegisterResponse),
+    (status = 409, description = "it speaks another protocol than the coordinator"),
 ))]
 pub(super) async fn register(
     State(coordinator): State<Coordinator>,

@@ -82,6 +82,7 @@ impl From<CoordinatorError> for CliError {
             | CoordinatorError::NoSuchLog { .. }
             | CoordinatorError::HasEnded { .. }
             | CoordinatorError::NoMetric(_)
+            | CoordinatorError::OtherProtocol { .. }
             | CoordinatorError::NoSuchWorker(_) => CliError::Usage(error.into()),
             CoordinatorError::DiskFull | CoordinatorError::File { .. } | CoordinatorError::Store(_) => {
                 CliError::Failed(error.into())

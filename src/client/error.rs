@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::protocol::http::Problem;
+use crate::protocol::http::{PROTOCOL, Problem};
 use crate::vocabulary::CheckpointHash;
 
 /// Why a call to the coordinator has no answer.
@@ -51,6 +51,12 @@ pub enum ClientError {
     /// The answer is not what this program's version understands.
     #[error("the coordinator at {url} gave an answer that is none: {what}")]
     Garbled { url: String, what: String },
+    /// The coordinator is of another build.
+    #[error(
+        "the coordinator at {url} speaks protocol {protocol}, this program ({}) protocol {PROTOCOL} (start both from one build of sweep)",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherProtocol { url: String, protocol: u32 },
 }
 
 impl ClientError {
@@ -69,7 +75,8 @@ impl ClientError {
             | ClientError::Setup(_)
             | ClientError::File { .. }
             | ClientError::Damaged { .. }
-            | ClientError::Garbled { .. } => false,
+            | ClientError::Garbled { .. }
+            | ClientError::OtherProtocol { .. } => false,
         }
     }
 }

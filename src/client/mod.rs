@@ -29,7 +29,7 @@ use serde::de::DeserializeOwned;
 
 use crate::protocol::http::{
     DoctorResponse, HeartbeatRequest, HeartbeatResponse, LeaseRequest, LeaseResponse, LeaveRequest,
-    OutcomesRequest, Problem, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse,
+    OutcomesRequest, PROTOCOL, Problem, RegisterRequest, RegisterResponse, ReleaseRequest, ReleaseResponse,
     ReportsRequest, StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WriteResponse,
 };
 use crate::vocabulary::{SweepId, TrialNumber};
@@ -93,7 +93,11 @@ impl Client {
     /// # Errors
     /// Like all methods below: the coordinator can't be reached, refuses, or answers with nonsense.
     pub async fn register(&self, request: &RegisterRequest) -> Result<RegisterResponse, ClientError> {
-        self.post("v1/workers", request, ANSWER_LIMIT).await
+        let registered: RegisterResponse = self.post("v1/workers", request, ANSWER_LIMIT).await?;
+        if registered.protocol == PROTOCOL {
+            return Ok(registered);
+        }
+        Err(ClientError::OtherProtocol { url: self.address.shown(), protocol: registered.protocol })
     }
 
     /// `POST /v1/leases`: answers when there are jobs, or after the time that the request names.
@@ -364,6 +368,26 @@ mod tests {
         let (client, _served) = answer_once("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").await;
         let error = client.status().await.unwrap_err();
         assert!(matches!(error, ClientError::Garbled { .. }), "{error}");
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_of_before_the_protocol_was_named_is_not_worked_for() {
+        let body = r#"{"worker": 7, "heartbeat_millis": 100, "lease_millis": 1000}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let (client, _served) = answer_once(answer.leak()).await;
+        let request = RegisterRequest {
+            host: "here".to_owned(),
+            boot_id: "boot".to_owned(),
+            pid: 1,
+            started_ticks: 1,
+            slots: 1,
+            version: "0".to_owned(),
+            protocol: PROTOCOL,
+            slurm: None,
+        };
+        let error = client.register(&request).await.unwrap_err();
+        assert!(matches!(error, ClientError::OtherProtocol { protocol: 0, .. }), "{error}");
         assert!(!error.is_transient());
     }
 

@@ -67,7 +67,7 @@ use std::time::Duration;
 
 use crate::protocol::http::{
     EarlierSweep, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, OutcomesRequest,
-    Refused, RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse,
+    PROTOCOL, Refused, RegisterRequest, RegisterResponse, ReportsRequest, ResultsQuery, ResultsResponse,
     StatusResponse, SubmitRequest, SubmitResponse, TrialHistory, WorkerStatus, WriteResponse,
 };
 use crate::store::{self, Beat, Earlier, Grant, Leased, RefusedLease, Store, StoreError, WorkerRow};
@@ -146,6 +146,11 @@ pub enum CoordinatorError {
     File { what: String, source: std::io::Error },
     #[error("there is no worker {0}")]
     NoSuchWorker(WorkerId),
+    #[error(
+        "the worker on `{host}` (sweep-worker {version}) speaks protocol {protocol}, this coordinator (sweep {}) protocol {PROTOCOL}",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherProtocol { host: String, version: String, protocol: u32 },
     #[error("sweep {0} has no metric by which an epoch could be best; name one")]
     NoMetric(SweepId),
 }
@@ -266,8 +271,12 @@ impl Coordinator {
     /// Notes a new agent.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the agent speaks another protocol, or the disk refuses.
     pub async fn register(&self, request: RegisterRequest) -> Result<RegisterResponse, CoordinatorError> {
+        if request.protocol != PROTOCOL {
+            let RegisterRequest { host, version, protocol, .. } = request;
+            return Err(CoordinatorError::OtherProtocol { host, version, protocol });
+        }
         let (host, now) = (request.host.clone(), self.clock.now());
         let worker = self.store.register(request.into(), now).await?;
         self.nodes.worker_is_on(worker, &host, now);
@@ -278,6 +287,7 @@ impl Coordinator {
             worker,
             heartbeat_millis: wire::millis(heartbeat),
             lease_millis: wire::millis(self.settings.lease),
+            protocol: PROTOCOL,
         })
     }
 

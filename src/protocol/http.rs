@@ -15,6 +15,10 @@ use crate::vocabulary::{
 
 pub use crate::vocabulary::{SweepState, TrialState};
 
+/// Version of what agents and the coordinator say to each other. It is raised with each change after which an agent of before
+/// and a coordinator of after, or the other way round, would misunderstand each other.
+pub const PROTOCOL: u32 = 1;
+
 /// `POST /v1/workers`: an agent says that it is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]
@@ -31,6 +35,9 @@ pub struct RegisterRequest {
     pub slots: u32,
     /// Version of the program.
     pub version: String,
+    /// The [`PROTOCOL`] that it speaks; 0 where it does not say. One with another number than the coordinator's is refused.
+    #[serde(default)]
+    pub protocol: u32,
     /// The Slurm job in which it runs, where it runs in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slurm: Option<SlurmTask>,
@@ -46,6 +53,9 @@ pub struct RegisterResponse {
     pub heartbeat_millis: u64,
     /// How long a lease lasts without one.
     pub lease_millis: u64,
+    /// The [`PROTOCOL`] that the coordinator speaks; 0 where it does not say.
+    #[serde(default)]
+    pub protocol: u32,
 }
 
 /// `POST /v1/leases`: an agent asks for jobs and waits for them.

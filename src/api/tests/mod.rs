@@ -9,8 +9,8 @@ use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
 use crate::protocol::http::{
-    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, Problem, RegisterRequest,
-    ReleaseRequest, SweepState, SweepStatus,
+    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, PROTOCOL, Problem,
+    RegisterRequest, ReleaseRequest, SweepState, SweepStatus,
 };
 use crate::protocol::http::{ResultsQuery, SubmitRequest};
 use crate::protocol::logs::LogQuery;
@@ -70,6 +70,7 @@ impl Server {
             started_ticks: 1,
             slots: 1,
             version: "0".to_owned(),
+            protocol: PROTOCOL,
             slurm: None,
         };
         let worker = client.register(&request).await.unwrap().worker;
@@ -188,6 +189,7 @@ async fn lease(client: &Client, most: u32) -> (WorkerId, Vec<Lease>) {
             started_ticks: 1,
             slots: 2,
             version: "0".to_owned(),
+            protocol: PROTOCOL,
             slurm: None,
         })
         .await

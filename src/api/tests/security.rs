@@ -2,7 +2,7 @@
 //! `artifacts.rs`.
 
 use super::*;
-use crate::protocol::http::Work;
+use crate::protocol::http::{PROTOCOL, Work};
 
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -130,6 +130,7 @@ async fn a_name_can_not_forge_an_event() {
         started_ticks: 1,
         slots: 1,
         version: "0".to_owned(),
+        protocol: PROTOCOL,
         slurm: None,
     };
     Client::new(&server.url, "secret").unwrap().register(&request).await.unwrap();

@@ -9,7 +9,9 @@ mod slurm;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::http::{self, AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, SweepState, TrialState};
+use crate::protocol::http::{
+    self, AttemptEnd, Lease, LeaseToken, NodeLoad, Outcome, PROTOCOL, SweepState, TrialState,
+};
 use crate::protocol::trial::TrialRecord;
 use crate::store::tests::check_invariants;
 use crate::vocabulary::Timestamp;
@@ -92,6 +94,7 @@ fn register_request() -> RegisterRequest {
         started_ticks: 1,
         slots: 2,
         version: "0".to_owned(),
+        protocol: PROTOCOL,
         slurm: None,
     }
 }
@@ -359,6 +362,23 @@ async fn a_worker_that_fell_silent_is_forgotten() {
     fixture.submit(COMMAND).await;
     assert_eq!(fixture.lease().await.len(), 2);
     assert!(fixture.coordinator.nodes.knows(worker));
+}
+
+#[tokio::test]
+async fn a_worker_of_another_protocol_is_told_so_and_not_noted() {
+    let fixture = Fixture::new().await;
+    let before = fixture.coordinator.status().await.unwrap().workers.len();
+    let mut older = serde_json::to_value(register_request()).unwrap();
+    older.as_object_mut().unwrap().remove("protocol");
+    let refused = fixture.coordinator.register(serde_json::from_value(older).unwrap()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "the worker on `here` (sweep-worker 0) speaks protocol 0, this coordinator (sweep {}) protocol {PROTOCOL}",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+    assert_eq!(fixture.coordinator.status().await.unwrap().workers.len(), before);
 }
 
 #[tokio::test]

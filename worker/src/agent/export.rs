@@ -13,8 +13,8 @@ use std::time::Duration;
 use sweep::client::ClientError;
 use sweep::protocol::export::{Origin, PlannedJob, Record, TaskName};
 use sweep::protocol::http::{
-    AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, OutcomesRequest, RegisterResponse, Report,
-    ReportsRequest, Work, WriteResponse,
+    AttemptEnd, Lease, LeaseResponse, LeaseToken, Outcome, OutcomesRequest, PROTOCOL, RegisterResponse,
+    Report, ReportsRequest, Work, WriteResponse,
 };
 use sweep::protocol::trial::Checkpoint;
 use sweep::spool::{Appender, ExportFolder, SpoolError, TaskResults, link_or_copy};
@@ -98,7 +98,12 @@ impl Export {
 
     pub(crate) fn register(&self) -> RegisterResponse {
         let millis = u64::try_from(HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
-        RegisterResponse { worker: self.worker, heartbeat_millis: millis, lease_millis: millis }
+        RegisterResponse {
+            worker: self.worker,
+            heartbeat_millis: millis,
+            lease_millis: millis,
+            protocol: PROTOCOL,
+        }
     }
 
     /// The next jobs. There come no others: where none is left, the agent waits for those that it has.

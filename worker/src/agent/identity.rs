@@ -1,6 +1,6 @@
 //! Who this agent is among all processes of all hosts.
 
-use sweep::protocol::http::RegisterRequest;
+use sweep::protocol::http::{PROTOCOL, RegisterRequest};
 use sweep::protocol::slurm::SlurmTask;
 
 /// What the agent says of itself when it registers.
@@ -12,6 +12,7 @@ pub(crate) fn introduce(slots: u32, slurm: Option<SlurmTask>) -> RegisterRequest
         started_ticks: own_started_ticks(),
         slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: PROTOCOL,
         slurm,
     }
 }

@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sweep::protocol::http::{
     AttemptEnd, HeartbeatRequest, HeartbeatResponse, Lease, LeaseRequest, LeaseResponse, LeaseToken,
-    OutcomesRequest, Refused, RegisterRequest, RegisterResponse, Report, ReportsRequest, WriteResponse,
+    OutcomesRequest, PROTOCOL, Refused, RegisterRequest, RegisterResponse, Report, ReportsRequest,
+    WriteResponse,
 };
 use sweep::protocol::logs::LogsRequest;
 use sweep::vocabulary::WorkerId;
@@ -164,7 +165,12 @@ impl Coordinator {
         let answer = match route {
             "/v1/workers" => {
                 self.change(|facts| facts.registered = Some(parse(body)));
-                text(&RegisterResponse { worker: WorkerId(1), heartbeat_millis: 100, lease_millis: 1000 })
+                text(&RegisterResponse {
+                    worker: WorkerId(1),
+                    heartbeat_millis: 100,
+                    lease_millis: 1000,
+                    protocol: PROTOCOL,
+                })
             }
             "/v1/leases" => text(&self.lease(&parse(body))),
             "/v1/heartbeats" => text(&self.heartbeat(parse(body))),

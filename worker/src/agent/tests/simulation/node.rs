@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sweep::protocol::http::{
-    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, RegisterRequest, Report, Work,
+    HeartbeatRequest, Lease, LeaseRequest, LeaseToken, LeaveRequest, PROTOCOL, RegisterRequest, Report, Work,
 };
 use sweep::protocol::trial::{Checkpoint, TrialRecord};
 use sweep::vocabulary::{FailureReason, Metrics, WorkerId};
@@ -199,6 +199,7 @@ impl Node {
             started_ticks: self.life,
             slots: 2,
             version: "0".to_owned(),
+            protocol: PROTOCOL,
             slurm: None,
         }
     }
