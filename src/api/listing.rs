@@ -10,7 +10,7 @@ use crate::protocol::listing::{
     AttemptsResponse, ConfigurationsQuery, ConfigurationsResponse, ListedConfiguration, ListedMetric,
     MeanOfSeeds, SeededTrial, TrialsQuery, TrialsResponse,
 };
-use crate::report::{Configuration, ShownMetric, View, ViewError, count, dead_knobs};
+use crate::report::{Configuration, ShownMetric, View, ViewError, count};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// A page of a sweep's trials.
@@ -67,6 +67,7 @@ pub(super) async fn configurations(
 fn page(results: &ResultsResponse, query: &ConfigurationsQuery) -> Result<ConfigurationsResponse, ViewError> {
     let view = View::usual(results);
     let metrics = view.metrics.clone();
+    let warnings = view.dead_knobs.iter().map(ToString::to_string).collect();
     // With the columns that are usually shown, whatever ranks.
     let configurations = match &query.metric {
         Some(metric) => view.ranked_by(metric)?,
@@ -82,7 +83,7 @@ fn page(results: &ResultsResponse, query: &ConfigurationsQuery) -> Result<Config
             .iter()
             .map(|metric| ListedMetric { name: metric.name.clone(), goal: metric.goal })
             .collect(),
-        warnings: dead_knobs(results, &configurations).iter().map(ToString::to_string).collect(),
+        warnings,
         configurations: shown.map(|(place, one)| listed(results, &metrics, place, one)).collect(),
     })
 }

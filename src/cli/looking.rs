@@ -133,7 +133,7 @@ async fn epochs(
 
 /// Says what is doubtful about the results that are shown.
 pub(super) fn warn(view: &View<'_>, context: &Context) {
-    for knob in crate::report::dead_knobs(view.results, &view.configurations) {
+    for knob in &view.dead_knobs {
         context.output.warn(&knob.to_string());
     }
 }

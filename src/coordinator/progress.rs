@@ -34,6 +34,7 @@ impl Coordinator {
             metric: row.metric,
             epochs: work.epochs,
             epochs_done: work.epochs_done,
+            epochs_shared: work.epochs_shared,
             epochs_unshared,
             jobs_left: work.jobs_left,
             seconds_left: work.seconds.map(|(_, left)| left),
@@ -66,6 +67,7 @@ impl Coordinator {
 struct Work {
     epochs: u64,
     epochs_done: u64,
+    epochs_shared: u64,
     jobs_left: u64,
     /// Of one slot: for what is done, and for what is left.
     seconds: Option<(f64, f64)>,
@@ -90,6 +92,7 @@ impl Work {
             let total = if is_live { length } else { row.done_epochs };
             work.epochs += total;
             work.epochs_done += row.done_epochs;
+            work.epochs_shared += length;
             work.jobs_left += if is_live { row.jobs } else { 0 };
             let same = |other: &&StretchRow| {
                 (other.first_epoch, other.last_epoch) == (row.first_epoch, row.last_epoch)
@@ -136,6 +139,8 @@ mod tests {
         ];
         let work = Work::of(&rows);
         assert_eq!((work.epochs, work.epochs_done, work.jobs_left), (30 + 40 + 40 + 3, 78, 2));
+        // What failed is not saved by anybody.
+        assert_eq!(work.epochs_shared, 30 + 5 * 20);
         // Three seconds an epoch, of which 35 are left.
         assert_eq!(work.seconds, Some((30.0 + 3.0 * 48.0, 105.0)));
     }

@@ -106,10 +106,13 @@ pub struct SweepProgress {
     /// What ranks its trials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metric: Option<Metric>,
-    /// Epochs to train in all, shared ones once. A program without stages has one, whatever it reports.
+    /// Epochs that are trained or will be, shared ones once: of what failed or was cancelled those that it got to. A program
+    /// without stages has one, whatever it reports.
     pub epochs: u64,
     /// Of these, how many are trained.
     pub epochs_done: u64,
+    /// Epochs of all trials, shared ones once, whatever becomes of them.
+    pub epochs_shared: u64,
     /// Epochs of all trials, were each trained alone.
     pub epochs_unshared: u64,
     /// Jobs that have yet to end.
@@ -129,6 +132,14 @@ pub struct SweepProgress {
     /// The newest failures, of attempts that are tried again too; newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent_failures: Vec<RecentFailure>,
+}
+
+impl SweepProgress {
+    /// Epochs that need not be trained since trials share them.
+    #[must_use]
+    pub fn epochs_saved(&self) -> u64 {
+        self.epochs_unshared.saturating_sub(self.epochs_shared)
+    }
 }
 
 /// A trial and its result.

@@ -29,7 +29,7 @@ pub struct DeadKnob {
 #[must_use]
 pub fn dead_knobs(results: &ResultsResponse, configurations: &[Configuration<'_>]) -> Vec<DeadKnob> {
     let axes = axes(&results.swept, configurations);
-    let losses: Vec<Losses> = configurations.iter().map(Losses::of).collect();
+    let losses: Vec<Bits> = configurations.iter().map(|one| Bits::of(one, is_loss)).collect();
     let mut knobs = Vec::new();
     for (at, axis) in axes.iter().enumerate() {
         let mut found: BTreeMap<BTreeSet<usize>, DeadKnob> = BTreeMap::new();
@@ -67,30 +67,29 @@ fn cells(axes: &[Axis<'_>], without: usize, configurations: usize) -> Cells {
     cells
 }
 
-fn has_two_of(levels: &BTreeSet<usize>, cell: &[usize], axis: &Axis<'_>, losses: &[Losses]) -> bool {
+fn has_two_of(levels: &BTreeSet<usize>, cell: &[usize], axis: &Axis<'_>, losses: &[Bits<'_>]) -> bool {
     let is_one = |at: &&usize| {
         !losses[**at].0.is_empty() && axis.level_of[**at].is_some_and(|level| levels.contains(&level))
     };
     cell.iter().filter(is_one).count() > 1
 }
 
-/// The bits of a configuration's losses by seed.
-struct Losses(BTreeMap<u64, Vec<(String, u64)>>);
+/// The bits of some of a configuration's metrics by seed.
+struct Bits<'a>(BTreeMap<u64, Vec<(&'a str, u64)>>);
 
-impl Losses {
-    fn of(configuration: &Configuration<'_>) -> Losses {
-        let of_trial = |trial: &TrialResult| {
-            let losses = trial.metrics.iter().filter(|(name, _)| is_loss(name));
-            losses.map(|(name, value)| (name.clone(), value.to_bits())).collect::<Vec<_>>()
+impl<'a> Bits<'a> {
+    fn of(configuration: &Configuration<'a>, which: impl Fn(&str) -> bool) -> Bits<'a> {
+        let of_trial = |trial: &'a TrialResult| {
+            let metrics = trial.metrics.iter().filter(|(name, _)| which(name));
+            metrics.map(|(name, value)| (name.as_str(), value.to_bits())).collect::<Vec<_>>()
         };
         let trials = configuration.succeeded().map(|trial| (trial.seed, of_trial(trial)));
-        Losses(trials.filter(|(_, losses)| !losses.is_empty()).collect())
+        Bits(trials.filter(|(_, metrics)| !metrics.is_empty()).collect())
     }
 
-    /// Whether both have a seed in common, and the same losses for each.
-    fn are_those_of(&self, other: &Losses) -> bool {
-        let mut common =
-            self.0.iter().filter_map(|(seed, losses)| Some((losses, other.0.get(seed)?))).peekable();
+    /// Whether both have a seed in common, and the same bits for each.
+    fn are_those_of(&self, other: &Bits<'_>) -> bool {
+        let mut common = self.0.iter().filter_map(|(seed, bits)| Some((bits, other.0.get(seed)?))).peekable();
         common.peek().is_some() && common.all(|(ours, theirs)| ours == theirs)
     }
 }
@@ -100,7 +99,7 @@ fn is_loss(metric: &str) -> bool {
 }
 
 /// Groups of at least two with equal losses.
-fn equal_losses(cell: &[usize], losses: &[Losses]) -> Vec<Vec<usize>> {
+fn equal_losses(cell: &[usize], losses: &[Bits<'_>]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for &at in cell {
         match groups.iter_mut().find(|group| losses[group[0]].are_those_of(&losses[at])) {
@@ -130,12 +129,11 @@ fn knob(
     }
 }
 
+/// Seed by seed: the means of configurations of which one lacks a seed differ anyway.
 fn differ_in_metrics(same: &[usize], configurations: &[Configuration<'_>]) -> bool {
-    let bits = |at: usize| -> Vec<(&str, u64)> {
-        let metrics = configurations[at].metrics.iter().filter(|(name, _)| !is_volatile(name));
-        metrics.map(|(name, spread)| (*name, spread.mean.to_bits())).collect()
-    };
-    same[1..].iter().any(|at| bits(*at) != bits(same[0]))
+    let bits = |at: usize| Bits::of(&configurations[at], |name| !is_volatile(name));
+    let first = bits(same[0]);
+    same[1..].iter().any(|at| !first.are_those_of(&bits(*at)))
 }
 
 impl std::fmt::Display for DeadKnob {
@@ -165,6 +163,7 @@ impl std::fmt::Display for DeadKnob {
 mod tests {
     use super::super::configurations::by_configuration;
     use super::*;
+    use crate::protocol::http::TrialState;
     use crate::report::fixtures::grid;
 
     fn found(results: &ResultsResponse) -> Vec<String> {
@@ -203,6 +202,20 @@ mod tests {
         let loss = |a: f64, b: f64, _: f64| if a < 1.5 { a } else { a + b };
         let results = grid(&[1.0, 2.0], &[1.0, 2.0], 1, &[("loss", &loss)]);
         assert!(found(&results)[0].contains("in 1 place of 2"), "{:?}", found(&results));
+    }
+
+    #[test]
+    fn a_seed_that_is_missing_is_no_effect_on_other_metrics() {
+        let mut results = grid(
+            &[1.0, 2.0],
+            &[5.0, 6.0],
+            2,
+            &[("loss", &|a, _, seed| a + seed), ("top1", &|a, _, seed| a * 10.0 + seed)],
+        );
+        let last = results.trials.last_mut().unwrap();
+        (last.state, last.metrics) = (TrialState::Failed, BTreeMap::new());
+        let said = found(&results);
+        assert!(said[0].ends_with("(trials 1 and 3)"), "{said:?}");
     }
 
     #[test]

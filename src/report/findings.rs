@@ -138,7 +138,7 @@ pub fn progress_lines(status: &StatusResponse, progress: &[SweepProgress]) -> St
         if progress.epochs_unshared > sweep.trials.total {
             parts.push(format!("{} of {} epochs", grouped(progress.epochs_done), grouped(progress.epochs)));
         }
-        let saved = progress.epochs_unshared.saturating_sub(progress.epochs);
+        let saved = progress.epochs_saved();
         if saved > 0 {
             parts.push(format!("sharing saves {}", grouped(saved)));
         }
@@ -224,6 +224,7 @@ mod tests {
             metric: None,
             epochs: 9,
             epochs_done: 3,
+            epochs_shared: 9,
             epochs_unshared: 9,
             jobs_left: 4,
             seconds_left: None,

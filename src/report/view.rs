@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::configurations::{Configuration, by_configuration};
+use super::dead_knobs::{DeadKnob, dead_knobs};
 use super::rank::{Better, by_goal};
 use super::value;
 use crate::protocol::http::ResultsResponse;
@@ -57,6 +58,8 @@ pub struct View<'a> {
     pub configurations: Vec<Configuration<'a>>,
     /// How many more there are.
     pub left_out: usize,
+    /// Parameters that do nothing, also by what is left out.
+    pub dead_knobs: Vec<DeadKnob>,
 }
 
 /// A metric in a table.
@@ -143,9 +146,17 @@ impl<'a> View<'a> {
         if let Some(sort) = &options.sort {
             sort_by(&mut configurations, sort, &known, results)?;
         }
+        let dead_knobs = dead_knobs(results, &configurations);
         let all = configurations.len();
         configurations.truncate(options.top.unwrap_or(all));
-        Ok(View { results, left_out: all - configurations.len(), metrics, columns, configurations })
+        Ok(View {
+            results,
+            left_out: all - configurations.len(),
+            metrics,
+            columns,
+            configurations,
+            dead_knobs,
+        })
     }
 
     /// As it is shown where nothing is asked for.

@@ -72,12 +72,12 @@ export function sweepPage(id, touch) {
     fill(tiles, [t, progress.epochs_done, top, Math.round((progress.seconds_left || 0) / 5), running],
       top && tile("best", `best ${progress.metric.name}`, top.value.toPrecision(5), null, el("a", { href: `#/sweeps/${id}/trials/${top.trial}`, "data-key": "best" }, `trial ${top.trial}`)),
       tile("", "trials with a result", whole(t.succeeded), `of ${whole(t.total)}`, unfinished === "no trials" ? null : unfinished, meter(t)),
-      tile("", "epochs trained", whole(progress.epochs_done), `of ${whole(progress.epochs)}`, saved(progress)),
+      tile("", "epochs trained", whole(progress.epochs_done), `of ${whole(progress.epochs_shared)}`, saved(progress)),
       isLive && progress.seconds_left > 0 && tile("", "left", `about ${duration(progress.seconds_left / Math.max(1, running))}`, null, running > 0 ? `with the ${counted(running, "slot", "slots")} that work on it now` : "for one slot"),
       t.failed > 0 && tile("failed", "failed trials", whole(t.failed), null, progress.failed.map((failed) => failed.reason).slice(0, 3).join(", ")));
   }
   function saved(progress) {
-    const less = progress.epochs_unshared - progress.epochs;
+    const less = progress.epochs_unshared - progress.epochs_shared;
     return less > 0 ? `${whole(less)} saved by sharing` : null;
   }
 
@@ -106,7 +106,9 @@ export function sweepPage(id, touch) {
     const text = (r, at) => r ? [r.mean.toFixed(decimals[at]), r.std === undefined || r.std === null ? null : el("span", { class: "std" }, ` ± ${r.std.toFixed(decimals[at])}`)] : "–";
     // What counts is seen without scrolling there.
     const isNarrow = innerWidth <= 640;
-    const metrics = page.metrics.map((metric, at) => ({ head: metric.name, number: true, cell: (c) => text(c.results[at], at), mark: (c) => at === 0 && c.rank === 1 && !!c.results[0] }));
+    const top = doc.configurations[0] && doc.configurations[0].results[0];
+    const isBest = (c) => top && c.results[0] && c.results[0].mean === top.mean;
+    const metrics = page.metrics.map((metric, at) => ({ head: metric.name, number: true, cell: (c) => text(c.results[at], at), mark: (c) => at === 0 && isBest(c) }));
     best.show([
       { head: "rank", number: true, cell: (c) => String(c.rank) },
       ...(isNarrow ? metrics.splice(0, 1) : []),

@@ -131,7 +131,8 @@ function heatMap(doc, axes, pick, width) {
   const rowLevels = rows ? rows.levels : [null];
   const decimals = decimalsFor([...cells.values()].map((c) => c.results[at][0]));
   const z = [], text = [], hover = [], numbers = [];
-  let best = null;
+  // More than one where the best are equal.
+  let best = [];
   rowLevels.forEach((r, i) => {
     const [zs, ts, hs] = [[], [], []];
     columns.levels.forEach((col, j) => {
@@ -142,8 +143,10 @@ function heatMap(doc, axes, pick, width) {
       hs.push(result ? plain(label(doc, c, axes)) + `<br>${plain(metric.name)} ${spread(result, decimals)}, n = ${result[2]}<br>trials ${plain(c.trials)}` : "");
       if (!result) return;
       numbers.push([...(rows ? [shown(r)] : []), shown(col), result[0], result[1], result[2], c.trials]);
-      const better = best && (lessIsBetter(metric) ? result[0] < best.value : result[0] > best.value);
-      if (metric.goal && (!best || better)) best = { value: result[0], i, j };
+      if (!metric.goal) return;
+      const ahead = best.length === 0 ? 1 : lessIsBetter(metric) ? best[0].value - result[0] : result[0] - best[0].value;
+      if (ahead > 0) best = [];
+      if (ahead >= 0) best.push({ value: result[0], i, j });
     });
     z.push(zs); text.push(ts); hover.push(hs);
   });
@@ -160,7 +163,7 @@ function heatMap(doc, axes, pick, width) {
       height: Math.min(760, 105 + rowLevels.length * (small ? 42 : 24)),
       xaxis: { title: { text: plain(columns.name) }, tickvals: columns.levels.map((_, j) => j), ticktext: ticks(columns.levels), showgrid: false, zeroline: false },
       yaxis: { title: { text: rows ? plain(rows.name) : "" }, tickvals: rows ? rowLevels.map((_, i) => i) : [], ticktext: rows ? ticks(rowLevels) : [], autorange: "reversed", showgrid: false, zeroline: false },
-      shapes: best ? [{ type: "rect", x0: best.j - 0.5, x1: best.j + 0.5, y0: best.i - 0.5, y1: best.i + 0.5, line: { color: t.ink, width: 2.5 } }] : [],
+      shapes: best.map(({ i, j }) => ({ type: "rect", x0: j - 0.5, x1: j + 0.5, y0: i - 0.5, y1: i + 0.5, line: { color: t.ink, width: 2.5 } })),
     },
     numbers: { columns: [...(rows ? [rows.name] : []), columns.name, metric.name, "std", "n", "trials"], rows: numbers },
   };

@@ -61,8 +61,8 @@
   // Epochs are known of the whole sweep only.
   const isShared = !doc.selected && doc.epochs.unshared > t.total;
   if (isShared) {
-    const saved = doc.epochs.unshared - doc.epochs.all;
-    tiles.push(tile("", "epochs saved by sharing", whole(Math.max(0, saved)), `of ${whole(doc.epochs.unshared)}`, `${whole(doc.epochs.done)} of ${whole(doc.epochs.all)} trained`));
+    const saved = doc.epochs.unshared - doc.epochs.shared;
+    tiles.push(tile("", "epochs saved by sharing", whole(Math.max(0, saved)), `of ${whole(doc.epochs.unshared)}`, `${whole(doc.epochs.done)} of ${whole(doc.epochs.shared)} trained`));
   }
   if (t.failed > 0) tiles.push(tile("failed", "failed trials", whole(t.failed), null, doc.failures.map((failure) => failure.reason).slice(0, 4).join(", ")));
   section("summary", "Summary", null, el("div", { class: "tiles" }, tiles), doc.warnings.map((text) => el("p", { class: "warning" }, text)));
@@ -76,7 +76,7 @@
       ...doc.metrics.map((metric, at) => ({
         head: metric.name, number: true, sort: (row) => meanOf(row.c, at),
         cell: (row) => { const r = row.c.results[at]; return r ? [r[0].toFixed(decimals[at]), r[1] === null ? null : el("span", { class: "std" }, ` ± ${r[1].toFixed(decimals[at])}`)] : "–"; },
-        mark: ((top) => (row) => metric.goal && row.c === top)(topOf(at)),
+        mark: ((top) => (row) => metric.goal && top && row.c.results[at] && meanOf(row.c, at) === meanOf(top, at))(topOf(at)),
       })),
       { head: "seeds", number: true, cell: (row) => (row.c.n === row.c.seeds ? String(row.c.n) : `${row.c.n} of ${row.c.seeds}`), sort: (row) => row.c.n },
       { head: "trials", cell: (row) => row.c.trials || "–" },
@@ -181,9 +181,9 @@
 
   // --- stages
   if (isShared && doc.stages.length > 0) {
-    const saved = doc.epochs.unshared - doc.epochs.all;
+    const saved = doc.epochs.unshared - doc.epochs.shared;
     const left = doc.stages_left_out > 0 ? ` ${whole(doc.stages_left_out)} stages are left out.` : "";
-    section("stages", "Stage tree", `Trials that agree so far train it once: ${whole(doc.epochs.all)} epochs instead of ${whole(doc.epochs.unshared)}, ${whole(Math.max(0, saved))} saved. As high as the trials that go through it.${left}`, figure("The stage tree", () => stageTree(doc)).element);
+    section("stages", "Stage tree", `Trials that agree so far train it once: ${whole(doc.epochs.shared)} epochs instead of ${whole(doc.epochs.unshared)}, ${whole(Math.max(0, saved))} saved. As high as the trials that go through it.${left}`, figure("The stage tree", () => stageTree(doc)).element);
   }
 
   // --- failures

@@ -71,7 +71,7 @@ pub(super) fn details(seen: &[Seen<'_>], status: &StatusResponse) -> Vec<String>
                 &format!("{}trial {} · {} {:.4}", of(one), best.trial, metric.name, best.value),
             ));
         }
-        let saved = progress.epochs_unshared.saturating_sub(progress.epochs);
+        let saved = progress.epochs_saved();
         if saved > 0 {
             let all = counted(progress.epochs_unshared, "epoch", "epochs");
             rows.push(row("sharing", &format!("{}saves {} of {all}", of(one), grouped(saved))));

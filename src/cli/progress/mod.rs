@@ -229,6 +229,7 @@ mod tests {
             metric: None,
             epochs: 480,
             epochs_done,
+            epochs_shared: 480,
             epochs_unshared: 960,
             jobs_left: 9,
             seconds_left: None,

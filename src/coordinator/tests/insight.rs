@@ -173,7 +173,10 @@ async fn what_shares_an_unfinished_stage_waits_for_it_and_its_epochs_count_once(
     );
     assert_eq!(waiting.stages.iter().map(|stage| stage.last_epoch).collect::<Vec<_>>(), [3, 5]);
     let progress = fixture.coordinator.progress(sweep).await.unwrap();
-    assert_eq!((progress.epochs, progress.epochs_done, progress.epochs_unshared), (7, 2, 10));
+    assert_eq!(
+        (progress.epochs, progress.epochs_done, progress.epochs_shared, progress.epochs_unshared),
+        (7, 2, 7, 10)
+    );
     assert_eq!((progress.seconds_left, progress.best), (None, None));
 
     let record = TrialRecord { wall_seconds: 6.0, ..TrialRecord::default() };

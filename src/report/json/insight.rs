@@ -80,6 +80,7 @@ pub(super) struct ProgressEntry {
     metric: Option<Metric>,
     epochs: u64,
     epochs_done: u64,
+    epochs_shared: u64,
     epochs_unshared: u64,
     jobs_left: u64,
     /// Of one slot; null before anything has finished.
@@ -119,6 +120,7 @@ impl From<SweepProgress> for ProgressEntry {
             metric: progress.metric,
             epochs: progress.epochs,
             epochs_done: progress.epochs_done,
+            epochs_shared: progress.epochs_shared,
             epochs_unshared: progress.epochs_unshared,
             jobs_left: progress.jobs_left,
             seconds_left: progress.seconds_left,

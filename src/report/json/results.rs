@@ -8,7 +8,7 @@ use super::super::pivot::Pivot;
 use super::super::provenance::TableOrigin;
 use super::super::published::{Published, References, Verdict};
 use super::super::sheet::{Figure, Sheet};
-use super::super::{Configuration, View, dead_knobs, rank};
+use super::super::{Configuration, View, rank};
 use super::SCHEMA_VERSION;
 use crate::protocol::http::{CodeSummary, Failure, TrialResult, TrialState};
 use crate::vocabulary::{Goal, Metric, Metrics, Parameters, SweepId};
@@ -189,7 +189,6 @@ impl<'a> ResultsDocument<'a> {
         let results = view.results;
         let ranking = view.ranking();
         let ranked = rank(results, ranking.map(|metric| (metric.name.as_str(), metric.goal)));
-        let knobs = dead_knobs(results, &view.configurations);
         ResultsDocument {
             schema_version: SCHEMA_VERSION,
             sweep: results.sweep,
@@ -211,7 +210,7 @@ impl<'a> ResultsDocument<'a> {
                 .map(|configuration| configuration_entry(configuration, view, references))
                 .collect(),
             pivots: Vec::new(),
-            dead_knobs: knobs.into_iter().map(Into::into).collect(),
+            dead_knobs: view.dead_knobs.iter().cloned().map(Into::into).collect(),
         }
     }
 

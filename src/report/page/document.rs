@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::View;
 use super::super::analysis::Analysis;
 use super::super::failures::{Cause, causes};
 use super::super::json::AnalysisDocument;
 use super::super::provenance::TableOrigin;
-use super::super::{View, dead_knobs};
 use super::tree::{Block, blocks};
 use crate::protocol::http::{SubmitRequest, TrialState};
 use crate::protocol::insight::{CurvesResponse, StagesResponse, SweepProgress};
@@ -82,7 +82,7 @@ struct Counts {
 #[derive(Debug, Serialize)]
 struct Epochs {
     done: u64,
-    all: u64,
+    shared: u64,
     unshared: u64,
 }
 
@@ -164,7 +164,7 @@ impl<'a> PageDocument<'a> {
             trials: counts(view),
             epochs: Epochs {
                 done: progress.epochs_done,
-                all: progress.epochs,
+                shared: progress.epochs_shared,
                 unshared: progress.epochs_unshared,
             },
             parameters: &results.swept,
@@ -180,7 +180,7 @@ impl<'a> PageDocument<'a> {
             configurations: configurations(view),
             curves: trial_entries(view, curves, &place_of),
             analysis: AnalysisDocument::new(Analysis::of_effects(view), origin.clone()),
-            warnings: dead_knobs(results, &view.configurations).iter().map(ToString::to_string).collect(),
+            warnings: view.dead_knobs.iter().map(ToString::to_string).collect(),
             stages,
             stages_left_out,
             failures: failures(&causes),
@@ -351,6 +351,7 @@ mod tests {
             metric: None,
             epochs: 6,
             epochs_done: 5,
+            epochs_shared: 6,
             epochs_unshared: 8,
             jobs_left: 0,
             seconds_left: None,
