@@ -80,6 +80,28 @@ pub(super) async fn preflight(
     }
 }
 
+/// Of a spec of the built-in trainer: that this host has one.
+///
+/// # Errors
+/// When it has none that starts.
+pub(super) async fn require_trainer(
+    spec: &CheckedSpec,
+    worker: &WorkerArgs,
+    context: &Context,
+) -> Result<(), CliError> {
+    let is_built_in = match &spec.prepared {
+        Some(prepared) => prepared.spec.trainer == Trainer::Resnet,
+        None => outline(&spec.request)?.0.trainer == Trainer::Resnet,
+    };
+    if !is_built_in {
+        return Ok(());
+    }
+    find_trainer(worker, context).await.map_err(|why| {
+        let help = "say where it is with `--trainer PATH`, or `sweep submit` the sweep and let another host train it";
+        CliError::Usage(anyhow::anyhow!("{why}; nothing is stored ({help})"))
+    })
+}
+
 /// Whether there is much left to train of what was not submitted before.
 async fn is_long(spec: &CheckedSpec, context: &Context) -> Result<bool, CliError> {
     let outlined;

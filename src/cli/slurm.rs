@@ -13,8 +13,8 @@ use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
 use crate::slurm::{
-    self, Place, ProfileError, Purpose, ScriptError, SlurmError, Submission, SubmitError, SubmittedJob,
-    Template, WishError, Wishes, draft_coordinator, draft_workers, read_profile, render,
+    self, Count, Place, ProfileError, Purpose, ScriptError, SlurmError, Submission, SubmitError,
+    SubmittedJob, Template, WishError, Wishes, draft_coordinator, draft_workers, read_profile, render,
 };
 use crate::vocabulary::SweepId;
 
@@ -172,7 +172,7 @@ impl Scripts {
         std::fs::create_dir_all(folder.logs()).map_err(|error| cant_write(&folder.logs(), error))?;
         let dependency =
             wishes.set.iter().find(|set| set.key == "dependency").and_then(|set| set.value.clone());
-        Ok(Scripts { workers, coordinator, dependency, tasks: wishes.workers.unwrap_or(1), folder })
+        Ok(Scripts { workers, coordinator, dependency, tasks: wishes.workers.map_or(1, Count::get), folder })
     }
 
     fn print(&self, context: &Context) -> Result<(), CliError> {

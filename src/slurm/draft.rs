@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::quote::{literal_path, one_line};
 use super::script::{CoordinatorScript, WorkerScript};
-use super::wishes::{SLURM_TICK, Setting, Wishes};
+use super::wishes::{Count, SLURM_TICK, Setting, Wishes};
 use crate::vocabulary::SweepId;
 
 /// A Slurm job's name is for people, in narrow columns.
@@ -44,7 +44,7 @@ pub struct Purpose {
 #[must_use]
 pub fn draft_workers(place: &Place, purpose: &Purpose, wishes: &Wishes) -> WorkerScript {
     let Purpose { sweep, name, coordinator, worker_options } = purpose;
-    let workers = wishes.workers.unwrap_or(1);
+    let workers = wishes.workers.map_or(1, Count::get);
     let at_a_time = wishes.max_running.map(|most| format!("%{most}")).unwrap_or_default();
     let mut options = vec![
         option("job-name", short_name(&format!("sweep-{sweep}-{name}"))),
@@ -66,8 +66,8 @@ pub fn draft_workers(place: &Place, purpose: &Purpose, wishes: &Wishes) -> Worke
         datasets: place.datasets.clone(),
         setup: wishes.setup.clone(),
         prefix: wishes.prefix.clone(),
-        srun: wishes.nodes.is_some_and(|nodes| nodes > 1),
-        cpus_per_task: wishes.cpus_per_task,
+        srun: wishes.nodes.is_some_and(|nodes| nodes.get() > 1),
+        cpus_per_task: wishes.cpus_per_task.map(Count::get),
         program: place.worker.clone(),
         coordinator: coordinator.clone(),
         idle_timeout: wishes.idle_timeout().to_owned(),

@@ -30,4 +30,4 @@ pub use script::{CoordinatorScript, ScriptError, TEMPLATES, Template, WorkerScri
 pub use submit::{Submission, SubmitError, SubmittedJob, cancel, dismiss, submit};
 pub use view::{JobView, LostWorker, SlurmView, look, unfinished};
 pub use watch::watch_workers;
-pub use wishes::{Setting, WishError, Wishes};
+pub use wishes::{Count, Setting, WishError, Wishes};

@@ -27,8 +27,8 @@ struct Document {
 pub enum ProfileError {
     #[error("can't read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{}` is wrong: {}", path.display(), source.to_string().trim_end())]
-    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("`{}` is wrong: {}", path.display(), problem.trim_end())]
+    Parse { path: PathBuf, problem: String },
     #[error(
         "`{}` can be written by somebody else, whose commands would run as yours; `chmod o-w` it, or make one of your own",
         path.display()
@@ -54,7 +54,7 @@ pub fn read_profile(folder: &Path, name: Option<&str>) -> Result<Wishes, Profile
     }
     let document: Document = match &text {
         Some(text) => toml::from_str(text)
-            .map_err(|source| ProfileError::Parse { path: path.clone(), source: Box::new(source) })?,
+            .map_err(|source| ProfileError::Parse { path: path.clone(), problem: source.to_string() })?,
         None => Document::default(),
     };
     let mut profiles = document.slurm;
@@ -136,6 +136,11 @@ mod tests {
         );
         let time = wrong("[slurm.default]\ntime = \"soon\"\n");
         assert!(time.contains("expected a time such as") && time.contains("line 2"), "{time}");
+        let none = wrong("[slurm.default]\npartition = \"gpu\"\nworkers = 0\n");
+        assert!(none.contains("0 is not in 1..=1000000") && none.contains("line 3"), "{none}");
+        assert!(
+            wrong("[slurm]\npartition = \"gpu\"\n").contains("below `[slurm.default]` or `[slurm.NAME]`")
+        );
         assert!(wrong("[slrum.default]\n").contains("unknown field `slrum`"));
     }
 

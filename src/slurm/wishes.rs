@@ -22,13 +22,14 @@ const IDLE: &str = "10m";
 /// Settings of one profile, or those of the command line. What is left out is Slurm's or the worker's own default.
 #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(expecting = "a profile: settings stand below `[slurm.default]` or `[slurm.NAME]`")]
 pub struct Wishes {
     /// How many workers: tasks of the array, whatever number of trials there is.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub workers: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub workers: Option<Count<1_000_000>>,
     /// How many of them may run at a time.
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_running: Option<u32>,
+    #[arg(long, value_name = "K")]
+    pub max_running: Option<Count<1_000_000>>,
     /// How long each may run: as Slurm writes it (`3:30:00`, `1-12`, minutes), or `3h30m`.
     #[arg(long, value_name = "TIME")]
     pub time: Option<Time>,
@@ -39,8 +40,8 @@ pub struct Wishes {
     #[arg(long, value_name = "[TYPE:]N")]
     pub gpus_per_node: Option<Text>,
     /// CPUs of each worker.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub cpus_per_task: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub cpus_per_task: Option<Count<65_536>>,
     /// Memory of each node, such as `8G`.
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Text>,
@@ -60,8 +61,8 @@ pub struct Wishes {
     #[arg(long)]
     pub exclusive: bool,
     /// Nodes of each task of the array, with a worker on each.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub nodes: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<Count<65_536>>,
     /// Any other option of sbatch, such as `mail-type=END`; may be repeated.
     #[arg(long = "set", value_name = "KEY[=VALUE]")]
     #[serde(deserialize_with = "read_settings")]
@@ -73,18 +74,18 @@ pub struct Wishes {
     #[arg(long, value_name = "COMMAND")]
     pub prefix: Option<String>,
     /// Jobs that a worker runs at a time on each GPU; one unless given.
-    #[arg(long, value_name = "K", conflicts_with = "cpu_slots", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub slots_per_gpu: Option<u32>,
+    #[arg(long, value_name = "K", conflicts_with = "cpu_slots")]
+    pub slots_per_gpu: Option<Count<64>>,
     /// Jobs that a worker runs at a time on CPUs, using no GPU; one per CPU of its own where there is no GPU.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub cpu_slots: Option<u32>,
+    #[arg(long, value_name = "N")]
+    pub cpu_slots: Option<Count<1024>>,
     /// A worker leaves when it had nothing to do for so long; 10m unless given.
     #[arg(long, value_name = "TIME")]
     pub idle_timeout: Option<Span>,
     /// How long trials have at the end of a worker's time to write a checkpoint; 120, or a tenth of a short time limit, unless
     /// given.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub grace: Option<u32>,
+    #[arg(long, value_name = "SECONDS")]
+    pub grace: Option<Count<86_400>>,
 }
 
 /// Settings that contradict each other, or that are not a user's to choose.
@@ -94,6 +95,10 @@ pub enum WishError {
     NotSettable { key: String, why: &'static str },
     #[error("`{option}` must be one line: `{}`", line.escape_debug())]
     ManyLines { option: &'static str, line: String },
+    #[error("`{option}` is empty; leave it out, and Slurm chooses")]
+    Empty { option: &'static str },
+    #[error("`slots-per-gpu` and `cpu-slots` exclude each other; leave one of them out")]
+    BothSlots,
     #[error(
         "a time limit of {} s leaves no time to work: Slurm's warning comes up to a minute before the {grace} s of \
          `--grace`; raise `--time` or lower `--grace`", limit.as_secs()
@@ -108,8 +113,11 @@ impl Wishes {
         // One way of choosing slots excludes the other one.
         let has_slots = self.slots_per_gpu.is_some() || self.cpu_slots.is_some();
         let Wishes { slots_per_gpu, cpu_slots, .. } = *if has_slots { &self } else { &profile };
+        // What is typed comes first, also where the profile says the same as an option of sbatch.
+        let typed = Wishes { set: Vec::new(), ..self.clone() }.sbatch_options();
+        let of_profile = profile.set.into_iter().filter(|set| typed.iter().all(|typed| typed.key != set.key));
         let set: BTreeMap<String, Option<String>> =
-            profile.set.into_iter().chain(self.set).map(|Setting { key, value }| (key, value)).collect();
+            of_profile.chain(self.set).map(|Setting { key, value }| (key, value)).collect();
         Wishes {
             slots_per_gpu,
             cpu_slots,
@@ -156,6 +164,24 @@ impl Wishes {
                 return Err(WishError::ManyLines { option, line: line.clone() });
             }
         }
+        let texts = [
+            ("gres", self.gres.as_ref()),
+            ("gpus-per-node", self.gpus_per_node.as_ref().map(|Text(text)| text)),
+            ("mem", self.mem.as_ref().map(|Text(text)| text)),
+            ("partition", self.partition.as_ref()),
+            ("account", self.account.as_ref()),
+            ("qos", self.qos.as_ref()),
+            ("constraint", self.constraint.as_ref()),
+        ];
+        if let Some((option, _)) =
+            texts.into_iter().find(|(_, text)| text.is_some_and(|text| text.trim().is_empty()))
+        {
+            return Err(WishError::Empty { option });
+        }
+        // Of the command line clap has refused them; a profile may have both.
+        if self.slots_per_gpu.is_some() && self.cpu_slots.is_some() {
+            return Err(WishError::BothSlots);
+        }
         match &self.time {
             Some(Time(limit)) if *limit <= self.grace() + SLURM_TICK => {
                 Err(WishError::NoTime { limit: *limit, grace: self.grace_seconds() })
@@ -168,7 +194,7 @@ impl Wishes {
     #[must_use]
     pub fn grace(&self) -> Duration {
         match (self.grace, &self.time) {
-            (Some(seconds), _) => Duration::from_secs(seconds.into()),
+            (Some(seconds), _) => Duration::from_secs(seconds.get().into()),
             (None, Some(Time(limit))) => GRACE.min(*limit / SMALLEST_SHARE),
             (None, None) => GRACE,
         }
@@ -186,7 +212,10 @@ impl Wishes {
 
     /// The worker's options for its slots.
     pub(super) fn slot_options(&self) -> Vec<String> {
-        let chosen = [("--slots-per-gpu", self.slots_per_gpu), ("--cpu-slots", self.cpu_slots)];
+        let chosen = [
+            ("--slots-per-gpu", self.slots_per_gpu.map(Count::get)),
+            ("--cpu-slots", self.cpu_slots.map(Count::get)),
+        ];
         let given =
             chosen.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?.to_string()]));
         given.flatten().collect()
@@ -287,6 +316,44 @@ impl FromStr for Span {
             Some(_) => Ok(Span(text.to_owned())),
             None => Err("expected a time with units, such as `30m` or `0:30:00`"),
         }
+    }
+}
+
+/// A number from 1 to `MOST`, on the command line and in a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Count<const MOST: u32>(u32);
+
+impl<const MOST: u32> Count<MOST> {
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<const MOST: u32> TryFrom<i64> for Count<MOST> {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Count<MOST>, String> {
+        match u32::try_from(number) {
+            Ok(number @ 1..) if number <= MOST => Ok(Count(number)),
+            _ => Err(format!("{number} is not in 1..={MOST}")),
+        }
+    }
+}
+
+impl<const MOST: u32> FromStr for Count<MOST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Count<MOST>, String> {
+        let number: i64 = text.parse().map_err(|_| format!("`{text}` is no number in 1..={MOST}"))?;
+        number.try_into()
+    }
+}
+
+impl<const MOST: u32> fmt::Display for Count<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -394,26 +461,42 @@ mod tests {
         assert!("soon".parse::<Time>().is_err());
     }
 
+    fn count<const MOST: u32>(number: i64) -> Option<Count<MOST>> {
+        Some(number.try_into().unwrap())
+    }
+
+    #[test]
+    fn what_neither_slurm_nor_a_worker_could_do_is_no_wish() {
+        for wrong in ["0", "-1", "65", "1.5", "many", ""] {
+            assert!(wrong.parse::<Count<64>>().is_err(), "{wrong}");
+        }
+        assert_eq!("64".parse::<Count<64>>().unwrap().get(), 64);
+        let nowhere = Wishes { partition: Some(" ".to_owned()), ..Wishes::default() };
+        assert_eq!(nowhere.check(), Err(WishError::Empty { option: "partition" }));
+        let both = Wishes { slots_per_gpu: count(1), cpu_slots: count(1), ..Wishes::default() };
+        assert_eq!(both.check(), Err(WishError::BothSlots));
+    }
+
     #[test]
     fn the_command_line_comes_before_the_profile() {
         let profile = Wishes {
             partition: Some("gpu".to_owned()),
-            cpus_per_task: Some(5),
-            cpu_slots: Some(4),
-            set: vec![set("mail-type=END"), set("reboot")],
+            cpus_per_task: count(5),
+            cpu_slots: count(4),
+            set: vec![set("mail-type=END"), set("reboot"), set("partition=weekend")],
             setup: vec!["module load cuda".to_owned()],
             ..Wishes::default()
         };
         let typed = Wishes {
             partition: Some("urgent".to_owned()),
-            slots_per_gpu: Some(2),
+            slots_per_gpu: count(2),
             set: vec![set("mail-type=FAIL")],
             setup: vec!["ulimit -n 4096".to_owned()],
             ..Wishes::default()
         };
         let both = typed.over(profile);
-        assert_eq!((both.partition.as_deref(), both.cpus_per_task), (Some("urgent"), Some(5)));
-        assert_eq!((both.slots_per_gpu, both.cpu_slots), (Some(2), None));
+        assert_eq!((both.partition.as_deref(), both.cpus_per_task), (Some("urgent"), count(5)));
+        assert_eq!((both.slots_per_gpu, both.cpu_slots), (count(2), None));
         assert_eq!(both.set, [set("mail-type=FAIL"), set("reboot")]);
         assert_eq!(both.setup, ["module load cuda", "ulimit -n 4096"]);
     }
@@ -446,7 +529,7 @@ mod tests {
         assert_eq!(of("3:30:00", None).grace(), GRACE);
         assert_eq!(of("1", None).grace(), Duration::from_secs(6));
         assert_eq!(of("1", None).check(), Ok(()));
-        assert!(matches!(of("2", Some(90)).check(), Err(WishError::NoTime { .. })));
+        assert!(matches!(of("2", count(90)).check(), Err(WishError::NoTime { .. })));
     }
 
     #[test]

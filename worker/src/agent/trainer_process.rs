@@ -70,7 +70,9 @@ pub(crate) async fn run(
     };
     let mut current = match warm.map_or_else(|| start(&trial.place, &trial.visible_gpus), Ok) {
         Ok(current) => current,
-        Err(error) => return cant_start(&trial.place.trainer.to_string_lossy(), &error, HOW_TO_BUILD),
+        Err(error) => {
+            return of_this_node(cant_start(&trial.place.trainer.to_string_lossy(), &error, HOW_TO_BUILD));
+        }
     };
     let mut log = trial.log();
     let talk = current.talk(request, trial, &mut log).await;
@@ -82,7 +84,7 @@ pub(crate) async fn run(
             trial.judge(end, &mut log).await
         }
         Talk::Silent => {
-            let end = current.bury(&mut log).await;
+            let end = of_this_node(current.bury(&mut log).await);
             trial.judge(end, &mut log).await
         }
         Talk::Nonsense(line) => {
@@ -93,6 +95,19 @@ pub(crate) async fn run(
                 format!("`sweep-trainer` said what is no event (is it of another version?): `{line}`");
             TrialEnd::Failed { reason: FailureReason::BadConfig, message, log_tail: log.tail() }
         }
+    }
+}
+
+/// The trainer is no part of a spec: where it is missing, or can't be loaded (the loader ends with 127), another node may have it,
+/// and nobody's sweep is to blame.
+fn of_this_node(end: TrialEnd) -> TrialEnd {
+    match end {
+        TrialEnd::Failed {
+            reason: FailureReason::BadConfig | FailureReason::Exit(126 | 127),
+            message,
+            log_tail,
+        } => TrialEnd::Failed { reason: FailureReason::NodeFault, message, log_tail },
+        other => other,
     }
 }
 

@@ -552,12 +552,23 @@ fn a_checkpoint_without_a_proper_name_is_nonsense() {
 }
 
 #[test]
-fn a_missing_trainer_fails_the_job_with_how_to_build_it() {
+fn a_missing_trainer_is_a_fault_of_the_node_and_says_how_to_build_it() {
     let mut scene = Scene::new();
     scene.run_all(vec![training(1)], &["--trainer", "/no/such/trainer"]);
     let (reason, message, _) = scene.failure_of(1);
-    assert_eq!(reason, FailureReason::BadConfig);
+    assert_eq!(reason, FailureReason::NodeFault);
     assert!(message.contains("/no/such/trainer") && message.contains("cargo build"), "{message}");
+}
+
+#[test]
+fn a_trainer_that_cant_be_loaded_is_a_fault_of_the_node() {
+    let mut scene = Scene::new();
+    let trainer = scene.path("trainer");
+    write_script(&trainer, "#!/bin/sh\necho 'libtorch.so: cannot open shared object file' >&2\nexit 127\n");
+    scene.run_all(vec![training(1)], &["--trainer", trainer.to_str().unwrap()]);
+    let (reason, _, log_tail) = scene.failure_of(1);
+    assert_eq!(reason, FailureReason::NodeFault);
+    assert!(log_tail.contains("libtorch.so"), "{log_tail}");
 }
 
 #[test]
