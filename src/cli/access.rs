@@ -98,6 +98,11 @@ impl Access {
         Ok(())
     }
 
+    /// Whether another process coordinates, and answers.
+    pub(super) fn is_coordinated(&self) -> bool {
+        matches!(self, Access::Remote(_))
+    }
+
     /// For commands that ask about what is there.
     pub(super) async fn open(context: &Context) -> Result<Access, CliError> {
         if let Some(access) = named(context).await? {

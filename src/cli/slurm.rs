@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::access::Access;
 use super::choice::SweepArg;
 use super::preflight::{PreflightArgs, preflight};
+use super::signals::StopSignals;
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::{WorkerArgs, find_worker};
@@ -217,8 +218,10 @@ struct Submitter<'a> {
 
 impl Submitter<'_> {
     async fn submit(&self) -> Result<(), CliError> {
+        // From here to the end: what Slurm has taken is recorded or taken back, whenever somebody interrupts.
+        let mut stop = StopSignals::catch()?;
         let mut submitted = Vec::new();
-        let mut outcome = self.submit_each(&mut submitted).await;
+        let mut outcome = self.submit_each(&mut submitted, &mut stop).await;
         if outcome.is_ok() {
             outcome = self.record(&submitted).await;
         }
@@ -231,14 +234,18 @@ impl Submitter<'_> {
         }
     }
 
-    async fn submit_each(&self, submitted: &mut Vec<SlurmJob>) -> Result<(), CliError> {
+    async fn submit_each(
+        &self,
+        submitted: &mut Vec<SlurmJob>,
+        stop: &mut StopSignals,
+    ) -> Result<(), CliError> {
         let mut first = None;
         if let Some(script) = &self.scripts.coordinator {
             first = self.coordinator_in_queue().await?;
             if let Some(job) = first {
                 self.context.output.note(&format!("Slurm's job {job}, submitted before, is the coordinator"));
             } else {
-                let job = self.submit_one(script, None, SlurmRole::Coordinator, 1, submitted).await?;
+                let job = self.submit_one(script, None, SlurmRole::Coordinator, 1, submitted, stop).await?;
                 first = Some(job);
                 self.context.output.note(&format!("the coordinator is Slurm's job {job}"));
             }
@@ -250,7 +257,7 @@ impl Submitter<'_> {
         };
         let role = SlurmRole::Workers { sweep: self.found.sweep };
         let (script, tasks) = (&self.scripts.workers, self.scripts.tasks);
-        self.submit_one(script, dependency.as_deref(), role, tasks, submitted).await?;
+        self.submit_one(script, dependency.as_deref(), role, tasks, submitted, stop).await?;
         Ok(())
     }
 
@@ -272,9 +279,11 @@ impl Submitter<'_> {
         role: SlurmRole,
         tasks: u32,
         submitted: &mut Vec<SlurmJob>,
+        stop: &mut StopSignals,
     ) -> Result<u32, CliError> {
         let within = Duration::from_secs(self.args.submit_timeout);
-        let SubmittedJob { job, cluster } = slurm::submit(Submission { script, dependency, within }).await?;
+        let submission = Submission { script, dependency, within };
+        let SubmittedJob { job, cluster } = slurm::submit(submission, stop.asked()).await?;
         submitted.push(SlurmJob { cluster, job, role, tasks });
         self.keep(script, job)?;
         Ok(job)

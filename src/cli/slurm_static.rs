@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::access::Access;
 use super::ingest::ingest;
 use super::open_exports::{EXPORTS, SLURM_JOBS, known, slurm_jobs_of};
+use super::signals::StopSignals;
 use super::slurm::{Args, Target, cant_write, find_place, text_of};
 use super::written::write_file;
 use super::{CliError, Context, state_folder};
@@ -392,8 +393,10 @@ impl Maker<'_> {
 
     /// All arrays, or none.
     async fn submit(&self, path: &Path, sweep: SweepId, scripts: &Scripts) -> Result<(), CliError> {
+        // From here to the end: what Slurm has taken is recorded or taken back, whenever somebody interrupts.
+        let mut stop = StopSignals::catch()?;
         let mut submitted = Vec::new();
-        let mut outcome = self.submit_each(path, sweep, scripts, &mut submitted).await;
+        let mut outcome = self.submit_each(path, sweep, scripts, &mut submitted, &mut stop).await;
         let ids: Vec<u32> = submitted.iter().map(|job: &SlurmJob| job.job).collect();
         let lines: String = ids.iter().map(|job| format!("{job}\n")).collect();
         if outcome.is_ok() {
@@ -412,6 +415,7 @@ impl Maker<'_> {
         sweep: SweepId,
         scripts: &Scripts,
         submitted: &mut Vec<SlurmJob>,
+        stop: &mut StopSignals,
     ) -> Result<(), CliError> {
         let within = Duration::from_secs(self.args.submit_timeout);
         // Ids of the depth before, and of this one.
@@ -422,7 +426,7 @@ impl Maker<'_> {
             }
             let dependency = (!before.is_empty()).then(|| format!("afterany:{}", before.join(":")));
             let submission = Submission { script, dependency: dependency.as_deref(), within };
-            let taken = slurm::submit(submission).await;
+            let taken = slurm::submit(submission, stop.asked()).await;
             let SubmittedJob { job, cluster } =
                 taken.map_err(|error| refused_array(error, number, scripts.arrays.len(), array.tasks))?;
             these.push(job.to_string());

@@ -12,7 +12,7 @@ use super::{CliError, Context};
 use crate::coordinator::LEASE;
 use crate::protocol::http::{StatusResponse, SweepStatus};
 use crate::protocol::insight::SweepProgress;
-use crate::report::{self, Trouble, troubles};
+use crate::report::{self, Around, Trouble, troubles};
 use crate::slurm::{self, SlurmView};
 use crate::vocabulary::SweepId;
 
@@ -47,6 +47,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     }
     let access = Access::open(context).await?;
     let looked = look(args, &access).await;
+    let is_coordinated = access.is_coordinated();
     access.close().await;
     let Seen { status, progress, exports } = looked?;
     let exports = exports.look(context).await;
@@ -55,7 +56,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
         context.output.note(&format!("note: what Slurm does with its jobs is not known: {error}"));
     }
     let exported: BTreeSet<SweepId> = exports.iter().map(|export| export.sweep).collect();
-    let troubles = troubles(&status, &progress, LEASE, &exported);
+    let around = Around { is_coordinated, exported: &exported, slurm: slurm.as_ref().ok() };
+    let troubles = troubles(&status, &progress, LEASE, around);
     if args.json {
         let document = report::json::StatusDocument::new(status, progress, troubles, slurm.ok(), &exports);
         return context.output.json(&document);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{counted, duration, grouped};
 use crate::protocol::http::{StatusResponse, SweepState, SweepStatus, WorkerStatus};
 use crate::protocol::insight::{RecentFailure, SweepProgress};
+use crate::slurm::{JobView, SlurmView};
 use crate::vocabulary::SweepId;
 
 /// Something that is wrong, or that may be.
@@ -17,17 +18,29 @@ pub struct Trouble {
     pub help: Option<String>,
 }
 
+/// What is known beside the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Around<'a> {
+    /// A coordinator answers.
+    pub is_coordinated: bool,
+    /// Sweeps whose jobs are exported: they wait for nobody.
+    pub exported: &'a BTreeSet<SweepId>,
+    /// Nothing where Slurm does not say.
+    pub slurm: Option<&'a SlurmView>,
+}
+
 /// Everything that is wrong, what stops the work first. A worker is stalled where nothing was heard of it for longer than
-/// `silence`. Jobs of the sweeps that are exported wait for nobody.
+/// `silence`.
 #[must_use]
 pub fn troubles(
     status: &StatusResponse,
     progress: &[SweepProgress],
     silence: Duration,
-    exported: &BTreeSet<SweepId>,
+    around: Around<'_>,
 ) -> Vec<Trouble> {
     let is_silent = |worker: &&WorkerStatus| worker.last_seen_seconds > silence.as_secs_f64();
-    let mut troubles: Vec<Trouble> = nobody_works(status, exported, is_silent).into_iter().collect();
+    let mut troubles: Vec<Trouble> = nobody_coordinates(status, around).into_iter().collect();
+    troubles.extend(nobody_works(status, around, is_silent));
     for worker in status.workers.iter().filter(is_silent) {
         let held = match worker.running {
             0 => String::new(),
@@ -59,14 +72,39 @@ pub fn troubles(
     troubles
 }
 
+/// Workers are there, or Slurm's tasks that would be some, and nobody who gives them jobs and takes their results.
+fn nobody_coordinates(status: &StatusResponse, around: Around<'_>) -> Option<Trouble> {
+    let goes_on = |sweep: &SweepStatus| {
+        sweep.trials.queued + sweep.trials.running > 0 && !around.exported.contains(&sweep.id)
+    };
+    if around.is_coordinated || !status.sweeps.iter().any(goes_on) {
+        return None;
+    }
+    let of_slurm = around.slurm.iter().flat_map(|view| &view.jobs).filter(|job| job.sweep.is_some());
+    let running: u64 = of_slurm.map(|job| u64::from(job.running)).sum();
+    let elsewhere = status.workers.iter().filter(|worker| worker.slurm.is_none()).count() as u64;
+    let left = running + elsewhere;
+    (left > 0).then(|| Trouble {
+        what: format!(
+            "no coordinator is there, and {} for one",
+            if left == 1 { "1 worker waits".to_owned() } else { format!("{} workers wait", grouped(left)) }
+        ),
+        help: Some(
+            "`sweep serve` starts one here, `sweep slurm SWEEP --coordinator job --submit` one in a job of Slurm's; then the work \
+             goes on"
+                .to_owned(),
+        ),
+    })
+}
+
 /// Jobs wait and nobody is there who would take one.
 fn nobody_works(
     status: &StatusResponse,
-    exported: &BTreeSet<SweepId>,
+    around: Around<'_>,
     is_silent: impl Fn(&&WorkerStatus) -> bool,
 ) -> Option<Trouble> {
     let waits = |sweep: &&SweepStatus| {
-        sweep.state != SweepState::Paused && sweep.trials.queued > 0 && !exported.contains(&sweep.id)
+        sweep.state != SweepState::Paused && sweep.trials.queued > 0 && !around.exported.contains(&sweep.id)
     };
     let waiting: u64 = status.sweeps.iter().filter(waits).map(|sweep| sweep.trials.queued).sum();
     let able = |worker: &&WorkerStatus| !is_silent(worker) && worker.problem.is_none();
@@ -75,13 +113,37 @@ fn nobody_works(
     }
     let noun = if waiting == 1 { "trial waits" } else { "trials wait" };
     let who = if status.workers.is_empty() { "no worker is there" } else { "no worker takes jobs" };
-    let help = match status.slurm.is_empty() {
-        true => "`sweep worker` starts one here, `sweep slurm` some on a cluster",
-        false => {
-            "those that were submitted to Slurm have yet to begin (below); `sweep worker` starts one here"
-        }
-    };
-    Some(Trouble { what: format!("{} {noun} and {who}", grouped(waiting)), help: Some(help.to_owned()) })
+    let waits_for =
+        |job: &&JobView| status.sweeps.iter().any(|sweep| waits(&sweep) && job.sweep == Some(sweep.id));
+    let submitted: Vec<&JobView> =
+        around.slurm.iter().flat_map(|view| &view.jobs).filter(waits_for).collect();
+    Some(Trouble {
+        what: format!("{} {noun} and {who}", grouped(waiting)),
+        help: Some(who_could_work(&submitted)),
+    })
+}
+
+/// What is to be done where nobody works: it depends on what became of those that were submitted to Slurm.
+fn who_could_work(submitted: &[&JobView]) -> String {
+    let log = |job: &JobView| format!("`.sweep/logs/slurm-{}_*.log`", job.job);
+    if let Some(job) = submitted.iter().find(|job| job.running > 0) {
+        return format!(
+            "tasks of Slurm's job {} run and have not reached a coordinator; {} says why",
+            job.job,
+            log(job)
+        );
+    }
+    if submitted.iter().any(|job| job.pending > 0) {
+        return "those that were submitted to Slurm have yet to begin (see above); `sweep worker` starts one here".to_owned();
+    }
+    match submitted.last() {
+        Some(job) => format!(
+            "those that were submitted to Slurm have ended: {} says what the last ones did; `sweep slurm` submits others, \
+             `sweep worker` starts one here",
+            log(job)
+        ),
+        None => "`sweep worker` starts one here, `sweep slurm` some on a cluster".to_owned(),
+    }
 }
 
 fn failures(name: &str, progress: &SweepProgress) -> Vec<Trouble> {
@@ -187,6 +249,8 @@ pub fn troubles_text(troubles: &[Trouble]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::protocol::http::TrialCounts;
     use crate::protocol::insight::FailedTrials;
@@ -215,6 +279,54 @@ mod tests {
 
     fn status(state: SweepState, workers: Vec<WorkerStatus>) -> StatusResponse {
         StatusResponse { sweeps: vec![sweep(state)], workers, running: vec![], slurm: vec![] }
+    }
+
+    fn alone(exported: &BTreeSet<SweepId>) -> Around<'_> {
+        Around { is_coordinated: true, exported, slurm: None }
+    }
+
+    fn submitted(job: u32, sweep: i64, pending: u32, running: u32, ended: u32) -> JobView {
+        JobView {
+            job,
+            sweep: Some(SweepId(sweep)),
+            tasks: pending + running + ended,
+            pending,
+            reasons: BTreeMap::new(),
+            running,
+            ended,
+            bad_ends: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_became_of_slurms_tasks_says_what_to_do() {
+        let waits = status(SweepState::Queued, vec![]);
+        let none = BTreeSet::new();
+        let help = |jobs: Vec<JobView>| {
+            let view = SlurmView { jobs, lost: vec![] };
+            let found = troubles(&waits, &[], SILENCE, Around { slurm: Some(&view), ..alone(&none) });
+            found[0].help.clone().unwrap()
+        };
+        assert!(help(vec![submitted(7, 1, 2, 0, 0)]).contains("have yet to begin"));
+        assert!(
+            help(vec![submitted(7, 1, 2, 1, 0)])
+                .contains("have not reached a coordinator; `.sweep/logs/slurm-7_*")
+        );
+        assert!(help(vec![submitted(7, 1, 0, 0, 2)]).contains("have ended: `.sweep/logs/slurm-7_*.log`"));
+        assert!(!help(vec![submitted(7, 2, 2, 0, 0)]).contains("submitted"), "it is for another sweep");
+    }
+
+    #[test]
+    fn workers_without_a_coordinator_are_said_first() {
+        let none = BTreeSet::new();
+        let view = SlurmView { jobs: vec![submitted(7, 1, 0, 2, 0)], lost: vec![] };
+        let around = Around { is_coordinated: false, exported: &none, slurm: Some(&view) };
+        let found = troubles(&status(SweepState::Running, vec![]), &[], SILENCE, around);
+        assert_eq!(found[0].what, "no coordinator is there, and 2 workers wait for one");
+        let idle = SlurmView::default();
+        let around = Around { slurm: Some(&idle), ..around };
+        let found = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE, around);
+        assert_eq!(found[0].what, "4 trials wait and no worker is there");
     }
 
     #[test]
@@ -248,18 +360,23 @@ mod tests {
             SweepState::Queued,
             vec![worker(1, 300.0, None), worker(2, 1.0, Some("the disk of `/x` is full"))],
         );
-        insta::assert_snapshot!(troubles_text(&troubles(&status, &[progress], SILENCE, &BTreeSet::new())));
+        insta::assert_snapshot!(troubles_text(&troubles(
+            &status,
+            &[progress],
+            SILENCE,
+            alone(&BTreeSet::new())
+        )));
     }
 
     #[test]
     fn where_somebody_works_or_the_sweep_is_paused_nothing_is_wrong() {
         let works = status(SweepState::Running, vec![worker(1, 1.0, None), worker(2, 1.0, None)]);
-        assert_eq!(troubles(&works, &[], SILENCE, &BTreeSet::new()), []);
-        assert_eq!(troubles(&status(SweepState::Paused, vec![]), &[], SILENCE, &BTreeSet::new()), []);
+        assert_eq!(troubles(&works, &[], SILENCE, alone(&BTreeSet::new())), []);
+        assert_eq!(troubles(&status(SweepState::Paused, vec![]), &[], SILENCE, alone(&BTreeSet::new())), []);
         assert_eq!(troubles_text(&[]), "nothing is wrong\n");
         let exported = BTreeSet::from([SweepId(1)]);
-        assert_eq!(troubles(&status(SweepState::Running, vec![]), &[], SILENCE, &exported), []);
-        let nobody = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE, &BTreeSet::new());
+        assert_eq!(troubles(&status(SweepState::Running, vec![]), &[], SILENCE, alone(&exported)), []);
+        let nobody = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE, alone(&BTreeSet::new()));
         assert_eq!(nobody[0].what, "4 trials wait and no worker is there");
     }
 }

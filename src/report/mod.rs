@@ -51,7 +51,7 @@ pub use duration::duration;
 pub use explanation::explanation;
 pub use exports::{ExportFolderView, ExportView, exports_table};
 pub use facts::facts;
-pub use findings::{Trouble, failure_line, progress_lines, troubles, troubles_text};
+pub use findings::{Around, Trouble, failure_line, progress_lines, troubles, troubles_text};
 pub use forecast::{forecast, smallest_difference};
 pub use grouped::{count, counted, grouped, listed};
 pub use latex::latex;

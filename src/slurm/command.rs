@@ -24,6 +24,10 @@ pub enum SlurmError {
     Refused { program: &'static str, words: String },
     #[error("{program} did not end within {} s{}", after.as_secs(), said(words))]
     Silent { program: &'static str, after: Duration, words: String },
+    #[error("{program} printed no job id: `{}`", answer.escape_debug())]
+    Unreadable { program: &'static str, answer: String },
+    #[error("stopped while {program} was at work")]
+    Interrupted { program: &'static str },
 }
 
 impl SlurmError {
@@ -31,7 +35,9 @@ impl SlurmError {
     pub(super) fn is_unclear(&self) -> bool {
         match self {
             SlurmError::Missing { .. } | SlurmError::Start { .. } => false,
-            SlurmError::Silent { .. } => true,
+            SlurmError::Silent { .. } | SlurmError::Unreadable { .. } | SlurmError::Interrupted { .. } => {
+                true
+            }
             SlurmError::Refused { words, .. } => {
                 words.contains("timed out") || words.contains("Unable to contact")
             }
@@ -60,6 +66,8 @@ pub(super) async fn ask(question: Question<'_>) -> Result<String, SlurmError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        // A Ctrl-C is this program's to hear: it has to find out what became of the question.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| match error.kind() {

@@ -44,17 +44,18 @@ pub enum SubmitError {
          comment `{marker}` (`squeue --me -o '%i %k'`) and `scancel` it"
     )]
     Unknown { sbatch: SlurmError, queue: SlurmError, marker: String },
-    #[error("sbatch printed no job id: `{0}`")]
-    Unreadable(String),
     #[error("can't read /dev/urandom")]
     Chance(#[from] std::io::Error),
 }
 
-/// Submits a script.
+/// Submits a script, unless `interrupted` comes first.
 ///
 /// # Errors
-/// When Slurm refuses or doesn't answer; then nothing is submitted, as far as that can be known.
-pub async fn submit(submission: Submission<'_>) -> Result<SubmittedJob, SubmitError> {
+/// When Slurm refuses or doesn't answer, or somebody interrupts; then nothing is submitted, as far as that can be known.
+pub async fn submit(
+    submission: Submission<'_>,
+    interrupted: impl Future<Output = ()>,
+) -> Result<SubmittedJob, SubmitError> {
     // By this a submission is found again whose answer got lost.
     let marker = format!("sweep {}", random_word()?);
     let mut arguments = vec!["--parsable".to_owned(), format!("--comment={marker}")];
@@ -65,8 +66,17 @@ pub async fn submit(submission: Submission<'_>) -> Result<SubmittedJob, SubmitEr
         input: submission.script,
         within: submission.within,
     };
-    match ask(question).await {
-        Ok(answer) => parse_answer(&answer).ok_or_else(|| SubmitError::Unreadable(answer.trim().to_owned())),
+    let program = question.program;
+    let answer = tokio::select! {
+        answer = ask(question) => answer,
+        () = interrupted => Err(SlurmError::Interrupted { program }),
+    };
+    let submitted = answer.and_then(|answer| {
+        let unreadable = || SlurmError::Unreadable { program, answer: answer.trim().to_owned() };
+        parse_answer(&answer).ok_or_else(unreadable)
+    });
+    match submitted {
+        Ok(submitted) => Ok(submitted),
         Err(sbatch) if sbatch.is_unclear() => Err(take_back(sbatch, marker).await),
         Err(sbatch) => Err(sbatch.into()),
     }
@@ -133,9 +143,13 @@ async fn take_back(sbatch: SlurmError, marker: String) -> SubmitError {
     }
 }
 
-/// `4711`, or `4711;cluster`.
+/// The last line that is `4711`, or `4711;cluster`: sites wrap sbatch and say more before and after it.
 fn parse_answer(answer: &str) -> Option<SubmittedJob> {
-    let line = answer.lines().next_back()?.trim();
+    answer.lines().rev().find_map(parse_line)
+}
+
+fn parse_line(line: &str) -> Option<SubmittedJob> {
+    let line = line.trim();
     let (job, cluster) = match line.split_once(';') {
         Some((job, cluster)) => (job, Some(cluster.to_owned())),
         None => (line, None),
@@ -158,6 +172,10 @@ mod tests {
         assert_eq!(parse_answer("4711\n"), Some(SubmittedJob { job: 4711, cluster: None }));
         let elsewhere = SubmittedJob { job: 4711, cluster: Some("big".to_owned()) };
         assert_eq!(parse_answer("a site's greeting\n4711;big\n"), Some(elsewhere));
+        assert_eq!(
+            parse_answer("4711\nYour quota is fine\n"),
+            Some(SubmittedJob { job: 4711, cluster: None })
+        );
         assert_eq!(parse_answer("Submitted batch job"), None);
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::cluster::{Cluster, serve};
-use crate::harness::Project;
+use crate::harness::{Project, wait_until};
 
 const SPEC: &str = r#"
 name: "it's \"quoted\" $(touch pwned) `touch pwned` # \\ %j"
@@ -183,6 +183,49 @@ fn an_sbatch_that_is_missing_or_breaks_a_rule_or_never_answers_leaves_nothing() 
     assert!(said.contains("was cancelled"), "{said}");
     assert_eq!(cluster.ask(&["squeue", "--noheader"]), "");
     assert_eq!(slow.status()["slurm"]["jobs"], json!([]));
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn what_a_site_says_beside_the_id_and_a_ctrl_c_lose_no_job() {
+    let cluster = Cluster::up("asides", &[]);
+    let submit = ["slurm", "1", "--submit", "--submit-timeout", "60"];
+    let friendly = with_sbatch(
+        cluster.project(),
+        "#!/bin/sh\n/usr/bin/sbatch --hold \"$@\" && echo 'Your quota is fine'\n",
+    );
+    friendly.write("spec.yaml", SPEC);
+    friendly.sweep(&["submit", "spec.yaml"]).exits_with(0);
+    let job = friendly.sweep(&submit).exits_with(0).stdout().trim().to_owned();
+    assert_eq!(friendly.status()["slurm"]["jobs"][0]["job"].to_string(), job);
+    cluster.ask(&["scancel", &job]);
+
+    let wordless =
+        with_sbatch(cluster.project(), "#!/bin/sh\n/usr/bin/sbatch --hold \"$@\" > id && echo submitted\n");
+    wordless.write("spec.yaml", SPEC);
+    wordless.sweep(&["submit", "spec.yaml"]).exits_with(0);
+    let said = wordless.sweep(&submit).exits_with(1).stderr();
+    assert!(said.contains("printed no job id: `submitted`") && said.contains("was cancelled"), "{said}");
+
+    // Slurm has the job, and its answer is on the way.
+    let slow = with_sbatch(
+        cluster.project(),
+        "#!/bin/sh\n/usr/bin/sbatch --hold \"$@\"\ntouch submitted\nexec sleep 600\n",
+    );
+    slow.write("spec.yaml", SPEC);
+    slow.sweep(&["submit", "spec.yaml"]).exits_with(0);
+    let submission = slow.command(&submit).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("Slurm has the job", || slow.path("submitted").exists());
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&submission),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
+    let ended = submission.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("stopped while sbatch was at work") && said.contains("was cancelled"), "{said}");
+    assert_eq!(cluster.ask(&["squeue", "--noheader"]), "");
 }
 
 #[test]
