@@ -4,6 +4,7 @@ use super::access::Access;
 use super::looking::{Found, LookingArgs, warn};
 use super::written::write_file;
 use super::{CliError, Context};
+use crate::protocol::http::ResultsResponse;
 use crate::report::json::ResultsDocument;
 use crate::report::{
     Pivot, PivotError, PivotSpec, References, Sheet, Sort, TableOrigin, View, ViewOptions, latex, markdown,
@@ -30,7 +31,7 @@ pub(super) struct Args {
     /// One table a metric, with one parameter in the rows and another in the columns; `a+b,c` puts two in the rows.
     #[arg(long, value_name = "ROW,COLUMN", conflicts_with = "columns")]
     pivot: Option<PivotSpec>,
-    /// Published numbers beside ours, from a CSV file (docs/ANALYSIS.md).
+    /// Published numbers beside ours, from a CSV file (docs/ANALYSIS.md); its metrics are shown, too.
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
     /// How it is written; with `-o` the file's ending says it.
@@ -64,14 +65,16 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let found = args.looking.find(&access).await;
     access.close().await;
     let Found { results, origin } = found?;
+    let references = args.reference.as_deref().map(|file| read_references(file, &results)).transpose()?;
+    let published = references.iter().flat_map(References::metrics);
     let options = ViewOptions {
         columns: args.columns.clone(),
         sort: args.sort.clone(),
         top: args.top,
+        also: published.map(str::to_owned).collect(),
         ..args.looking.options()
     };
     let view = View::new(&results, &options)?;
-    let references = args.reference.as_deref().map(|file| read_references(file, &view)).transpose()?;
     let pivot = args.pivot.as_ref().map(|spec| Pivot::new(&view, spec)).transpose()?;
     let exported =
         Export { view: &view, origin: &origin, references: references.as_ref(), pivot: pivot.as_ref() };
@@ -159,10 +162,10 @@ impl Export<'_> {
     }
 }
 
-fn read_references(file: &Path, view: &View<'_>) -> Result<References, CliError> {
+fn read_references(file: &Path, results: &ResultsResponse) -> Result<References, CliError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::usage(format!("`{}` can't be read: {error}", file.display())))?;
-    References::read(&file.display().to_string(), &text, view.results)
+    References::read(&file.display().to_string(), &text, results)
         .map_err(|error| CliError::Usage(error.into()))
 }
 

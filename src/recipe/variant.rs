@@ -63,8 +63,28 @@ pub fn departures_from(variant: Variant, parameters: &Parameters) -> Vec<Departu
     if let Some(value) = parameters.get(name).filter(is_so) {
         let expected = if variant == Variant::Described { "student" } else { "frozen" };
         found.push(Departure { name, value: value.clone(), expected: expected.into() });
+        if let (Variant::Run, Some(value)) = (variant, parameters.get("eval_weights"))
+            && let Some(expected) = averaged_as_run(parameters, "eval_weights")
+        {
+            found.push(Departure { name: "eval_weights", value: value.clone(), expected });
+        }
     }
     found
+}
+
+/// What the study's code has for this parameter where a method with an averaged reference is described: a frozen one, and an average
+/// of the student that is evaluated. `None` for other parameters, where no averaged reference teaches, and where the
+/// average is evaluated already.
+#[must_use]
+pub fn averaged_as_run(parameters: &Parameters, name: &str) -> Option<Value> {
+    let run = match name {
+        "teacher" => "frozen",
+        "eval_weights" => "average",
+        _ => return None,
+    };
+    let is_averaged = matches!(parameters.get("teacher")?.as_str(), Some("ema" | "anne" | "sto"));
+    let is_student = parameters.get("eval_weights").is_none_or(|weights| weights == "student");
+    (is_averaged && is_student).then(|| run.into())
 }
 
 impl fmt::Display for Variant {
@@ -109,7 +129,10 @@ mod tests {
         let described = json!({"method": "kd", "teacher": "ema", "optimizer_at_start": "keep", "teacher_bn": "running",
                                "ce_weight": 1.0, "eval_weights": "student"});
         assert_eq!(names(Variant::Described, described.clone()), Vec::<&str>::new());
-        assert_eq!(names(Variant::Run, described), ["optimizer_at_start", "teacher_bn", "teacher"]);
+        assert_eq!(
+            names(Variant::Run, described),
+            ["optimizer_at_start", "teacher_bn", "teacher", "eval_weights"]
+        );
         let run = json!({"method": "mask", "teacher": "frozen", "optimizer_at_start": "reset", "teacher_bn": "batch",
                          "ce_weight": 2.0, "eval_weights": "average"});
         assert_eq!(names(Variant::Run, run.clone()), Vec::<&str>::new());

@@ -30,6 +30,8 @@ pub struct ViewOptions {
     pub sort: Option<Sort>,
     /// Only the first so many configurations.
     pub top: Option<usize>,
+    /// Shown besides what is usually shown, where there are numbers of them: metrics of which others have published some.
+    pub also: Vec<String>,
 }
 
 /// Another order than by rank: `lr`, `lr:desc`.
@@ -242,7 +244,10 @@ fn metrics(
             configurations.iter().flat_map(|configuration| configuration.metrics.keys().copied()).collect();
         let mut names: Vec<&str> = all
             .into_iter()
-            .filter(|name| Some(*name) == ranking || !is_volatile(name) && !UNRANKED_METRICS.contains(name))
+            .filter(|name| {
+                let is_usual = !is_volatile(name) && !UNRANKED_METRICS.contains(name);
+                Some(*name) == ranking || is_usual || options.also.iter().any(|also| also == name)
+            })
             .collect();
         names.sort_by_key(|name| (Some(*name) != ranking, !name.ends_with("top1"), *name));
         metrics.extend(names.into_iter().map(shown));
@@ -392,6 +397,9 @@ mod tests {
         let names: Vec<&str> = view.metrics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, ["top1", "rankme", "x_gap"]);
         assert_eq!(view.columns[..2], [Column::Parameter("lr".to_owned()), Column::Seeds]);
+        let also = ViewOptions { also: vec!["lr".to_owned(), "gone".to_owned()], ..ViewOptions::default() };
+        let shown = View::new(&results, &also).unwrap().metrics;
+        assert_eq!(shown.len(), 4, "others have published some: {shown:?}");
         let options = ViewOptions {
             columns: ["seconds", "n", "lr"].map(str::to_owned).to_vec(),
             ..ViewOptions::default()
