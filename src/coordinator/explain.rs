@@ -78,7 +78,7 @@ impl From<LineRow> for ExplainedStage {
             last_epoch: row.last_epoch,
             state: row.state,
             epoch: row.reported_epoch,
-            attempt: row.attempt,
+            attempt: (row.attempt.0 > 0).then_some(row.attempt),
             worker: row.worker,
         }
     }

@@ -90,8 +90,9 @@ pub struct ExplainedStage {
     pub state: String,
     /// The last epoch reported; 0 before the first.
     pub epoch: u32,
-    /// Its newest attempt, 0 before the first.
-    pub attempt: Attempt,
+    /// Its newest attempt; nothing before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
     /// Who runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,

@@ -44,7 +44,7 @@ fn stages_table(stages: &[ExplainedStage]) -> String {
             right(format!("{}–{}", stage.first_epoch, stage.last_epoch)),
             Cell::new(&stage.state),
             right(format!("{done}/{length}")),
-            right(stage.attempt.to_string()),
+            right(stage.attempt.map_or_else(|| "0".to_owned(), |attempt| attempt.to_string())),
             right(stage.worker.map(|worker| worker.to_string()).unwrap_or_default()),
         ]);
     }
@@ -65,7 +65,7 @@ mod tests {
             last_epoch: epochs.1,
             state: state.to_owned(),
             epoch,
-            attempt: Attempt(i64::from(worker.is_some())),
+            attempt: worker.map(|_| Attempt(1)),
             worker: worker.map(WorkerId),
         };
         let cause = |code, what: &str, help: Option<&str>| Cause {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Text that is no id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what} (a whole number from 1)")]
+#[error("`{text}` is no {what} (a whole number from 1)")]
 pub struct ParseIdError {
     what: &'static str,
     text: String,
@@ -97,7 +97,7 @@ mod tests {
     fn zero_and_words_are_no_ids() {
         assert_eq!(
             "0".parse::<SweepId>().unwrap_err().to_string(),
-            "`0` is not a sweep id (a whole number from 1)"
+            "`0` is no sweep id (a whole number from 1)"
         );
         assert!("last".parse::<SweepId>().is_err());
         assert!(serde_json::from_str::<SweepId>("0").is_err());

@@ -221,6 +221,19 @@ async fn a_worker_hears_with_its_heartbeat_that_its_job_was_cancelled() {
 }
 
 #[tokio::test]
+async fn why_a_trial_has_not_begun_is_said_over_http() {
+    let server = serve_on_a_free_port().await;
+    let client = Client::new(&server.url, "secret").unwrap();
+    let request = submit_request("command: [/bin/true]\nparameters: {x: [1, 2]}\n");
+    let sweep = client.submit(&request).await.unwrap().sweep;
+    let explained = client.explain(sweep, TrialNumber(2)).await.unwrap();
+    assert_eq!(explained.stages[0].attempt, None);
+    let _worker = lease(&client, 1).await;
+    let begun = client.explain(sweep, TrialNumber(1)).await.unwrap();
+    assert_eq!(begun.stages[0].attempt.map(|attempt| attempt.0), Some(1));
+}
+
+#[tokio::test]
 async fn a_paused_sweep_is_not_leased_from_until_it_is_resumed() {
     let server = serve_on_a_free_port().await;
     let client = Client::new(&server.url, "secret").unwrap();

@@ -75,6 +75,26 @@ fn another_result_is_noticed_in_each_of_them() {
     assert_eq!(said, ["it is of trials 1-2, and now trials 1 have a result"; 2]);
 }
 
+/// Rows are told apart by their labels, which stand in the head of a pivot and in other columns too.
+#[test]
+fn rows_and_columns_with_the_same_labels_are_not_mixed_up() {
+    let results = grid(&[1.0, 2.0, 3.0], &[1.0, 2.0], 2, &[("top1", &|a, b, seed| 10.0 * a + b + seed)]);
+    let (view, origin) = (View::usual(&results), TableOrigin::of_last_epoch(&results));
+    for axes in ["a,b", "b,a"] {
+        let pivot = Pivot::new(&view, &axes.parse().unwrap()).unwrap();
+        let text = markdown(&pivot_sheets(&view, &pivot, None), &origin);
+        let claims = claims_in_text("t", &text).unwrap();
+        assert_eq!((claims.len(), differences(&results, claims)), (6, vec![]), "{text}");
+    }
+    let text = markdown(&[results_sheet(&view, None)], &origin);
+    let is_row = |line: &&str| line.starts_with('|') && line.contains('±');
+    let mut rows: Vec<&str> = text.lines().filter(is_row).collect();
+    let moved: Vec<&str> =
+        text.lines().map(|line| if is_row(&line) { rows.pop().unwrap() } else { line }).collect();
+    let claims = claims_in_text("t", &moved.join("\n")).unwrap();
+    assert_eq!((claims.len(), differences(&results, claims)), (6, vec![]), "{moved:?}");
+}
+
 #[test]
 fn a_table_may_be_edited_but_its_numbers_not() {
     let results = demo();

@@ -48,7 +48,7 @@ pub fn claims_in_text(file: &str, text: &str) -> Result<Vec<Claim>, CheckError> 
                 return Err(CheckError::Unreadable { place, what });
             };
             let (cells, place) = match language {
-                Language::Markdown => markdown.take(&note, &place)?,
+                Language::Markdown => markdown.take(table, &note, &place)?,
                 Language::Latex => (latex.take(), place),
             };
             claims.extend(claims_of_row(table, note, &cells, &place)?);
@@ -166,13 +166,18 @@ impl MarkdownRows {
         self.0.push_back((cells, place));
     }
 
-    /// The row that a note is about: the one with its labels, wherever it was moved.
-    fn take(&mut self, note: &RowNote, place: &str) -> Result<(Vec<String>, String), CheckError> {
+    /// The row that a note is about: the one with its labels in the columns that have no metric, wherever it was moved.
+    fn take(
+        &mut self,
+        table: &TableNote,
+        note: &RowNote,
+        place: &str,
+    ) -> Result<(Vec<String>, String), CheckError> {
         let label: Vec<String> =
             note.label.iter().map(|text| text.replace(['\n', '\r'], " ").trim().to_owned()).collect();
         let is_it = |(cells, _): &(Vec<String>, String)| {
-            cells.len() == note.label.len() + note.cells.len()
-                && label.iter().all(|text| cells.contains(text))
+            let labelling = cells.iter().zip(&table.columns).filter(|(_, metric)| metric.is_none());
+            cells.len() == table.columns.len() && labelling.map(|(cell, _)| cell).eq(&label)
         };
         let found = self.0.iter().position(is_it).and_then(|at| self.0.remove(at));
         found.ok_or_else(|| CheckError::Unreadable {

@@ -67,7 +67,7 @@ impl From<ExplainedStage> for StageEntry {
             last_epoch: stage.last_epoch,
             state: stage.state,
             epoch: stage.epoch,
-            attempt: stage.attempt.0,
+            attempt: stage.attempt.map_or(0, |attempt| attempt.0),
             worker: stage.worker.map(|worker| worker.0),
         }
     }
