@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let context = &Context { coordinator, ..context.clone() };
     let target = Target::parse(args.target.as_deref().unwrap_or_default(), &args.overrides, context)?;
     target.try_first(args.preflight, context).await?;
+    let _turn = if has_own_coordinator && args.submit { Some(take_turn(context)?) } else { None };
     let access = Access::open_or_create(context, LEASE).await?;
     let found = Found::look(target, &access, context).await;
     // The table must be free before a coordinator's job starts.
@@ -104,6 +106,20 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         true => Submitter { args: &args, found: &found, scripts: &scripts, context }.submit().await,
         false if args.output.is_some() => Ok(()),
         false => scripts.print(context),
+    }
+}
+
+/// Waits until nobody else submits with a coordinator's job, and holds others up until the file is closed: the second one is to
+/// find the coordinator of the first, instead of submitting another.
+fn take_turn(context: &Context) -> Result<File, CliError> {
+    let folder = state_folder::ensure(context)?.path().join(SUBMITTED);
+    let path = folder.join("turn.lock");
+    let opened = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+    let file = opened.map_err(|error| cant_write(&path, error))?;
+    match file.lock() {
+        // Without locks two coordinators may be submitted, of which the second ends at once.
+        Err(error) if error.kind() != std::io::ErrorKind::Unsupported => Err(cant_write(&path, error)),
+        _ => Ok(file),
     }
 }
 

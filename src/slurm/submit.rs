@@ -1,6 +1,7 @@
 //! Submission: a job that Slurm has taken is known here, or it is taken back.
 
 use std::io::Read as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use super::command::{Question, SlurmError, ask};
@@ -11,6 +12,8 @@ use crate::protocol::slurm::{SlurmJob, SlurmRole};
 /// store it.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+/// How long sbatch may still answer when somebody interrupts. Ended at once, it might have sent what Slurm has not stored yet.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Cancelling waits for nothing.
 const CANCELLING: Duration = Duration::from_secs(30);
 
@@ -67,9 +70,13 @@ pub async fn submit(
         within: submission.within,
     };
     let program = question.program;
+    let mut asking = pin!(ask(question));
     let answer = tokio::select! {
-        answer = ask(question) => answer,
-        () = interrupted => Err(SlurmError::Interrupted { program }),
+        answer = &mut asking => answer,
+        () = interrupted => {
+            let last = tokio::time::timeout(LAST_WORD, asking).await;
+            return Err(interrupt(last.ok(), SlurmError::Interrupted { program }, marker).await);
+        }
     };
     let submitted = answer.and_then(|answer| {
         let unreadable = || SlurmError::Unreadable { program, answer: answer.trim().to_owned() };
@@ -79,6 +86,24 @@ pub async fn submit(
         Ok(submitted) => Ok(submitted),
         Err(sbatch) if sbatch.is_unclear() => Err(take_back(sbatch, marker).await),
         Err(sbatch) => Err(sbatch.into()),
+    }
+}
+
+/// Takes back what sbatch has said last, if it said anything.
+async fn interrupt(
+    last: Option<Result<String, SlurmError>>,
+    interrupted: SlurmError,
+    marker: String,
+) -> SubmitError {
+    let job = match last {
+        Some(Err(sbatch)) if !sbatch.is_unclear() => return interrupted.into(),
+        Some(Ok(answer)) => parse_answer(&answer).map(|submitted| submitted.job),
+        _ => None,
+    };
+    let Some(job) = job else { return take_back(interrupted, marker).await };
+    match cancel(&[job]).await {
+        Ok(()) => SubmitError::TakenBack { sbatch: interrupted, job },
+        Err(queue) => SubmitError::Unknown { sbatch: interrupted, queue, marker },
     }
 }
 

@@ -114,6 +114,37 @@ fn a_coordinator_whose_time_is_over_starts_itself_again() {
     cluster.wait_for_end(&coordinator);
 }
 
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_coordinator_that_is_killed_is_started_again_and_two_submissions_have_one() {
+    let cluster = Cluster::up("killed", &[]);
+    let project = cluster.project();
+    project.write("gated.yaml", GATED);
+    project.sweep(&["submit", "gated.yaml"]).exits_with(0);
+    let arguments = ["slurm", "1", "--coordinator", "job", "--submit", "--cpu-slots", "1", "--mem", "200M"];
+    let both: Vec<_> = (0..2).map(|_| project.command(&arguments).spawn().unwrap()).collect();
+    for submission in both {
+        assert!(submission.wait_with_output().unwrap().status.success());
+    }
+    wait_until("the trial", || project.path("begun").exists());
+    let status = project.status();
+    let jobs = status["slurm"]["jobs"].as_array().unwrap();
+    let coordinators: Vec<_> = jobs.iter().filter(|job| job["sweep"].is_null()).collect();
+    assert_eq!((jobs.len(), coordinators.len()), (3, 1), "{status}");
+
+    let announced = project.read(".sweep/coordinator.json");
+    let pid = serde_json::from_str::<serde_json::Value>(&announced).unwrap()["pid"].to_string();
+    let killed = std::process::Command::new("kill").args(["-9", &pid]).status().unwrap();
+    assert!(killed.success());
+    wait_until("the coordinator again", || {
+        let now = project.read(".sweep/coordinator.json");
+        !now.is_empty() && now != announced
+    });
+    project.write("gate", "");
+    assert_eq!(results_of(&project, "1")[0]["state"], "succeeded", "{}", logs(&project));
+    cluster.wait_for_end(&coordinators[0]["job"].to_string());
+}
+
 /// A trial that ends when it is let.
 const GATED: &str = r#"
 name: gated
