@@ -35,6 +35,7 @@ pub(super) fn check_extent(
     // What a random search draws is known, but no mistake of the spec.
     if spec.space.search == Search::Grid {
         report_idle(drafts, &census, findings);
+        report_lost_overrides(drafts, &census, findings);
         let mut exists = census.exists.iter();
         spec.space.axes.retain(|_| exists.next() == Some(&true));
         let mut excludes = census.excludes.iter();
@@ -66,5 +67,23 @@ fn report_idle(drafts: &Drafts, census: &Census, findings: &mut Findings) {
         }
         let problem = SpecProblem::new(&exclusion.span, "this leaves nothing out: no trial is like that");
         findings.push(problem.help("change it, or remove it"));
+    }
+}
+
+/// Overrides of parameters that no trial has: what was typed is meant, other than what a recipe says for other cases.
+fn report_lost_overrides(drafts: &Drafts, census: &Census, findings: &mut Findings) {
+    let columns = |wanted: bool| {
+        let axes = drafts.axes.iter().zip(&census.exists).filter(move |(_, exists)| **exists == wanted);
+        axes.flat_map(|(axis, _)| &axis.columns)
+    };
+    for lost in columns(false).filter(|column| column.name_span.source.is_command_line()) {
+        if columns(true).all(|column| column.name != lost.name) {
+            let message =
+                format!("`{}` has no effect: no trial meets the conditions under which it counts", lost.name);
+            findings.push(
+                SpecProblem::new(&lost.name_span, message)
+                    .help("leave it out, or choose what it belongs to as well"),
+            );
+        }
     }
 }

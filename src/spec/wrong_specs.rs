@@ -382,3 +382,9 @@ fn colours_are_added_only_where_asked() {
     assert!(!error.render(Colour::None).contains('\u{1b}'));
     assert!(error.render(Colour::Ansi).contains("\u{1b}[1;31merror:\u{1b}[0m unknown parameter `lrr`"));
 }
+
+#[test]
+fn overrides_that_no_trial_has() {
+    let text = "parameters: {epochs: 5, head_hidden: [[], [256]]}\nwhen:\n  - if: {head_hidden: [[256]]}\n    parameters: {head_dropout: 0.3}\n";
+    assert_snapshot!(refusal(text, &["head_hidden=[]", "head_dropout=0.5"]));
+}
