@@ -234,6 +234,22 @@ fn a_command_that_was_interrupted_goes_on_from_what_is_there() {
 }
 
 #[test]
+fn a_mirror_that_has_another_file_does_not_cost_what_is_there() {
+    let (archive, page) = (cifar10(), b"<html>Log in first</html>".to_vec());
+    for hides_length in [false, true] {
+        let server = Server::start(&[(ARCHIVE, &page)], Manners { hides_length, ..Manners::default() });
+        let place = Place::of_archive(&server, &archive);
+        let downloads = &place.request.downloads;
+        let sum = &place.request.publication.files[0].sha256[..12];
+        fs::create_dir_all(downloads).unwrap();
+        fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), &archive[..5_000]).unwrap();
+        let said = place.refuses();
+        assert!(said.contains("has 25 bytes and the published file"), "{said}");
+        assert_eq!(place.parts(), [5_000]);
+    }
+}
+
+#[test]
 fn a_server_without_ranges_sends_it_all_again() {
     let archive = cifar10();
     for manners in [

@@ -27,6 +27,8 @@ struct Download<'d> {
     part: File,
     /// How much of it is there.
     bytes: u64,
+    /// How much of that was there before.
+    earlier: u64,
 }
 
 /// What a server sends.
@@ -66,13 +68,17 @@ pub(super) fn download(
         Err(TryLockError::Error(error)) => return Err(unwritable(error)),
     }
     let bytes = part.metadata().map_err(unwritable)?.len();
-    let mut download = Download { url, file, agent: agent(), path: path.clone(), part, bytes };
+    let mut download =
+        Download { url, file, agent: agent(), path: path.clone(), part, bytes, earlier: bytes };
     download.keep(bytes)?;
     let had_some = download.bytes > 0;
     if let Err(error) = download.complete(progress) {
-        // Of another file nothing is of use.
+        // Of another file nothing is of use. What was there before may be from the right one: a mirror's mistake doesn't cost it.
         if matches!(error, FetchError::OtherSize { .. }) {
-            fs::remove_file(&path).ok();
+            match download.earlier {
+                0 => fs::remove_file(&path).map_err(unwritable)?,
+                earlier => download.keep(earlier)?,
+            }
         }
         return Err(error);
     }
@@ -196,6 +202,7 @@ impl Download<'_> {
     fn keep(&mut self, bytes: u64) -> Result<(), FetchError> {
         let cut = self.part.set_len(bytes).and_then(|()| self.part.seek(SeekFrom::Start(bytes)));
         self.bytes = cut.map_err(|error| FetchError::file(&self.path, error))?;
+        self.earlier = self.earlier.min(bytes);
         Ok(())
     }
 }
