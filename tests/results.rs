@@ -266,6 +266,8 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
     assert!(checked.stdout().contains("tables/all.tex:"), "{}\n{best}", checked.stdout());
     assert!(checked.stdout().contains("stands there; it is 90."), "{}", checked.stdout());
     assert!(checked.stderr().ends_with("1 of 72 numbers don't agree\n"), "{}", checked.stderr());
+    let left_out = "note: `elsewhere`, which `paper.tex` includes, is not there";
+    assert!(checked.stderr().contains(left_out), "{}", checked.stderr());
 
     // The trial that failed is run again and succeeds: what was exported is of fewer seeds.
     project.write("mended", "");

@@ -6,8 +6,8 @@ use super::access::Access;
 use super::{CliError, Context};
 use crate::protocol::http::{ResultsQuery, ResultsResponse};
 use crate::report::check::{
-    CheckError, Checked, Claim, Source, claims_in_csv, claims_in_json, claims_in_parquet, claims_in_text,
-    inputs,
+    CheckError, Checked, Claim, Shown, Source, claims_in_csv, claims_in_json, claims_in_parquet,
+    claims_in_text, inputs,
 };
 use crate::report::json::CheckDocument;
 use crate::report::{by_configuration, count, counted, facts};
@@ -30,7 +30,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
     let mut claims = Vec::new();
     for file in &args.files {
-        let found = claims_of(file)?;
+        let found = claims_of(file, context)?;
         if found.is_empty() {
             return Err(no_table(file));
         }
@@ -47,7 +47,7 @@ fn no_table(file: &Path) -> CliError {
 }
 
 /// Those of a file and of all that it includes.
-fn claims_of(file: &Path) -> Result<Vec<Claim>, CliError> {
+fn claims_of(file: &Path, context: &Context) -> Result<Vec<Claim>, CliError> {
     let name = file.display().to_string();
     let claims = match file.extension().and_then(|ending| ending.to_str()) {
         Some("csv") => claims_in_csv(&name, &read(file)?),
@@ -56,12 +56,12 @@ fn claims_of(file: &Path) -> Result<Vec<Claim>, CliError> {
             let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
             claims_in_parquet(&name, bytes)
         }
-        _ => return claims_in_texts(file),
+        _ => return claims_in_texts(file, context),
     };
     claims.map_err(|error| CliError::Usage(error.into()))
 }
 
-fn claims_in_texts(file: &Path) -> Result<Vec<Claim>, CliError> {
+fn claims_in_texts(file: &Path, context: &Context) -> Result<Vec<Claim>, CliError> {
     // TeX looks for what is included from where the main file lies.
     let folder = file.parent().map(Path::to_owned).unwrap_or_default();
     let (mut claims, mut seen, mut left) = (Vec::new(), BTreeSet::new(), vec![file.to_owned()]);
@@ -72,8 +72,15 @@ fn claims_in_texts(file: &Path) -> Result<Vec<Claim>, CliError> {
         let text = read(&file)?;
         let found = claims_in_text(&file.display().to_string(), &text);
         claims.extend(found.map_err(|error| CliError::Usage(error.into()))?);
-        let included = inputs(&text).into_iter().filter_map(|name| included(&folder, &name));
-        left.extend(included);
+        for name in inputs(&text) {
+            match included(&folder, &name) {
+                Some(included) => left.push(included),
+                None => context.output.note(&format!(
+                    "note: `{name}`, which `{}` includes, is not there; if it has tables, they are not checked",
+                    file.display()
+                )),
+            }
+        }
     }
     Ok(claims)
 }
@@ -116,7 +123,9 @@ async fn check(claims: Vec<Claim>, access: &Access) -> Result<Vec<Checked>, CliE
         };
         Checked { claim, difference: Some(difference) }
     };
-    Ok(claims.into_iter().map(check).collect())
+    // An empty cell that is still empty is no number that agrees.
+    let counts = |checked: &Checked| checked.difference.is_some() || checked.claim.shown != Shown::Nothing;
+    Ok(claims.into_iter().map(check).filter(counts).collect())
 }
 
 /// Of a sweep's trials those that a table was made of.

@@ -47,7 +47,7 @@ pub fn departures_from(variant: Variant, parameters: &Parameters) -> Vec<Departu
         // Cross entropy is counted twice in mask runs only.
         let run = if name == "ce_weight" && !is_masked { described.clone() } else { run };
         let expected = if variant == Variant::Described { described } else { run };
-        if let Some(value) = parameters.get(name).filter(|value| **value != expected) {
+        if let Some(value) = parameters.get(name).filter(|value| !is_same(value, &expected)) {
             found.push(Departure { name, value: value.clone(), expected });
         }
     }
@@ -70,6 +70,11 @@ pub fn departures_from(variant: Variant, parameters: &Parameters) -> Vec<Departu
         }
     }
     found
+}
+
+/// A program's spec may write `2` where the built-in trainer has `2.0`.
+fn is_same(one: &Value, other: &Value) -> bool {
+    one == other || one.as_f64().is_some_and(|one| Some(one) == other.as_f64())
 }
 
 /// What the study's code has for this parameter where a method with an averaged reference is described: a frozen one, and an average
@@ -136,6 +141,9 @@ mod tests {
         let run = json!({"method": "mask", "teacher": "frozen", "optimizer_at_start": "reset", "teacher_bn": "batch",
                          "ce_weight": 2.0, "eval_weights": "average"});
         assert_eq!(names(Variant::Run, run.clone()), Vec::<&str>::new());
+        let mut written = run.clone();
+        written["ce_weight"] = json!(2);
+        assert_eq!(names(Variant::Run, written), Vec::<&str>::new());
         assert_eq!(
             names(Variant::Described, run),
             ["optimizer_at_start", "teacher_bn", "ce_weight", "eval_weights"]

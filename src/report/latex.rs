@@ -32,7 +32,7 @@ fn table(sheet: &Sheet, origin: &TableOrigin) -> String {
 fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => escaped(text),
-        Cell::Nothing => "--".to_owned(),
+        Cell::Nothing(_) => "--".to_owned(),
         Cell::Figure(figure) => number(figure),
     }
 }

@@ -36,7 +36,7 @@ fn row(cells: impl Iterator<Item = String>) -> String {
 fn cell(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => escaped(text),
-        Cell::Nothing => NOTHING.to_owned(),
+        Cell::Nothing(_) => NOTHING.to_owned(),
         Cell::Figure(figure) => number(figure),
     }
 }

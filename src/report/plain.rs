@@ -32,7 +32,7 @@ pub fn plain(sheet: &Sheet) -> String {
 fn text(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
-        Cell::Nothing => NOTHING.to_owned(),
+        Cell::Nothing(_) => NOTHING.to_owned(),
         Cell::Figure(figure) if figure.is_best => format!("{BEST} {}", number(figure)),
         Cell::Figure(figure) => number(figure),
     }

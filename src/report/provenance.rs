@@ -66,7 +66,7 @@ pub(super) struct RowNote {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct CellNote {
     pub(super) configuration: String,
-    /// The trials that it is the mean of, as ranges.
+    /// The trials that it is the mean of, as ranges; empty where there is no number yet.
     pub(super) trials: String,
     /// The published number beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,8 +88,14 @@ impl SheetOrigin {
             for (cell, head) in cells.iter().zip(&sheet.head) {
                 match cell {
                     Cell::Text(text) => note.label.push(text.clone()),
-                    Cell::Nothing if head.metric.is_none() => note.label.push(String::new()),
-                    Cell::Nothing => note.cells.push(None),
+                    Cell::Nothing(_) if head.metric.is_none() => note.label.push(String::new()),
+                    Cell::Nothing(configuration) => {
+                        note.cells.push(configuration.clone().map(|configuration| CellNote {
+                            configuration,
+                            trials: String::new(),
+                            published: None,
+                        }))
+                    }
                     Cell::Figure(figure) => note.cells.push(Some(CellNote {
                         configuration: figure.configuration.clone(),
                         trials: figure.trials.clone(),

@@ -31,8 +31,8 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
     Text(String),
-    /// There is no number yet, or there never will be.
-    Nothing,
+    /// There is no number yet, or there never will be; the hash of the configuration of which it would be, where there is one.
+    Nothing(Option<String>),
     Figure(Figure),
 }
 
@@ -114,7 +114,7 @@ pub fn pivot_sheets(view: &View<'_>, pivot: &Pivot, references: Option<&Referenc
             }
             head.extend(slice.columns.iter().map(|label| Head::metric(label.join(", "), metric)));
             let cell = |at: &Option<usize>| match at {
-                None => Cell::Nothing,
+                None => Cell::Nothing(None),
                 Some(at) => figure(&view.configurations[*at], metric, decimals, references),
             };
             let rows = slice.rows.iter().zip(&slice.cells).map(|(label, cells)| {
@@ -143,7 +143,9 @@ fn figure(
     decimals: usize,
     references: Option<&References>,
 ) -> Cell {
-    let Some(spread) = configuration.metrics.get(metric.name.as_str()) else { return Cell::Nothing };
+    let Some(spread) = configuration.metrics.get(metric.name.as_str()) else {
+        return Cell::Nothing(Some(configuration.hash.clone()));
+    };
     let beside =
         references.and_then(|references| references.find(configuration.parameters, &metric.name, *spread));
     Cell::Figure(Figure {
@@ -175,7 +177,7 @@ impl Cell {
     pub(super) fn as_figure(&self) -> Option<&Figure> {
         match self {
             Cell::Figure(figure) => Some(figure),
-            Cell::Text(_) | Cell::Nothing => None,
+            Cell::Text(_) | Cell::Nothing(_) => None,
         }
     }
 }

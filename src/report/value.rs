@@ -20,10 +20,22 @@ pub(super) fn bare(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// `lr=0.1 width=8`, of those that apply.
+/// `lr=0.1 width=8`, of those that apply, in one line.
 pub(super) fn settings<'n>(parameters: &Parameters, names: impl IntoIterator<Item = &'n str>) -> String {
     let shown = names.into_iter().filter_map(|name| Some(format!("{name}={}", bare(parameters.get(name)?))));
-    shown.collect::<Vec<_>>().join(" ")
+    one_line(&shown.collect::<Vec<_>>().join(" "))
+}
+
+/// Line breaks and other control characters as Rust writes them: `\n`.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    line
 }
 
 /// Numbers by size, texts by alphabet, numbers before texts, and what does not apply last.
@@ -75,6 +87,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn settings_stand_in_one_line() {
+        let parameters = serde_json::from_value(json!({"mode": "ü\nnew", "lr": 0.1})).unwrap();
+        assert_eq!(settings(&parameters, ["lr", "mode", "gone"]), "lr=0.1 mode=ü\\nnew");
+    }
 
     #[test]
     fn values_are_ordered_as_people_expect() {

@@ -1,6 +1,6 @@
 //! Tables for machines: by their columns, a line a configuration or a line a cell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -57,31 +57,32 @@ fn claims_in_line(file: &str, place: &str, line: &Line) -> Result<Vec<Claim>, Ch
         selected: line.get(WHERE).filter(|text| !text.is_empty()).cloned(),
     };
     let (configuration, trials) = (text(CONFIGURATION)?, text(TRIALS)?);
-    let claim = |metric: &str, mean: f64, std: Option<f64>| Claim {
+    let claim = |metric: &str, shown: Shown| Claim {
         place: place.to_owned(),
         source: source.clone(),
         metric: metric.to_owned(),
         configuration: configuration.clone(),
         trials: trials.clone(),
-        shown: Shown::Exact { mean, std },
+        shown,
         published: None,
     };
-    let mut claims = Vec::new();
-    if let (Some(metric), Some(mean)) = (line.get(METRIC), line.get(MEAN)) {
-        if !mean.is_empty() {
-            let std = line.get(STD).filter(|text| !text.is_empty());
-            let std = std.map(|text| number(STD, text)).transpose()?;
-            claims.push(claim(metric, number(MEAN, mean)?, std));
+    let shown = |metric: &str, mean: &str, std_name: &str, std: Option<&String>| match mean {
+        "" => Ok(Shown::Nothing),
+        mean => {
+            let std = std.filter(|text| !text.is_empty()).map(|text| number(std_name, text)).transpose()?;
+            Ok(Shown::Exact { mean: number(metric, mean)?, std })
         }
-        return Ok(claims);
+    };
+    if let (Some(metric), Some(mean)) = (line.get(METRIC), line.get(MEAN)) {
+        return Ok(vec![claim(metric, shown(MEAN, mean, STD, line.get(STD))?)]);
     }
     // A metric is what has a column for its deviation.
+    let mut claims = Vec::new();
     for (name, std) in line {
         let Some(metric) = name.strip_suffix(STD_SUFFIX) else { continue };
-        let Some(mean) = line.get(metric).filter(|text| !text.is_empty()) else { continue };
-        let std = Some(std).filter(|text| !text.is_empty()).map(|text| number(name, text)).transpose()?;
+        let Some(mean) = line.get(metric) else { continue };
         let reported = metric.strip_prefix("metrics.").unwrap_or(metric);
-        claims.push(claim(reported, number(metric, mean)?, std));
+        claims.push(claim(reported, shown(metric, mean, name, Some(std))?));
     }
     Ok(claims)
 }
@@ -112,20 +113,26 @@ pub fn claims_in_json(file: &str, text: &str) -> Result<Vec<Claim>, CheckError> 
         best_by: best_by.map_err(|error| unreadable(error.to_string()))?,
         selected: document["where"].as_str().map(str::to_owned),
     };
+    let means = || configurations.iter().filter_map(|configuration| configuration["mean"].as_object());
+    let metrics: BTreeSet<&String> = means().flat_map(|means| means.keys()).collect();
     let mut claims = Vec::new();
     for (at, configuration) in configurations.iter().enumerate() {
         let text = |name: &str| configuration[name].as_str().map(str::to_owned).ok_or_else(no_table);
-        for (name, mean) in configuration["mean"].as_object().into_iter().flatten() {
+        for name in &metrics {
+            let shown = match configuration["mean"].get(name.as_str()) {
+                None => Shown::Nothing,
+                Some(mean) => Shown::Exact {
+                    mean: mean.as_f64().ok_or_else(no_table)?,
+                    std: configuration["std"][name.as_str()].as_f64(),
+                },
+            };
             claims.push(Claim {
                 place: format!("{file}, configurations[{at}]"),
                 source: source.clone(),
-                metric: name.clone(),
+                metric: (*name).clone(),
                 configuration: text("configuration")?,
                 trials: text("trials")?,
-                shown: Shown::Exact {
-                    mean: mean.as_f64().ok_or_else(no_table)?,
-                    std: configuration["std"][name].as_f64(),
-                },
+                shown,
                 published: None,
             });
         }

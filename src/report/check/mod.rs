@@ -44,6 +44,8 @@ pub struct Claim {
 /// What stands in the cell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shown {
+    /// No number, since there was no result.
+    Nothing,
     /// As text for people: a mean, perhaps ± a deviation, perhaps a published number and the difference.
     Text(String),
     /// With all digits.
@@ -83,15 +85,21 @@ impl Claim {
     }
 
     fn difference(&self, configuration: &Configuration<'_>) -> Option<String> {
-        let Some(spread) = configuration.metrics.get(self.metric.as_str()) else {
-            return Some(format!("there is no `{}` of these trials any more", self.metric));
-        };
         let trials = configuration.counted_trials();
+        let spread = match (configuration.metrics.get(self.metric.as_str()), &self.shown) {
+            (None, Shown::Nothing) => return None,
+            (Some(_), Shown::Nothing) => {
+                return Some(format!("no number stands there, and now trials {trials} have a result"));
+            }
+            (None, _) => return Some(format!("there is no `{}` of these trials any more", self.metric)),
+            (Some(spread), _) => spread,
+        };
         if trials != self.trials {
             return Some(format!("it is of trials {}, and now trials {trials} have a result", self.trials));
         }
         let (mean, std) = (spread.mean, spread.std);
         match &self.shown {
+            Shown::Nothing => None,
             Shown::Exact { mean: shown, std: shown_std } => {
                 let is_same = is_equal(*shown, mean)
                     && match (shown_std, std) {

@@ -53,8 +53,8 @@ fn what_was_written_agrees_and_all_of_it_is_found() {
     let results = demo();
     for (ending, text) in texts(&results) {
         let claims = claims_in_text("t", &text).unwrap();
-        // Three configurations have results, in two metrics.
-        assert_eq!(claims.len(), 6, "{ending}:\n{text}");
+        // Three configurations have results, in two metrics; one has none.
+        assert_eq!(claims.len(), 8, "{ending}:\n{text}");
         assert_eq!(differences(&results, claims), Vec::<String>::new(), "{ending}:\n{text}");
     }
 }
@@ -67,6 +67,13 @@ fn another_result_is_noticed_in_each_of_them() {
         let said = differences(&changed, claims_in_text("t", &text).unwrap());
         assert_eq!(said.len(), 1, "{ending}: {said:?}");
         assert!(said[0].contains("stands there; it is 90.68"), "{}", said[0]);
+    }
+    // What was missing and is there now.
+    let mut more = demo();
+    more.trials[6].metrics.insert("top1".to_owned(), 88.0);
+    for (ending, text) in texts(&demo()) {
+        let said = differences(&more, claims_in_text("t", &text).unwrap());
+        assert_eq!(said, ["no number stands there, and now trials 7-8 have a result"], "{ending}");
     }
     // One seed fewer counts.
     let mut fewer = demo();
@@ -144,7 +151,7 @@ fn tables_for_machines_are_found_again_too() {
         let of_csv = claims_in_csv("t.csv", &csv).unwrap();
         let of_parquet = claims_in_parquet("t.parquet", write_parquet(&records).unwrap()).unwrap();
         for claims in [of_csv, of_parquet] {
-            assert_eq!(claims.len(), 6, "{csv}");
+            assert_eq!(claims.len(), 8, "{csv}");
             assert_eq!(differences(&results, claims.clone()), Vec::<String>::new());
             let said = differences(&changed, claims);
             assert_eq!(said.len(), 1, "{said:?}");
@@ -154,7 +161,7 @@ fn tables_for_machines_are_found_again_too() {
     let document = crate::report::json::ResultsDocument::new(&view, &origin, None);
     let json = serde_json::to_string(&document).unwrap();
     let claims = claims_in_json("t.json", &json).unwrap();
-    assert_eq!((claims.len(), differences(&results, claims.clone())), (6, vec![]));
+    assert_eq!((claims.len(), differences(&results, claims.clone())), (8, vec![]));
     assert_eq!(differences(&changed, claims).len(), 1);
 }
 

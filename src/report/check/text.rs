@@ -216,13 +216,15 @@ fn claims_of_row(
     for (cell, metric) in cells.iter().zip(&table.columns) {
         let Some(metric) = metric else { continue };
         let Some(Some(note)) = notes.next() else { continue };
+        // A number that somebody has put where there was none is checked like others.
+        let is_empty = note.trials.is_empty() && !cell.contains(|c: char| c.is_ascii_digit());
         claims.push(Claim {
             place: place.to_owned(),
             source: source.clone(),
             metric: metric.clone(),
             configuration: note.configuration,
             trials: note.trials,
-            shown: Shown::Text(cell.trim().to_owned()),
+            shown: if is_empty { Shown::Nothing } else { Shown::Text(cell.trim().to_owned()) },
             published: note.published,
         });
     }
