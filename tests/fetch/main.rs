@@ -250,6 +250,23 @@ fn a_mirror_that_has_another_file_does_not_cost_what_is_there() {
 }
 
 #[test]
+fn a_server_without_ranges_that_breaks_off_early_does_not_cost_what_is_there() {
+    let archive = cifar10();
+    let manners = Manners { has_no_ranges: true, breaks: Some((9, 1_000)), ..Manners::default() };
+    let server = Server::start(&[(ARCHIVE, &archive)], manners);
+    let place = Place::of_archive(&server, &archive);
+    let downloads = &place.request.downloads;
+    let sum = &place.request.publication.files[0].sha256[..12];
+    fs::create_dir_all(downloads).unwrap();
+    fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), &archive[..5_000]).unwrap();
+    let said = place.refuses();
+    assert!(said.contains("broke off after 5000 of"), "{said}");
+    assert_eq!(place.parts(), [5_000]);
+    server.behave(Manners { has_no_ranges: true, ..Manners::default() });
+    place.fetch_new();
+}
+
+#[test]
 fn a_server_without_ranges_sends_it_all_again() {
     let archive = cifar10();
     for manners in [

@@ -1,7 +1,7 @@
 //! Brings one file over HTTP, and goes on where an earlier attempt broke off.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -116,18 +116,16 @@ impl Download<'_> {
             if self.bytes > expected {
                 self.keep(0)?;
             }
-            let body = match self.ask()? {
-                Answer::Rest(body) => body,
-                Answer::Whole(body) => {
-                    self.keep(0)?;
-                    body
-                }
+            let (body, known) = match self.ask()? {
+                Answer::Rest(body) => (body, 0),
+                // What is there stays: this connection may end before it gets that far.
+                Answer::Whole(body) => (body, self.bytes),
                 Answer::NoRest => {
                     self.keep(0)?;
                     continue;
                 }
             };
-            let broken = self.read(body, progress)?;
+            let broken = self.read(body, known, progress)?;
             if self.bytes < expected && self.bytes <= most {
                 let (url, bytes) = (self.url.to_owned(), self.bytes);
                 let reason = broken.unwrap_or_else(|| "it was closed".to_owned());
@@ -168,15 +166,22 @@ impl Download<'_> {
         })
     }
 
-    /// Adds what comes to what is there; says why it broke off, if it did.
+    /// Adds what comes behind its first `known` bytes to what is there; says why it broke off, if it did.
     fn read(
         &mut self,
         body: Body,
+        known: u64,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Option<String>, FetchError> {
         // One byte more than it may have shows that it has more.
         let limit = self.file.bytes + 1 - self.bytes;
-        let (mut reader, mut chunk) = (body.into_reader().take(limit), vec![0; CHUNK_BYTES]);
+        let mut body = body.into_reader();
+        match io::copy(&mut body.by_ref().take(known), &mut io::sink()) {
+            Ok(skipped) if skipped == known => {}
+            Ok(_) => return Ok(None),
+            Err(error) => return Ok(Some(error.to_string())),
+        }
+        let (mut reader, mut chunk) = (body.take(limit), vec![0; CHUNK_BYTES]);
         loop {
             progress(Progress { file: &self.file.name, bytes: self.bytes, of_bytes: self.file.bytes });
             match reader.read(&mut chunk) {
