@@ -314,16 +314,18 @@ impl Maker<'_> {
             worker_options: self.args.worker_options.clone(),
         };
         let scripts = self.write_scripts(&path, &purpose, &arrays)?;
-        self.note(&folder, &arrays, left_out);
-        match (self.args.submit, &self.args.output) {
-            (true, _) => self.submit(&path, sweep, &scripts).await,
-            (false, Some(file)) => {
-                write_file(file, scripts.submit.as_bytes(), self.context)?;
-                self.context.output.note(&format!("`bash {}` submits them", file.display()));
-                Ok(())
-            }
-            (false, None) => self.context.output.data(&scripts.submit),
+        let output = self.args.output.as_ref().filter(|_| !self.args.submit);
+        match output {
+            _ if self.args.submit => self.submit(&path, sweep, &scripts).await?,
+            Some(file) => write_file(file, scripts.submit.as_bytes(), self.context)?,
+            None => self.context.output.data(&scripts.submit)?,
         }
+        // Not before: where that fails, the export is undone, and there is nothing to bring in.
+        self.note(&folder, &arrays, left_out);
+        if let Some(file) = output {
+            self.context.output.note(&format!("`bash {}` submits them", file.display()));
+        }
+        Ok(())
     }
 
     /// Those that jobs begin with, so that they stay whatever becomes of the table's.

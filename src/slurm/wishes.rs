@@ -260,7 +260,7 @@ impl Wishes {
 /// Options of sbatch that the scripts need for themselves.
 const RESERVED: &[(&[&str], &str)] = &[
     (&["array"], "say how many workers with `--workers` and `--max-running`"),
-    (&["time"], "say it with `--time`, from which the worker's last minutes are planned"),
+    (&["time", "time-min"], "say it with `--time`, from which the worker's last minutes are planned"),
     (&["nodes"], "say it with `--nodes`, which also starts a worker on each"),
     (&["signal"], "the script needs it to be warned before the time limit; see `--grace`"),
     (
@@ -503,7 +503,7 @@ mod tests {
 
     #[test]
     fn what_the_script_needs_for_itself_is_nobodys_to_set() {
-        for wrong in ["array=0-9", "signal=TERM@60", "output=x", "wrap=ls", "time=5"] {
+        for wrong in ["array=0-9", "signal=TERM@60", "output=x", "wrap=ls", "time=5", "time-min=5"] {
             let wishes = Wishes { set: vec![set(wrong)], ..Wishes::default() };
             assert!(matches!(wishes.check(), Err(WishError::NotSettable { .. })), "{wrong}");
         }
