@@ -39,28 +39,48 @@ pub(super) struct PreflightArgs {
     no_preflight: bool,
 }
 
+/// Where a sweep is going to be trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TrainingPlace {
+    /// By this command; without a trainer it can't be.
+    Here,
+    /// By workers, perhaps of other hosts.
+    Anywhere,
+}
+
 /// Tries what a long sweep asks of the trainer. Nothing was stored so far.
 ///
 /// # Errors
-/// When some of it does not work, or the user stopped it.
+/// When some of it does not work, it has to be trained here and no trainer starts, or the user stopped it.
 pub(super) async fn preflight(
     args: PreflightArgs,
     spec: &CheckedSpec,
     worker: &WorkerArgs,
+    place: TrainingPlace,
     quiet: bool,
     context: &Context,
 ) -> Result<(), CliError> {
-    if args.no_preflight || !is_long(spec, context).await? {
+    let is_tried = !args.no_preflight && is_long(spec, context).await?;
+    let is_needed = place == TrainingPlace::Here && is_built_in(spec)?;
+    if !is_tried && !is_needed {
         return Ok(());
+    }
+    match find_trainer(worker, context).await {
+        Err(why) if is_needed => {
+            let help = "say where it is with `--trainer PATH`, or `sweep submit` the sweep and let another host train it";
+            return Err(CliError::Usage(anyhow::anyhow!("{why}; nothing is stored ({help})")));
+        }
+        Err(why) => {
+            context.output.note(&format!("no preflight: {why}"));
+            return Ok(());
+        }
+        Ok(()) if !is_tried => return Ok(()),
+        Ok(()) => {}
     }
     let smoke = match &spec.prepared {
         Some(prepared) => Smoke::of(&prepared.spec)?,
         None => Smoke::of_request(&spec.request)?,
     };
-    if let Err(why) = find_trainer(worker, context).await {
-        context.output.note(&format!("no preflight: {why}"));
-        return Ok(());
-    }
     if !quiet {
         let what = smoke.describe();
         context
@@ -80,25 +100,11 @@ pub(super) async fn preflight(
     }
 }
 
-/// Of a spec of the built-in trainer: that this host has one.
-///
-/// # Errors
-/// When it has none that starts.
-pub(super) async fn require_trainer(
-    spec: &CheckedSpec,
-    worker: &WorkerArgs,
-    context: &Context,
-) -> Result<(), CliError> {
-    let is_built_in = match &spec.prepared {
+/// Whether the built-in trainer trains it.
+fn is_built_in(spec: &CheckedSpec) -> Result<bool, CliError> {
+    Ok(match &spec.prepared {
         Some(prepared) => prepared.spec.trainer == Trainer::Resnet,
         None => outline(&spec.request)?.0.trainer == Trainer::Resnet,
-    };
-    if !is_built_in {
-        return Ok(());
-    }
-    find_trainer(worker, context).await.map_err(|why| {
-        let help = "say where it is with `--trainer PATH`, or `sweep submit` the sweep and let another host train it";
-        CliError::Usage(anyhow::anyhow!("{why}; nothing is stored ({help})"))
     })
 }
 

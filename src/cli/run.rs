@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::follow::{Ended, Hands, Scope, Turn, follow, work_through};
 use super::looking::warn;
-use super::preflight::{PreflightArgs, preflight, require_trainer};
+use super::preflight::{PreflightArgs, TrainingPlace, preflight};
 use super::spec_file::SpecArgs;
 use super::stint::Stint;
 use super::submit::note_submitted;
@@ -45,8 +45,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         return super::smoke::run(&spec.into_request(context)?, &worker, json, quiet, context).await;
     }
     let mut spec = spec.into_checked(context)?;
-    require_trainer(&spec, &worker, context).await?;
-    preflight(first, &spec, &worker, quiet, context).await?;
+    preflight(first, &spec, &worker, TrainingPlace::Here, quiet, context).await?;
     let stint = Stint::endless();
     work_through(Duration::from_secs(lease), context, async |session| {
         let submitted = session.access().submit(&mut spec).await?;

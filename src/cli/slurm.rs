@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::choice::SweepArg;
-use super::preflight::{PreflightArgs, preflight};
+use super::preflight::{PreflightArgs, TrainingPlace, preflight};
 use super::signals::StopSignals;
 use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
@@ -377,7 +377,9 @@ impl Target {
     pub(super) async fn try_first(&self, args: PreflightArgs, context: &Context) -> Result<(), CliError> {
         match self {
             Target::Sweep(_) => Ok(()),
-            Target::Spec(spec) => preflight(args, spec, &WorkerArgs::usual(), false, context).await,
+            Target::Spec(spec) => {
+                preflight(args, spec, &WorkerArgs::usual(), TrainingPlace::Anywhere, false, context).await
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 use super::access::Access;
 use super::code::describe_earlier;
-use super::preflight::{PreflightArgs, preflight};
+use super::preflight::{PreflightArgs, TrainingPlace, preflight};
 use super::spec_file::SpecArgs;
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         return plan(args, context).await;
     }
     let mut spec = args.spec.into_checked(context)?;
-    preflight(args.preflight, &spec, &WorkerArgs::usual(), false, context).await?;
+    preflight(args.preflight, &spec, &WorkerArgs::usual(), TrainingPlace::Anywhere, false, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
     let submitted = access.submit(&mut spec).await;
     access.close().await;

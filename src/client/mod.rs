@@ -376,16 +376,7 @@ mod tests {
         let body = r#"{"worker": 7, "heartbeat_millis": 100, "lease_millis": 1000}"#;
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let (client, _served) = answer_once(answer.leak()).await;
-        let request = RegisterRequest {
-            host: "here".to_owned(),
-            boot_id: "boot".to_owned(),
-            pid: 1,
-            started_ticks: 1,
-            slots: 1,
-            version: "0".to_owned(),
-            protocol: PROTOCOL,
-            slurm: None,
-        };
+        let request = RegisterRequest::of_test();
         let error = client.register(&request).await.unwrap_err();
         assert!(matches!(error, ClientError::OtherProtocol { protocol: 0, .. }), "{error}");
         assert!(!error.is_transient());

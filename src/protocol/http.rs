@@ -43,6 +43,23 @@ pub struct RegisterRequest {
     pub slurm: Option<SlurmTask>,
 }
 
+#[cfg(test)]
+impl RegisterRequest {
+    /// One agent of many, as tests need it.
+    pub(crate) fn of_test() -> RegisterRequest {
+        RegisterRequest {
+            host: "here".to_owned(),
+            boot_id: "another".to_owned(),
+            pid: 1,
+            started_ticks: 1,
+            slots: 2,
+            version: "0".to_owned(),
+            protocol: PROTOCOL,
+            slurm: None,
+        }
+    }
+}
+
 /// Answer to [`RegisterRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]

@@ -87,7 +87,7 @@ fn nobody_coordinates(status: &StatusResponse, around: Around<'_>) -> Option<Tro
     (left > 0).then(|| Trouble {
         what: format!(
             "no coordinator is there, and {} for one",
-            if left == 1 { "1 worker waits".to_owned() } else { format!("{} workers wait", grouped(left)) }
+            counted(left, "worker waits", "workers wait")
         ),
         help: Some(
             "`sweep serve` starts one here, `sweep slurm SWEEP --coordinator job --submit` one in a job of Slurm's; then the work \

@@ -119,6 +119,14 @@ impl Place {
         }
     }
 
+    /// What an earlier command has left of the archive.
+    fn leave(&self, part: &[u8]) {
+        let downloads = &self.request.downloads;
+        let sum = &self.request.publication.files[0].sha256[..12];
+        fs::create_dir_all(downloads).unwrap();
+        fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), part).unwrap();
+    }
+
     /// Bytes that are kept of downloads.
     fn parts(&self) -> Vec<u64> {
         let entries = fs::read_dir(&self.request.downloads).into_iter().flatten();
@@ -216,10 +224,7 @@ fn a_command_that_was_interrupted_goes_on_from_what_is_there() {
     let server =
         Server::start(&[(ARCHIVE, &archive)], Manners { breaks: Some((1, 10_000)), ..Manners::default() });
     let place = Place::of_archive(&server, &archive);
-    let downloads = &place.request.downloads;
-    let sum = &place.request.publication.files[0].sha256[..12];
-    fs::create_dir_all(downloads).unwrap();
-    fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), &archive[..5_000]).unwrap();
+    place.leave(&archive[..5_000]);
     server.behave(Manners { breaks: Some((9, 0)), ..Manners::default() });
     let said = place.refuses();
     assert!(
@@ -239,10 +244,7 @@ fn a_mirror_that_has_another_file_does_not_cost_what_is_there() {
     for hides_length in [false, true] {
         let server = Server::start(&[(ARCHIVE, &page)], Manners { hides_length, ..Manners::default() });
         let place = Place::of_archive(&server, &archive);
-        let downloads = &place.request.downloads;
-        let sum = &place.request.publication.files[0].sha256[..12];
-        fs::create_dir_all(downloads).unwrap();
-        fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), &archive[..5_000]).unwrap();
+        place.leave(&archive[..5_000]);
         let said = place.refuses();
         assert!(said.contains("has 25 bytes and the published file"), "{said}");
         assert_eq!(place.parts(), [5_000]);
@@ -255,10 +257,7 @@ fn a_server_without_ranges_that_breaks_off_early_does_not_cost_what_is_there() {
     let manners = Manners { has_no_ranges: true, breaks: Some((9, 1_000)), ..Manners::default() };
     let server = Server::start(&[(ARCHIVE, &archive)], manners);
     let place = Place::of_archive(&server, &archive);
-    let downloads = &place.request.downloads;
-    let sum = &place.request.publication.files[0].sha256[..12];
-    fs::create_dir_all(downloads).unwrap();
-    fs::write(downloads.join(format!("{sum}-{ARCHIVE}")), &archive[..5_000]).unwrap();
+    place.leave(&archive[..5_000]);
     let said = place.refuses();
     assert!(said.contains("broke off after 5000 of"), "{said}");
     assert_eq!(place.parts(), [5_000]);
@@ -285,9 +284,7 @@ fn what_was_there_and_is_wrong_is_downloaded_anew() {
     for there in [vec![0; 5_000], vec![0; archive.len()], vec![0; archive.len() + 9]] {
         let server = Server::start(&[(ARCHIVE, &archive)], Manners::default());
         let place = Place::of_archive(&server, &archive);
-        let sum = &place.request.publication.files[0].sha256[..12];
-        fs::create_dir_all(&place.request.downloads).unwrap();
-        fs::write(place.request.downloads.join(format!("{sum}-{ARCHIVE}")), there).unwrap();
+        place.leave(&there);
         place.fetch_new();
         assert_eq!(server.take_asked().last(), Some(&None));
     }

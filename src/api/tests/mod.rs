@@ -9,8 +9,8 @@ use super::*;
 use crate::client::{Client, ClientError};
 use crate::coordinator::{Clock, Settings};
 use crate::protocol::http::{
-    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, PROTOCOL, Problem,
-    RegisterRequest, ReleaseRequest, SweepState, SweepStatus,
+    AttemptEnd, HeartbeatRequest, Lease, LeaseRequest, Outcome, OutcomesRequest, Problem, RegisterRequest,
+    ReleaseRequest, SweepState, SweepStatus,
 };
 use crate::protocol::http::{ResultsQuery, SubmitRequest};
 use crate::protocol::logs::LogQuery;
@@ -63,16 +63,7 @@ impl Server {
     /// An agent arrives; what it asks for jobs with.
     async fn register(&self) -> LeaseRequest {
         let client = Client::new(&self.url, "secret").unwrap();
-        let request = RegisterRequest {
-            host: "h".to_owned(),
-            boot_id: "b".to_owned(),
-            pid: 1,
-            started_ticks: 1,
-            slots: 1,
-            version: "0".to_owned(),
-            protocol: PROTOCOL,
-            slurm: None,
-        };
+        let request = RegisterRequest { host: "h".to_owned(), slots: 1, ..RegisterRequest::of_test() };
         let worker = client.register(&request).await.unwrap().worker;
         LeaseRequest { worker, sweep: None, most: 1, wait_millis: 0 }
     }
@@ -181,19 +172,7 @@ async fn what_is_no_request_gets_a_problem_document() {
 
 /// Registers a worker that leases so many jobs.
 async fn lease(client: &Client, most: u32) -> (WorkerId, Vec<Lease>) {
-    let registered = client
-        .register(&RegisterRequest {
-            host: "here".to_owned(),
-            boot_id: "boot".to_owned(),
-            pid: 1,
-            started_ticks: 1,
-            slots: 2,
-            version: "0".to_owned(),
-            protocol: PROTOCOL,
-            slurm: None,
-        })
-        .await
-        .unwrap();
+    let registered = client.register(&RegisterRequest::of_test()).await.unwrap();
     let request = LeaseRequest { worker: registered.worker, sweep: None, most, wait_millis: 0 };
     (registered.worker, client.lease(&request).await.unwrap().leases)
 }

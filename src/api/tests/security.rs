@@ -2,7 +2,7 @@
 //! `artifacts.rs`.
 
 use super::*;
-use crate::protocol::http::{PROTOCOL, Work};
+use crate::protocol::http::Work;
 
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
@@ -123,16 +123,7 @@ async fn a_name_can_not_forge_an_event() {
     let server = serve_on_a_free_port().await;
     let mut stream = server.ask(|http, url| http.get(format!("{url}/v1/events"))).await;
     let forging = "here\n\nevent: reset\rdata: {}\r\n\r\nid: 1-1";
-    let request = RegisterRequest {
-        host: forging.to_owned(),
-        boot_id: "b".to_owned(),
-        pid: 1,
-        started_ticks: 1,
-        slots: 1,
-        version: "0".to_owned(),
-        protocol: PROTOCOL,
-        slurm: None,
-    };
+    let request = RegisterRequest { host: forging.to_owned(), ..RegisterRequest::of_test() };
     Client::new(&server.url, "secret").unwrap().register(&request).await.unwrap();
     let mut text = String::new();
     while !text.contains("worker_joined") || !text.ends_with("\n\n") {

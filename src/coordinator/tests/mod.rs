@@ -41,7 +41,7 @@ impl Fixture {
             logs: folder.path().join("logs"),
         };
         let coordinator = Coordinator::new(store, clock.clone(), settings);
-        let worker = coordinator.register(register_request()).await.unwrap().worker;
+        let worker = coordinator.register(RegisterRequest::of_test()).await.unwrap().worker;
         Fixture { coordinator, clock, worker, folder }
     }
 
@@ -83,19 +83,6 @@ impl Fixture {
         let outcome = Outcome { token, reports: vec![], end };
         let answer = self.coordinator.finish(OutcomesRequest { outcomes: vec![outcome] }).await.unwrap();
         assert_eq!(answer.refused, []);
-    }
-}
-
-fn register_request() -> RegisterRequest {
-    RegisterRequest {
-        host: "here".to_owned(),
-        boot_id: "another".to_owned(),
-        pid: 1,
-        started_ticks: 1,
-        slots: 2,
-        version: "0".to_owned(),
-        protocol: PROTOCOL,
-        slurm: None,
     }
 }
 
@@ -273,7 +260,7 @@ fn fail() -> AttemptEnd {
 async fn a_node_on_which_jobs_keep_failing_gets_hardly_any_while_another_one_does_better() {
     let fixture = Fixture::new().await;
     fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
-    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = RegisterRequest { host: "there".to_owned(), ..RegisterRequest::of_test() };
     let other = fixture.coordinator.register(other).await.unwrap().worker;
     let ask = LeaseRequest { worker: other, most: 1, ..fixture.ask(0) };
     let well = fixture.coordinator.lease(&ask).await.unwrap().leases;
@@ -307,7 +294,7 @@ async fn a_node_on_which_jobs_keep_failing_gets_hardly_any_while_another_one_doe
 async fn a_quarantine_outlasts_the_coordinator() {
     let mut fixture = Fixture::new().await;
     fixture.submit("command: [/bin/true]\nretries: 0\nparameters: {x: {range: [1, 30]}}\n").await;
-    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = RegisterRequest { host: "there".to_owned(), ..RegisterRequest::of_test() };
     let other = fixture.coordinator.register(other).await.unwrap().worker;
     for lease in fixture.lease().await.into_iter().take(5) {
         fixture.finish(lease.token, fail()).await;
@@ -330,7 +317,7 @@ async fn a_broken_sweep_is_not_held_up_by_a_worker_of_another_sweep() {
     let broken =
         fixture.submit("command: [/bin/false]\nretries: 0\nparameters: {x: {range: [1, 9]}}\n").await;
     let sound = fixture.submit("command: [/bin/true]\nparameters: {x: {range: [1, 9]}}\n").await;
-    let other = RegisterRequest { host: "there".to_owned(), ..register_request() };
+    let other = RegisterRequest { host: "there".to_owned(), ..RegisterRequest::of_test() };
     let other = fixture.coordinator.register(other).await.unwrap().worker;
     let ask = LeaseRequest { worker: other, sweep: Some(sound), ..fixture.ask(0) };
     for lease in fixture.coordinator.lease(&ask).await.unwrap().leases {
@@ -368,7 +355,7 @@ async fn a_worker_that_fell_silent_is_forgotten() {
 async fn a_worker_of_another_protocol_is_told_so_and_not_noted() {
     let fixture = Fixture::new().await;
     let before = fixture.coordinator.status().await.unwrap().workers.len();
-    let mut older = serde_json::to_value(register_request()).unwrap();
+    let mut older = serde_json::to_value(RegisterRequest::of_test()).unwrap();
     older.as_object_mut().unwrap().remove("protocol");
     let refused = fixture.coordinator.register(serde_json::from_value(older).unwrap()).await.unwrap_err();
     assert_eq!(

@@ -8,7 +8,7 @@ async fn a_silent_worker_of_a_slurm_job_is_suspicious_and_buried_its_jobs_go_to_
     let fixture = Fixture::new().await;
     let sweep = fixture.submit("command: [/bin/true]\nparameters: {x: [1, 2]}\n").await;
     let slurm = SlurmTask { cluster: None, job: 8, array: Some(ArrayTask { job: 7, task: 3 }), restarts: 0 };
-    let request = RegisterRequest { slurm: Some(slurm.clone()), ..register_request() };
+    let request = RegisterRequest { slurm: Some(slurm.clone()), ..RegisterRequest::of_test() };
     let there = fixture.coordinator.register(request).await.unwrap().worker;
     let ask = LeaseRequest { worker: there, ..fixture.ask(0) };
     assert_eq!(fixture.coordinator.lease(&ask).await.unwrap().leases.len(), 2);
