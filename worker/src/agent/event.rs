@@ -80,6 +80,8 @@ pub(crate) enum Action {
     Recover,
     /// Say so when this time is over.
     Wait(Timer, Duration),
+    /// Let whoever reads the agent's log know why it takes no more jobs.
+    Announce(Parting),
     /// Say goodbye to the coordinator.
     Leave,
     /// End the agent; whatever trial still runs is killed.
@@ -114,6 +116,41 @@ pub(crate) enum Timer {
 pub(crate) enum Stop {
     Terminate,
     Kill,
+}
+
+/// Why an agent takes no more jobs, by itself or told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// There are none.
+    Drained,
+    /// It has run as many as it was to run.
+    Enough,
+    /// It had nothing to do for as long as it was to wait.
+    Idle,
+    /// What began now would come to nothing before its time is over.
+    TooLate,
+    /// Its time is over but for the grace.
+    Limit,
+    /// A scheduler said so.
+    Warned,
+    /// A signal said so.
+    Asked,
+}
+
+impl std::fmt::Display for Parting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Parting::Drained => "leaves: nothing is left to do",
+            Parting::Enough => "leaves: as many jobs have run as were to run",
+            Parting::Idle => "leaves: there was nothing to do for so long",
+            Parting::TooLate => "leaves: too little of its time is left for another job to come to anything",
+            Parting::Limit => "takes no more jobs: its time is nearly over; trials are asked to end",
+            Parting::Warned => {
+                "takes no more jobs: it was warned that its time is nearly over; trials are asked to end"
+            }
+            Parting::Asked => "takes no more jobs: it was asked to stop; trials are asked to end",
+        })
+    }
 }
 
 /// How the agent ends.

@@ -366,6 +366,7 @@ impl Shell {
                 self.problem = None;
             }
             Action::Wait(timer, time) => self.wait(timer, time),
+            Action::Announce(why) => tracing::info!("{why}"),
             Action::Leave => self.leave(),
             Action::Exit(exit) => return ControlFlow::Break(exit),
         }

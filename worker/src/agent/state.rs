@@ -13,7 +13,7 @@ use sweep::protocol::http::{
 use sweep::protocol::trial::TrialRecord;
 use sweep::vocabulary::Metrics;
 
-use super::event::{Action, Event, Exit, Stop, Timer, TrialEnd};
+use super::event::{Action, Event, Exit, Parting, Stop, Timer, TrialEnd};
 use super::health::{Health, Term};
 use super::outbox::Outbox;
 use super::pace::Pace;
@@ -174,7 +174,7 @@ impl Agent {
             Event::Examined(found) => self.take_examination(found, &mut actions),
             Event::Due(timer) => self.take_time(timer, &mut actions),
             Event::StopAsked => self.take_signal(&mut actions),
-            Event::Warned if self.phase == Phase::Working => self.stop(&mut actions),
+            Event::Warned if self.phase == Phase::Working => self.stop(Parting::Warned, &mut actions),
             Event::Warned => {}
             Event::ParentGone => self.kill(HASTY_FAREWELL, &mut actions),
             Event::Left => actions.push(Action::Exit(Exit::Clean)),
@@ -203,6 +203,7 @@ impl Agent {
         self.asking = Asking::Idle;
         if response.leases.is_empty() && self.phase == Phase::Working {
             if self.settings.until.is_drained && response.is_drained && self.holds_nothing() {
+                actions.push(Action::Announce(Parting::Drained));
                 return self.leave(actions);
             }
             self.asking = Asking::Paused;
@@ -356,7 +357,7 @@ impl Agent {
             Timer::Pause => {}
             Timer::Idle => self.take_idle_look(actions),
             // The grace begins, as if the signal that this comes before had come.
-            Timer::Limit if self.phase == Phase::Working => self.stop(actions),
+            Timer::Limit if self.phase == Phase::Working => self.stop(Parting::Limit, actions),
             Timer::Limit => {}
             Timer::Grace if self.phase == Phase::Stopping => self.kill(FAREWELL, actions),
             Timer::Grace => {}
@@ -368,7 +369,7 @@ impl Agent {
     fn take_signal(&mut self, actions: &mut Vec<Action>) {
         self.signals += 1;
         match self.phase {
-            Phase::Working => self.stop(actions),
+            Phase::Working => self.stop(Parting::Asked, actions),
             // An agent that stops by itself is told the first time: its trials keep their grace.
             Phase::Stopping if self.signals == 1 => {}
             Phase::Stopping => self.kill(HASTY_FAREWELL, actions),
@@ -377,7 +378,8 @@ impl Agent {
     }
 
     /// Takes no more jobs, and asks trials to end.
-    fn stop(&mut self, actions: &mut Vec<Action>) {
+    fn stop(&mut self, why: Parting, actions: &mut Vec<Action>) {
+        actions.push(Action::Announce(why));
         self.phase = Phase::Stopping;
         self.stop_leasing(actions);
         self.stop_trials(Stop::Terminate, actions);
@@ -390,7 +392,7 @@ impl Agent {
         self.starts_at_idle = self.starts;
         let Some(idle) = self.settings.until.idle.filter(|_| self.phase == Phase::Working) else { return };
         if self.idle_looks >= IDLE_LOOKS {
-            self.stop(actions);
+            self.stop(Parting::Idle, actions);
         } else {
             actions.push(Action::Wait(Timer::Idle, idle / IDLE_LOOKS));
         }
@@ -400,7 +402,7 @@ impl Agent {
     fn stop_if_enough(&mut self, actions: &mut Vec<Action>) {
         let is_enough = self.settings.until.jobs.is_some_and(|jobs| self.starts >= jobs);
         if is_enough && self.phase == Phase::Working && self.running.is_empty() {
-            self.stop(actions);
+            self.stop(Parting::Enough, actions);
         }
     }
 
@@ -414,7 +416,7 @@ impl Agent {
             self.release(lease.token);
         }
         if self.running.is_empty() {
-            self.stop(actions);
+            self.stop(Parting::TooLate, actions);
         }
     }
 

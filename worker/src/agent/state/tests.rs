@@ -310,7 +310,8 @@ fn an_agent_that_waits_for_the_drain_leaves_only_when_nothing_is_held() {
     agent.step(ended(1, TrialEnd::ExitedCleanly, LONG_JOB));
     agent.step(written());
     assert_eq!(asked(&agent.step(Event::Due(Timer::AskAgain))), Some(2));
-    assert!(agent.step(drained()).contains(&Action::Leave));
+    let actions = agent.step(drained());
+    assert!(actions.contains(&Action::Announce(Parting::Drained)) && actions.contains(&Action::Leave));
     assert_eq!(agent.step(Event::Left), [Action::Exit(Exit::Clean)]);
 }
 
@@ -390,6 +391,7 @@ fn a_schedulers_warning_stops_gently_however_often_it_comes_and_a_signal_after_i
     agent.step(leased(&[lease(1, 1)]));
     let actions = agent.step(Event::Warned);
     assert!(actions.contains(&Action::Stop { token: token(1), how: Stop::Terminate }));
+    assert!(actions.contains(&Action::Announce(Parting::Warned)), "{actions:?}");
     for event in [Event::Warned, Event::StopAsked, Event::Warned] {
         assert_eq!(agent.step(event), []);
     }
@@ -425,6 +427,7 @@ fn near_its_end_an_agent_begins_nothing_that_would_come_to_nothing_and_leaves_ea
     // The one that runs may still get done.
     let actions = agent.step(ended(2, TrialEnd::ExitedCleanly, LONG_JOB));
     assert!(matches!(sent_ends(&actions)[..], [(2, AttemptEnd::Complete { .. })]), "{actions:?}");
+    assert!(actions.contains(&Action::Announce(Parting::TooLate)), "{actions:?}");
     assert!(agent.step(written()).contains(&Action::Leave));
 }
 
@@ -809,6 +812,7 @@ impl World {
             Action::Examine => assert!(!std::mem::replace(&mut self.is_examined, true), "examined twice"),
             Action::ComplainOf { .. } | Action::Recover => {}
             Action::Leave => assert!(self.running.is_empty() && self.write.is_none(), "left while holding"),
+            Action::Announce(_) => {}
             Action::Exit(exit) => self.exit = Some(exit),
         }
     }

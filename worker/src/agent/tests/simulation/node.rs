@@ -459,6 +459,7 @@ impl Node {
                 let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 scene.orders.push(Order::Later { millis, what: News::Due(timer) });
             }
+            Action::Announce(_) => {}
             Action::Leave => {
                 self.send(Call::Leave(LeaveRequest { worker }), scene);
             }
