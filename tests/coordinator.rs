@@ -6,6 +6,7 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 
 use harness::{GATED, Project, QUICK, serve, signal, wait_until};
 
@@ -330,6 +331,28 @@ fn a_second_signal_ends_a_service_at_once() {
     wait_until("the first signal to be heard", || service.log().contains("once more"));
     signal("TERM", service.pid());
     assert_eq!(service.exit_code(), Some(1), "{}", service.log());
+}
+
+#[test]
+fn a_service_outlives_its_terminal_where_that_was_wanted_and_else_ends_in_order() {
+    for (script, outlives) in [("trap '' HUP; exec \"$0\" serve", true), ("exec \"$0\" serve", false)] {
+        let project = Project::new();
+        let inner = project.command(&[]);
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(inner.get_program()).current_dir(project.path("."));
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut service = project.start_command(command, "serve");
+        wait_until("the service's address", || service.log().contains("coordinating"));
+        signal("HUP", service.pid());
+        if outlives {
+            // It answers, and has heard of nothing.
+            project.sweep(&["status"]).exits_with(0);
+            assert!(!service.log().contains("stopping"), "{}", service.log());
+            signal("TERM", service.pid());
+        }
+        assert_eq!(service.exit_code(), Some(0), "{}", service.log());
+        assert!(service.log().contains("stopping"), "{}", service.log());
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::{CliError, Context};
-use crate::protocol::export::{ExportStatus, Manifest};
+use crate::protocol::export::{ExportStatus, Manifest, marker_of};
 use crate::report::{ExportFolderView, ExportView};
 use crate::slurm::{QueuedTask, list_queue};
 use crate::spool::{ExportFolder, SpoolError};
@@ -47,14 +47,14 @@ impl OpenExports {
             let mut folder = self.look_into(export, context);
             if let ExportFolderView::Here { has_tasks, to_ingest: 0, .. } = &mut folder {
                 let jobs = self.path_of(export.export).map(|path| slurm_jobs_of(&path)).unwrap_or_default();
-                if !jobs.is_empty() {
-                    if queue.is_none() {
-                        queue = Some(list_queue().await.ok());
-                    }
-                    let is_mine = |task: &QueuedTask| jobs.contains(&task.submitted_as);
-                    *has_tasks =
-                        queue.as_ref().and_then(Option::as_ref).map(|queue| queue.iter().any(is_mine));
+                if queue.is_none() {
+                    queue = Some(list_queue().await.ok());
                 }
+                let marker = marker_of(export.export, &self.table, export.created_at_millis);
+                let queue = queue.as_ref().and_then(Option::as_ref);
+                let has_some = queue.map(|queue| queue.iter().any(|task| task.is_of(&jobs, &marker)));
+                // One of which nothing was submitted yet is not done for.
+                *has_tasks = has_some.filter(|has_some| *has_some || !jobs.is_empty());
             }
             views.push(ExportView {
                 export: export.export,

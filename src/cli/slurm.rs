@@ -47,7 +47,7 @@ pub(super) struct Args {
     pub(super) profile: Option<String>,
     /// The same for the job of `--coordinator job`, which otherwise has the workers' time, partition and account.
     #[arg(long, value_name = "NAME")]
-    coordinator_profile: Option<String>,
+    pub(super) coordinator_profile: Option<String>,
     /// For nodes that reach no coordinator: an export of all that is to be done, an array for each depth of the stage tree, and
     /// results that `sweep ingest` brings in.
     #[arg(long = "static")]
@@ -96,17 +96,19 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let found = found?;
     let scripts =
         Scripts::write(&args, &found, has_own_coordinator && found.is_without_coordinator(), context)?;
-    if !has_own_coordinator {
-        found.coordination.note(context);
-    }
     if let Some(file) = &args.output {
         scripts.put_into(file, args.submit, context)?;
     }
     match args.submit {
-        true => Submitter { args: &args, found: &found, scripts: &scripts, context }.submit().await,
-        false if args.output.is_some() => Ok(()),
-        false => scripts.print(context),
+        true => Submitter { args: &args, found: &found, scripts: &scripts, context }.submit().await?,
+        false if args.output.is_some() => {}
+        false => scripts.print(context)?,
     }
+    // Not before: where nothing was submitted, nobody waits for a coordinator.
+    if !has_own_coordinator {
+        found.coordination.note(context);
+    }
+    Ok(())
 }
 
 /// Waits until nobody else submits with a coordinator's job, and holds others up until the file is closed: the second one is to
@@ -298,7 +300,10 @@ impl Submitter<'_> {
         stop: &mut StopSignals,
     ) -> Result<u32, CliError> {
         let within = Duration::from_secs(self.args.submit_timeout);
-        let submission = Submission { script, dependency, within };
+        let no_chance =
+            |error| CliError::failed(anyhow::Error::new(error).context("can't read /dev/urandom"));
+        let marker = slurm::new_marker().map_err(no_chance)?;
+        let submission = Submission { script, marker: &marker, dependency, within };
         let SubmittedJob { job, cluster } = slurm::submit(submission, stop.asked()).await?;
         submitted.push(SlurmJob { cluster, job, role, tasks });
         self.keep(script, job)?;

@@ -21,7 +21,7 @@ use crate::protocol::http::{LeaseToken, Work};
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
 use crate::report::{counted, listed};
 use crate::slurm::{
-    self, Array, SlurmError, StaticPurpose, Submission, SubmitError, SubmittedJob, Template,
+    self, Array, QueuedTask, SlurmError, StaticPurpose, Submission, SubmitError, SubmittedJob, Template,
     USUAL_MAX_ARRAY_SIZE, Wishes, cut_arrays, draft_array, draft_submission, find_max_array_size,
     read_profile, render,
 };
@@ -38,6 +38,9 @@ pub(super) fn check(args: &Args, context: &Context) -> Result<(), CliError> {
     };
     if wishes.workers.is_some() {
         return refuse("--workers", "there is a task for every job, or for several with `--jobs-per-task`");
+    }
+    if args.coordinator_profile.is_some() {
+        return refuse("--coordinator-profile", "no coordinator is started");
     }
     if wishes.nodes.is_some() {
         return refuse("--nodes", "a task's jobs run on one node");
@@ -139,8 +142,11 @@ impl Maker<'_> {
     /// Brings in what the exports of a sweep have come to, and ends them.
     async fn take_back(&self, sweep: SweepId) -> Result<(), CliError> {
         let folders = self.open_exports(sweep).await?;
-        for folder in &folders {
-            self.refuse_while_running(folder).await?;
+        if !folders.is_empty() {
+            let queue = slurm::list_queue().await;
+            for folder in &folders {
+                self.refuse_while_running(folder, queue.as_ref())?;
+            }
         }
         for folder in &folders {
             let ingested = ingest(folder, self.access).await?;
@@ -221,14 +227,16 @@ impl Maker<'_> {
     }
 
     /// What still runs would be done twice.
-    async fn refuse_while_running(&self, folder: &ExportFolder) -> Result<(), CliError> {
+    fn refuse_while_running(
+        &self,
+        folder: &ExportFolder,
+        queue: Result<&Vec<QueuedTask>, &SlurmError>,
+    ) -> Result<(), CliError> {
         let jobs = slurm_jobs_of(folder.path());
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let queue = match slurm::list_queue().await {
+        let queue = match queue {
             Ok(queue) => queue,
-            // Without Slurm here nobody could ever say.
+            // Without Slurm here nobody could ever say, and of what was not submitted there is nothing to be said.
+            Err(SlurmError::Missing { .. }) if jobs.is_empty() => return Ok(()),
             Err(error @ SlurmError::Missing { .. }) => {
                 self.context.output.note(&format!(
                     "warning: whether tasks of export {} still run is not known ({error}); what they bring from now on is refused",
@@ -237,14 +245,15 @@ impl Maker<'_> {
                 return Ok(());
             }
             Err(error) => {
-                return Err(CliError::failed(anyhow::Error::new(error).context(format!(
+                return Err(CliError::failed(anyhow::Error::new(error.clone()).context(format!(
                     "whether tasks of export {} still run is not known; try again when Slurm answers",
                     folder.manifest().export
                 ))));
             }
         };
+        let marker = folder.manifest().marker();
         let mut left: Vec<u32> =
-            queue.iter().map(|task| task.submitted_as).filter(|job| jobs.contains(job)).collect();
+            queue.iter().filter(|task| task.is_of(&jobs, &marker)).map(|task| task.submitted_as).collect();
         let tasks = left.len() as u64;
         left.sort_unstable();
         left.dedup();
@@ -304,19 +313,20 @@ impl Maker<'_> {
         };
         let arrays = cut_arrays(&manifest.tasks, self.max_array_size);
         let path = self.path_of(export);
-        let folder = ExportFolder::create(&path, manifest, plans.iter().map(|(task, plan)| (*task, plan)))?;
-        self.give_checkpoints(&folder, &plans)?;
         let purpose = StaticPurpose {
             sweep,
             name,
             export,
+            marker: manifest.marker(),
             folder: text_of(&path)?,
             worker_options: self.args.worker_options.clone(),
         };
+        let folder = ExportFolder::create(&path, manifest, plans.iter().map(|(task, plan)| (*task, plan)))?;
+        self.give_checkpoints(&folder, &plans)?;
         let scripts = self.write_scripts(&path, &purpose, &arrays)?;
         let output = self.args.output.as_ref().filter(|_| !self.args.submit);
         match output {
-            _ if self.args.submit => self.submit(&path, sweep, &scripts).await?,
+            _ if self.args.submit => self.submit(&path, &purpose, &scripts).await?,
             Some(file) => write_file(file, scripts.submit.as_bytes(), self.context)?,
             None => self.context.output.data(&scripts.submit)?,
         }
@@ -394,11 +404,11 @@ impl Maker<'_> {
     }
 
     /// All arrays, or none.
-    async fn submit(&self, path: &Path, sweep: SweepId, scripts: &Scripts) -> Result<(), CliError> {
+    async fn submit(&self, path: &Path, purpose: &StaticPurpose, scripts: &Scripts) -> Result<(), CliError> {
         // From here to the end: what Slurm has taken is recorded or taken back, whenever somebody interrupts.
         let mut stop = StopSignals::catch()?;
         let mut submitted = Vec::new();
-        let mut outcome = self.submit_each(path, sweep, scripts, &mut submitted, &mut stop).await;
+        let mut outcome = self.submit_each(path, purpose, scripts, &mut submitted, &mut stop).await;
         let ids: Vec<u32> = submitted.iter().map(|job: &SlurmJob| job.job).collect();
         let lines: String = ids.iter().map(|job| format!("{job}\n")).collect();
         if outcome.is_ok() {
@@ -414,12 +424,13 @@ impl Maker<'_> {
     async fn submit_each(
         &self,
         path: &Path,
-        sweep: SweepId,
+        purpose: &StaticPurpose,
         scripts: &Scripts,
         submitted: &mut Vec<SlurmJob>,
         stop: &mut StopSignals,
     ) -> Result<(), CliError> {
         let within = Duration::from_secs(self.args.submit_timeout);
+        let role = SlurmRole::Workers { sweep: purpose.sweep };
         // Ids of the depth before, and of this one.
         let (mut before, mut these, mut depth) = (Vec::new(), Vec::new(), 0);
         for (number, (array, script)) in (1..).zip(&scripts.arrays) {
@@ -427,12 +438,14 @@ impl Maker<'_> {
                 (before, these, depth) = (std::mem::take(&mut these), Vec::new(), array.depth);
             }
             let dependency = (!before.is_empty()).then(|| format!("afterany:{}", before.join(":")));
-            let submission = Submission { script, dependency: dependency.as_deref(), within };
+            let marker = purpose.marker_of(*array);
+            let submission =
+                Submission { script, marker: &marker, dependency: dependency.as_deref(), within };
             let taken = slurm::submit(submission, stop.asked()).await;
             let SubmittedJob { job, cluster } =
                 taken.map_err(|error| refused_array(error, number, scripts.arrays.len(), array.tasks))?;
             these.push(job.to_string());
-            submitted.push(SlurmJob { cluster, job, role: SlurmRole::Workers { sweep }, tasks: array.tasks });
+            submitted.push(SlurmJob { cluster, job, role, tasks: array.tasks });
             // At once: whoever takes the export back asks for these, even if this process ends here.
             note_job(&path.join(SLURM_JOBS), job)?;
         }

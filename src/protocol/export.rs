@@ -139,6 +139,21 @@ pub struct Manifest {
     pub tasks: Vec<u32>,
 }
 
+impl Manifest {
+    /// See [`marker_of`].
+    #[must_use]
+    pub fn marker(&self) -> String {
+        marker_of(self.export, &self.table, self.created_at_millis)
+    }
+}
+
+/// What Slurm's comments on an export's jobs begin with, however they were submitted. No other export has it, of this table or of
+/// another one.
+#[must_use]
+pub fn marker_of(export: WorkerId, table: &str, created_at_millis: i64) -> String {
+    format!("sweep export {export} of {table} at {created_at_millis}")
+}
+
 /// What one task is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskPlan {

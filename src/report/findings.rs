@@ -82,7 +82,9 @@ fn nobody_coordinates(status: &StatusResponse, around: Around<'_>) -> Option<Tro
     }
     let of_slurm = around.slurm.iter().flat_map(|view| &view.jobs).filter(|job| job.sweep.is_some());
     let running: u64 = of_slurm.map(|job| u64::from(job.running)).sum();
-    let elsewhere = status.workers.iter().filter(|worker| worker.slurm.is_none()).count() as u64;
+    // Where Slurm does not say how many tasks run, its workers are those that the table knows.
+    let is_elsewhere = |worker: &&WorkerStatus| worker.slurm.is_none() || around.slurm.is_none();
+    let elsewhere = status.workers.iter().filter(is_elsewhere).count() as u64;
     let left = running + elsewhere;
     (left > 0).then(|| Trouble {
         what: format!(

@@ -70,12 +70,20 @@ pub struct StaticPurpose {
     pub sweep: SweepId,
     pub name: String,
     pub export: WorkerId,
+    /// What the comments of all its jobs in Slurm begin with.
+    pub marker: String,
     /// The export's folder.
     pub folder: String,
     pub worker_options: Vec<String>,
 }
 
 impl StaticPurpose {
+    /// Slurm's comment on an array.
+    #[must_use]
+    pub fn marker_of(&self, array: Array) -> String {
+        format!("{} {}", self.marker, array.file_name())
+    }
+
     fn title(&self) -> String {
         format!("Export {} of sweep {} ({})", self.export, self.sweep, self.name)
     }
@@ -112,6 +120,8 @@ pub struct StaticScript {
 #[derive(Debug, Clone, Serialize)]
 pub struct SubmitScript {
     pub title: String,
+    /// What the comments of the arrays begin with.
+    pub marker: String,
     pub folder: String,
     pub depths: Vec<DepthScripts>,
 }
@@ -134,6 +144,7 @@ pub fn draft_array(place: &Place, purpose: &StaticPurpose, array: Array, wishes:
     let mut options = vec![
         option("job-name", short_name(&format!("sweep-{sweep}-export-{export}-{name}"))),
         option("array", format!("0-{}{at_a_time}", array.tasks - 1)),
+        option("comment", purpose.marker_of(array)),
     ];
     options.extend(wishes.sbatch_options());
     StaticScript {
@@ -169,7 +180,12 @@ pub fn draft_submission(purpose: &StaticPurpose, arrays: &[Array]) -> SubmitScri
         let scripts = arrays.iter().map(Array::file_name).collect();
         Some(DepthScripts { scripts, waits: depth > 0, is_awaited: depth < deepest })
     });
-    SubmitScript { title: purpose.title(), folder: purpose.folder.clone(), depths: depths.collect() }
+    SubmitScript {
+        title: purpose.title(),
+        marker: purpose.marker.clone(),
+        folder: purpose.folder.clone(),
+        depths: depths.collect(),
+    }
 }
 
 #[cfg(test)]

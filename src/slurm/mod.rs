@@ -27,7 +27,7 @@ pub use profile::{ProfileError, read_profile};
 pub use queue::{QueuedTask, Stage, list_queue};
 pub use quote::OptionError;
 pub use script::{CoordinatorScript, ScriptError, TEMPLATES, Template, WorkerScript, render};
-pub use submit::{Submission, SubmitError, SubmittedJob, cancel, dismiss, submit};
+pub use submit::{Submission, SubmitError, SubmittedJob, cancel, dismiss, new_marker, submit};
 pub use view::{JobView, LostWorker, SlurmView, look, unfinished};
 pub use watch::watch_workers;
 pub use wishes::{Count, Setting, WishError, Wishes};

@@ -22,6 +22,15 @@ pub struct QueuedTask {
     pub comment: String,
 }
 
+impl QueuedTask {
+    /// Whether it is of the arrays of these ids, or of those whose comment begins with this.
+    #[must_use]
+    pub fn is_of(&self, jobs: &[u32], marker: &str) -> bool {
+        // Sites add to comments.
+        jobs.contains(&self.submitted_as) || self.comment.contains(marker)
+    }
+}
+
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {

@@ -25,7 +25,11 @@ pub(super) fn shell_word(value: &str) -> String {
         return value.to_owned();
     }
     if !value.chars().any(char::is_control) {
-        return format!("'{}'", value.replace('\'', r"'\''"));
+        // In single quotes shellcheck takes these for something that was to be expanded.
+        return match value.contains(['$', '`']) {
+            true => format!("\"{}\"", escape(value, &['\\', '"', '$', '`'])),
+            false => format!("'{}'", value.replace('\'', r"'\''")),
+        };
     }
     let mut word = "$'".to_owned();
     for c in value.chars() {
@@ -44,6 +48,18 @@ pub(super) fn shell_word(value: &str) -> String {
     word + "'"
 }
 
+/// With a backslash before each of these.
+fn escape(value: &str, special: &[char]) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if special.contains(&c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
 /// `#SBATCH --name=value`, or without the value where there is none.
 ///
 /// # Errors
@@ -56,7 +72,7 @@ pub(super) fn directive(name: &str, value: Option<&str>) -> Result<String, Optio
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+:=,./-()[]".contains(c);
     let value = match !value.is_empty() && value.chars().all(is_plain) {
         true => value.to_owned(),
-        false => format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"")),
+        false => format!("\"{}\"", escape(value, &['\\', '"'])),
     };
     if value.len() > LONGEST_OPTION {
         return Err(OptionError::Long { name: name.to_owned() });
@@ -90,7 +106,8 @@ mod tests {
         assert_eq!(shell_word("--lr=0.1"), "--lr=0.1");
         assert_eq!(shell_word("lr=0.1"), "'lr=0.1'");
         assert_eq!(shell_word(""), "''");
-        assert_eq!(shell_word("it's $(x)"), r"'it'\''s $(x)'");
+        assert_eq!(shell_word("it's x"), r"'it'\''s x'");
+        assert_eq!(shell_word("it's $(x) `y` \"\\"), r#""it's \$(x) \`y\` \"\\""#);
         assert_eq!(shell_word("a\nb'\\\u{1}"), r"$'a\nb\'\\\x01'");
     }
 

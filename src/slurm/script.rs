@@ -149,8 +149,17 @@ fn render_text(text: &str, source_name: &str, values: &impl Serialize) -> Result
         .map_err(|error| wrong(error.pos().map(|(line, _)| line), error.reason().to_string()))?;
     handlebars.render(source_name, values).map_err(|error| match refused_option(&error) {
         Some(option) => ScriptError::Option(option),
-        None => wrong(error.line_no, error.reason().to_string()),
+        None => wrong(error.line_no, problem_of(error.reason())),
     })
+}
+
+fn problem_of(reason: &RenderErrorReason) -> String {
+    match reason {
+        RenderErrorReason::MissingVariable(Some(name)) => {
+            format!("there is no value `{name}` here; docs/SLURM.md lists those that there are")
+        }
+        reason => reason.to_string(),
+    }
 }
 
 /// `{{sbatch name value}}`: a line `#SBATCH --name=value`; with `null` for the value without one.

@@ -29,6 +29,8 @@ pub struct SubmittedJob {
 #[derive(Debug, Clone, Copy)]
 pub struct Submission<'a> {
     pub script: &'a str,
+    /// Slurm's comment on the job, which no other job has: by this one is found again whose answer got lost.
+    pub marker: &'a str,
     /// What has to be before it may start, as `--dependency` has it.
     pub dependency: Option<&'a str>,
     pub within: Duration,
@@ -47,8 +49,6 @@ pub enum SubmitError {
          comment `{marker}` (`squeue --me -o '%i %k'`) and `scancel` it"
     )]
     Unknown { sbatch: SlurmError, queue: SlurmError, marker: String },
-    #[error("can't read /dev/urandom")]
-    Chance(#[from] std::io::Error),
 }
 
 /// Submits a script, unless `interrupted` comes first.
@@ -59,8 +59,7 @@ pub async fn submit(
     submission: Submission<'_>,
     interrupted: impl Future<Output = ()>,
 ) -> Result<SubmittedJob, SubmitError> {
-    // By this a submission is found again whose answer got lost.
-    let marker = format!("sweep {}", random_word()?);
+    let marker = submission.marker;
     let mut arguments = vec!["--parsable".to_owned(), format!("--comment={marker}")];
     arguments.extend(submission.dependency.map(|dependency| format!("--dependency={dependency}")));
     let question = Question {
@@ -93,7 +92,7 @@ pub async fn submit(
 async fn interrupt(
     last: Option<Result<String, SlurmError>>,
     interrupted: SlurmError,
-    marker: String,
+    marker: &str,
 ) -> SubmitError {
     let job = match last {
         Some(Err(sbatch)) if !sbatch.is_unclear() => return interrupted.into(),
@@ -103,7 +102,7 @@ async fn interrupt(
     let Some(job) = job else { return take_back(interrupted, marker).await };
     match cancel(&[job]).await {
         Ok(()) => SubmitError::TakenBack { sbatch: interrupted, job },
-        Err(queue) => SubmitError::Unknown { sbatch: interrupted, queue, marker },
+        Err(queue) => SubmitError::Unknown { sbatch: interrupted, queue, marker: marker.to_owned() },
     }
 }
 
@@ -145,14 +144,14 @@ pub async fn dismiss(submitted: &[SlurmJob]) -> Result<bool, SlurmError> {
 }
 
 /// Looks for the submission and cancels it.
-async fn take_back(sbatch: SlurmError, marker: String) -> SubmitError {
+async fn take_back(sbatch: SlurmError, marker: &str) -> SubmitError {
     let mut last = None;
     for look in 0..LOOKS {
         if look > 0 {
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         last = match list_queue().await {
-            Ok(queue) => match queue.iter().find(|task| task.comment.contains(&marker)) {
+            Ok(queue) => match queue.iter().find(|task| task.comment.contains(marker)) {
                 Some(task) => match cancel(&[task.submitted_as]).await {
                     Ok(()) => return SubmitError::TakenBack { sbatch, job: task.submitted_as },
                     Err(error) => Some(error),
@@ -164,7 +163,7 @@ async fn take_back(sbatch: SlurmError, marker: String) -> SubmitError {
     }
     match last {
         None => SubmitError::Refused(sbatch),
-        Some(queue) => SubmitError::Unknown { sbatch, queue, marker },
+        Some(queue) => SubmitError::Unknown { sbatch, queue, marker: marker.to_owned() },
     }
 }
 
@@ -182,10 +181,14 @@ fn parse_line(line: &str) -> Option<SubmittedJob> {
     Some(SubmittedJob { job: job.parse().ok()?, cluster })
 }
 
-fn random_word() -> std::io::Result<String> {
+/// A marker for a submission that has no name of its own.
+///
+/// # Errors
+/// When `/dev/urandom` can't be read.
+pub fn new_marker() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(blake3::hash(&bytes).to_hex().as_str()[..16].to_owned())
+    Ok(format!("sweep {}", &blake3::hash(&bytes).to_hex().as_str()[..16]))
 }
 
 #[cfg(test)]

@@ -153,7 +153,11 @@ impl Wishes {
     /// # Errors
     /// What is wrong with the settings as a whole.
     pub fn check(&self) -> Result<(), WishError> {
-        for Setting { key, .. } in &self.set {
+        for Setting { key, value } in &self.set {
+            // By habit people say that there is one.
+            if key == "ntasks" && value.as_deref() == Some("1") {
+                continue;
+            }
             if let Some((_, why)) = RESERVED.iter().find(|(names, _)| names.contains(&key.as_str())) {
                 return Err(WishError::NotSettable { key: key.clone(), why });
             }
@@ -262,6 +266,11 @@ const RESERVED: &[(&[&str], &str)] = &[
     (&["array"], "say how many workers with `--workers` and `--max-running`"),
     (&["time", "time-min"], "say it with `--time`, from which the worker's last minutes are planned"),
     (&["nodes"], "say it with `--nodes`, which also starts a worker on each"),
+    (
+        &["ntasks", "ntasks-per-node"],
+        "a worker is one task, and `--workers` says how many there are; `--cpu-slots` and `--slots-per-gpu` say how many jobs each runs \
+         at a time",
+    ),
     (&["signal"], "the script needs it to be warned before the time limit; see `--grace`"),
     (
         &["output", "error", "open-mode"],
@@ -503,10 +512,20 @@ mod tests {
 
     #[test]
     fn what_the_script_needs_for_itself_is_nobodys_to_set() {
-        for wrong in ["array=0-9", "signal=TERM@60", "output=x", "wrap=ls", "time=5", "time-min=5"] {
+        for wrong in [
+            "array=0-9",
+            "signal=TERM@60",
+            "output=x",
+            "wrap=ls",
+            "time=5",
+            "time-min=5",
+            "ntasks=4",
+            "ntasks",
+        ] {
             let wishes = Wishes { set: vec![set(wrong)], ..Wishes::default() };
             assert!(matches!(wishes.check(), Err(WishError::NotSettable { .. })), "{wrong}");
         }
+        assert_eq!(Wishes { set: vec![set("ntasks=1")], ..Wishes::default() }.check(), Ok(()));
         for wrong in ["", "N=3", "=x", "Mail=x", "a b=c", "x"] {
             assert!(wrong.parse::<Setting>().is_err(), "{wrong}");
         }

@@ -177,9 +177,11 @@ fn slurm_and_shellcheck_take_the_scripts_and_nothing_is_half_submitted() {
             }
         }
     }
-    for (option, words) in
-        [("--workers=3", "a task for every job"), ("--coordinator=job", "no coordinator can be reached")]
-    {
+    for (option, words) in [
+        ("--workers=3", "a task for every job"),
+        ("--coordinator=job", "no coordinator can be reached"),
+        ("--coordinator-profile=cpu", "no coordinator is started"),
+    ] {
         let refused = project.sweep(&["slurm", "1", "--static", option]).exits_with(2);
         assert!(refused.stderr().contains(words), "{}", refused.stderr());
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::cluster::{Cluster, serve};
-use crate::harness::{Project, wait_until};
+use crate::harness::{Project, signal, wait_until};
 
 const SPEC: &str = r#"
 name: "it's \"quoted\" $(touch pwned) `touch pwned` # \\ %j"
@@ -207,25 +207,60 @@ fn what_a_site_says_beside_the_id_and_a_ctrl_c_lose_no_job() {
     let said = wordless.sweep(&submit).exits_with(1).stderr();
     assert!(said.contains("printed no job id: `submitted`") && said.contains("was cancelled"), "{said}");
 
-    // Slurm has the job, and its answer is on the way.
+    // Slurm has the job, and its answer is on the way when somebody presses Ctrl-C or the connection ends.
     let slow = with_sbatch(
         cluster.project(),
         "#!/bin/sh\n/usr/bin/sbatch --hold \"$@\"\ntouch submitted\nexec sleep 600\n",
     );
     slow.write("spec.yaml", SPEC);
     slow.sweep(&["submit", "spec.yaml"]).exits_with(0);
-    let submission = slow.command(&submit).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("Slurm has the job", || slow.path("submitted").exists());
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&submission),
-        rustix::process::Signal::INT,
-    )
-    .unwrap();
-    let ended = submission.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("stopped while sbatch was at work") && said.contains("was cancelled"), "{said}");
-    assert_eq!(cluster.ask(&["squeue", "--noheader"]), "");
+    for name in ["INT", "HUP"] {
+        let submission = slow.command(&submit).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        wait_until("Slurm has the job", || slow.path("submitted").exists());
+        signal(name, i32::try_from(submission.id()).unwrap());
+        let ended = submission.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("stopped while sbatch was at work") && said.contains("was cancelled"),
+            "{said}"
+        );
+        assert_eq!(cluster.ask(&["squeue", "--noheader"]), "");
+        std::fs::remove_file(slow.path("submitted")).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn arrays_of_an_export_are_known_though_nobody_lived_to_write_their_ids_down() {
+    let cluster = Cluster::up("unrecorded", &[]);
+    let project = with_sbatch(
+        cluster.project(),
+        "#!/bin/sh\n/usr/bin/sbatch --hold \"$@\" > id && touch submitted\nexec sleep 600\n",
+    );
+    project.write("spec.yaml", SPEC);
+    let submit = ["slurm", "spec.yaml", "--static", "--submit", "--time", "10"];
+    let mut submission =
+        project.command(&submit).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("Slurm has the job", || project.path("submitted").exists());
+    signal("KILL", i32::try_from(submission.id()).unwrap());
+    submission.wait().unwrap();
+    let job = project.read("id").trim().to_owned();
+
+    let missing = ["slurm", "1", "--static", "--missing"];
+    let refused = project.sweep(&missing).exits_with(2).stderr();
+    assert!(refused.contains(&format!("not ended: wait for them, or `scancel {job}`")), "{refused}");
+    let again = Command::new("bash")
+        .arg(project.path(".sweep/exports/1/submit.sh"))
+        .env("SLURM_CONF", cluster.configuration())
+        .output()
+        .unwrap();
+    let again = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.contains(&format!("submitted already, as jobs {job};")), "{again}");
+    cluster.ask(&["scancel", &job]);
+    wait_until("an empty queue", || cluster.ask(&["squeue", "--noheader"]).is_empty());
+    let exported = project.sweep(&missing).exits_with(0).stderr();
+    assert!(exported.contains("2 jobs in 2 tasks"), "{exported}");
 }
 
 #[test]

@@ -1,4 +1,6 @@
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use super::*;
@@ -114,6 +116,7 @@ fn static_purpose(folder: &str) -> StaticPurpose {
         sweep: SweepId(3),
         name: "masks".to_owned(),
         export: WorkerId(7),
+        marker: "sweep export 7 of 0123456789abcdef at 1700000000000".to_owned(),
         folder: folder.to_owned(),
         worker_options: vec![],
     }
@@ -131,39 +134,85 @@ fn an_array_of_static_mode_and_what_submits_it() {
     insta::assert_snapshot!("static_submit", sound(submit));
 }
 
-/// The script that submits is run with an `sbatch` of ours.
+/// Programs of Slurm's names, for the script that submits. The queue is a file.
+fn slurm_of_ours(folder: &Path) {
+    let programs = [
+        ("sbatch", "echo \"$*\" >>asked; eval \"$SBATCH\""),
+        ("squeue", "[ ! -e queue ] || cat queue"),
+        ("scancel", "echo \"$*\" >>cancelled; ! grep -q \"^$1|\" queue 2>/dev/null || rm -f queue"),
+        ("sleep", ":"),
+    ];
+    fs::create_dir(folder).unwrap();
+    for (name, text) in programs {
+        let file = folder.join(name);
+        fs::write(&file, format!("#!/bin/bash\n{text}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 #[test]
 fn arrays_wait_for_all_of_the_depth_before_and_none_is_left_where_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it's $(touch pwned)");
     fs::create_dir(&path).unwrap();
+    slurm_of_ours(&folder.path().join("bin"));
     let purpose = static_purpose(path.to_str().unwrap());
     let draft = draft_submission(&purpose, &cut_arrays(&[30, 12], 20));
     let script = render(Template::Submit, folder.path(), &draft).unwrap();
     let run = |sbatch: &str| {
-        let text = format!(
-            "sbatch() {{ echo \"$*\" >>asked; {sbatch}; }}\nscancel() {{ echo \"$*\" >cancelled; }}\n{script}"
-        );
-        Command::new("bash").args(["-c", &text]).current_dir("/").output().unwrap()
+        let script = format!("PATH={}/bin:$PATH\n{script}", folder.path().display());
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).current_dir("/").env("SBATCH", sbatch);
+        command.process_group(0);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned(), said)
     };
-    let output = run("wc -l <asked");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n2\n3\n");
+    let take = |name: &str| {
+        let text = fs::read_to_string(path.join(name)).unwrap_or_default();
+        let _was_not_there = fs::remove_file(path.join(name));
+        text
+    };
+    let queue = |job: u32| {
+        let line = format!("{job}|{}\n9|another\n", purpose.marker_of(cut_arrays(&[30], 20)[1]));
+        fs::write(path.join("queue"), line).unwrap();
+    };
+    let counts = "wc -l <asked";
+
+    assert_eq!(run(counts), (true, "1\n2\n3\n".to_owned(), String::new()));
     assert_eq!(
-        fs::read_to_string(path.join("asked")).unwrap(),
+        take("asked"),
         "--parsable array-0-0.sh\n--parsable array-0-20.sh\n--parsable --dependency=afterany:1:2 array-1-0.sh\n"
     );
-    assert_eq!(fs::read_to_string(path.join("slurm-jobs")).unwrap(), "1\n2\n3\n");
-    fs::remove_file(path.join("asked")).unwrap();
-    let output = run("wc -l <asked");
-    assert!(!output.status.success() && !path.join("asked").exists(), "twice");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("submitted already, as jobs 1 2 3"));
-    fs::remove_file(path.join("slurm-jobs")).unwrap();
-    let output = run("case $* in *array-1*) return 1;; *) wc -l <asked;; esac");
-    assert!(!output.status.success());
-    assert_eq!(fs::read_to_string(path.join("cancelled")).unwrap(), "1 2\n");
-    assert!(!path.join("slurm-jobs").exists(), "it can be submitted again");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a value was run");
+    let (is_done, _, said) = run(counts);
+    assert!(
+        !is_done && take("asked").is_empty() && said.contains("already, as jobs 1 2 3;"),
+        "twice: {said}"
+    );
+    assert_eq!(take("slurm-jobs"), "1\n2\n3\n");
+
+    // Whoever submitted did not live to write the id down.
+    queue(7);
+    let (is_done, _, said) = run(counts);
+    assert!(!is_done && take("asked").is_empty() && said.contains("already, as jobs 7;"), "twice: {said}");
+    take("queue");
+
+    let (is_done, _, _) = run("case $* in *array-1*) exit 1;; *) wc -l <asked;; esac");
+    assert!(!is_done && take("slurm-jobs").is_empty(), "it can be submitted again");
+    assert_eq!((take("cancelled").as_str(), take("asked").lines().count()), ("1 2\n", 3));
+
+    // Slurm has the job, and its id was not said.
+    let taken =
+        format!("echo '7|{} and what a site adds' >queue", purpose.marker_of(cut_arrays(&[30], 20)[0]));
+    let (is_done, out, said) = run(&format!("{taken}; echo submitted"));
+    assert!(!is_done && out.is_empty() && said.contains("printed no job id: submitted"), "{said}");
+    assert_eq!((take("cancelled").as_str(), take("asked").lines().count()), ("7\n", 1));
+
+    // As of a terminal's Ctrl-C, which all processes hear.
+    let (is_done, _, _) = run(&format!("case $* in *array-0-0*) echo 1;; *) {taken}; kill -TERM 0;; esac"));
+    assert!(!is_done && take("slurm-jobs").is_empty());
+    assert_eq!(take("cancelled"), "1\n7\n");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a value was run");
 }
 
 #[test]
@@ -227,9 +276,11 @@ fn a_template_of_ones_own_comes_first_and_its_mistakes_are_shown_with_the_line()
         "#!/bin/bash\n{{sbatch \"comment\" sweep_name}}\necho {{sweep_name}} {{workers}} # {{line title}}\n";
     let script = render_own(text).unwrap();
     assert_eq!(script, "#!/bin/bash\n#SBATCH --comment=\"it's\"\necho 'it'\\''s' 2 # sweep 3 (it's)\n");
-    for (wrong, line) in
-        [("a\n{{#if x}}\n", ""), ("a\nb {{titel}}\n", " in line 2"), ("{{nohelper title}}", " in line 1")]
-    {
+    for (wrong, line) in [
+        ("a\n{{#if x}}\n", ""),
+        ("a\nb {{titel}}\n", " in line 2: there is no value `titel` here"),
+        ("{{nohelper title}}", " in line 1"),
+    ] {
         let error = render_own(wrong).unwrap_err().to_string();
         let start = format!("the template `{}` is wrong{line}", own.display());
         assert!(error.starts_with(&start), "{error}");
