@@ -164,11 +164,12 @@ target/synthetic/.sweep/done:
 	@touch $@
 
 bench-results: build target/optuna-venv/.done target/synthetic/.sweep/done ## Time all that looks at 10,000 trials x 50 epochs x 8 metrics, and Optuna (minutes the first time)
-	@$(PYTHON) benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
+	@tests/browser/install.sh target/browser || echo "make: pages are not timed (why, above)"
+	@NODE_PATH="$(CURDIR)/target/browser/node_modules" $(PYTHON) benches/results/measure.py target/release/sweep target/synthetic target/optuna-venv/bin/python
 
-bench-look: target/synthetic/.sweep/done ## The same without Optuna, and without libtorch
+bench-look: target/synthetic/.sweep/done ## The same without Optuna and libtorch, and without pages where `make test-browser` has not run
 	@cargo build --release --locked --package sweep --bin sweep
-	@$(PYTHON) benches/results/measure.py target/release/sweep target/synthetic
+	@NODE_PATH="$(CURDIR)/target/browser/node_modules" $(PYTHON) benches/results/measure.py target/release/sweep target/synthetic
 
 bench-load: ## Time a coordinator under the load of 200 simulated agents for a minute (ARGS="SECONDS AGENTS")
 	@cargo bench --locked --package sweep --bench load -- $(ARGS)
@@ -176,7 +177,7 @@ bench-load: ## Time a coordinator under the load of 200 simulated agents for a m
 target/optuna-venv/.done:
 	@echo "== target/optuna-venv"
 	@$(PYTHON) -m venv target/optuna-venv
-	@target/optuna-venv/bin/pip install --quiet --no-input --disable-pip-version-check optuna
+	@target/optuna-venv/bin/pip install --quiet --no-input --disable-pip-version-check optuna optuna-dashboard
 	@touch $@
 
 # Python's SQLite may be too old to have `unhex`.

@@ -3,8 +3,8 @@
     measure.py SWEEP FOLDER [OPTUNA_PYTHON]
 
 Prints seconds (the best of three) and peak memory of each command beside its target, and how long Python's sqlite3 takes to read the
-same rows; the size of the report; then seconds and size of each route's answer, and the peak memory of the coordinator over all of
-them. With OPTUNA_PYTHON also what Optuna takes.
+same rows; the size of the report; then seconds and size of each route's answer, where playwright-core is in NODE_PATH how long
+Chromium takes for the pages, and the peak memory of the coordinator over all of that. With OPTUNA_PYTHON also what Optuna takes.
 """
 
 import http.client
@@ -92,6 +92,14 @@ def ask(url, token, route):
     return time.perf_counter() - begun, size / 1e6
 
 
+def measure_pages(url, token, folder):
+    if not any(Path(place, "playwright-core").exists() for place in os.environ.get("NODE_PATH", "").split(":")):
+        print("pages are not timed: there is no playwright-core in NODE_PATH")
+        return
+    script = Path(__file__).with_name("pages.cjs")
+    subprocess.run(["node", script, url, token, folder / REPORT], check=True)
+
+
 def measure_routes(program, folder):
     with tempfile.TemporaryFile("w+") as said:
         service = subprocess.Popen([program, "serve"], cwd=folder, stdout=subprocess.PIPE, stderr=said, text=True)
@@ -103,6 +111,7 @@ def measure_routes(program, folder):
                 runs = [ask(url, token, route) for _ in range(3)]
                 seconds, size = min(run[0] for run in runs), runs[0][1]
                 print(f"{name:<24} {seconds:>8.2f} {size:>6.1f}{verdict(seconds, 0)}")
+            measure_pages(url, token, folder)
         finally:
             service.send_signal(signal.SIGINT)
             _, _, usage = os.wait4(service.pid, 0)

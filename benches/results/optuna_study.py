@@ -1,26 +1,34 @@
-"""The same study in Optuna's own SQLite storage, and how long Optuna takes to load it.
+"""The same study in Optuna's own SQLite storage, and how long Optuna and optuna-dashboard take to load it.
 
     optuna_study.py SWEEP_DB OPTUNA_DB
 
-Optuna keeps one value an epoch; that is top1. The study is made once and loaded as often as this runs.
+Optuna keeps one value an epoch; that is top1. The study is made once (ten minutes) and loaded as often as this runs.
 """
 
 import json
+import socket
 import sqlite3
+import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-source, target = sys.argv[1:]
+source, target = sys.argv[1], Path(sys.argv[2])
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-storage = f"sqlite:///{target}"
 SWEPT = ("loss_weight", "ema_ratio", "mask_ratio", "mask_mode")
+NAME = "synthetic"
 
 
-def make():
+def address(path):
+    return f"sqlite:///{path}"
+
+
+def make(path):
     table = sqlite3.connect(source)
     curves = {}
     query = "SELECT job_id, epoch, value FROM reports WHERE metric = 'top1'"
@@ -39,12 +47,67 @@ def make():
                 params=parameters, distributions=space, intermediate_values=curve, value=curve[max(curve)]
             )
         )
-    optuna.create_study(storage=storage, study_name="synthetic", direction="maximize").add_trials(trials)
+    optuna.create_study(storage=address(path), study_name=NAME, direction="maximize").add_trials(trials)
 
 
-if not Path(target).exists():
-    make()
-begun = time.perf_counter()
-study = optuna.load_study(storage=storage, study_name="synthetic")
-frame = study.trials_dataframe()
-print(f"Optuna loads the study ({len(frame)} trials, top1 only) in {time.perf_counter() - begun:.2f} s")
+def time_load():
+    begun = time.perf_counter()
+    study = optuna.load_study(storage=address(target), study_name=NAME)
+    frame = study.trials_dataframe()
+    print(f"Optuna loads the study ({len(frame)} trials, top1 only) in {time.perf_counter() - begun:.2f} s")
+
+
+def fetch(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read()
+
+
+def time_dashboard():
+    """What its page asks for first: the list of studies, then the study with all its trials."""
+    program = Path(sys.executable).with_name("optuna-dashboard")
+    if not program.exists():
+        print("optuna-dashboard is not there: `rm -r target/optuna-venv` has it installed")
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api/studies"
+    service = subprocess.Popen(
+        [program, address(target), "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while True:
+            try:
+                begun = time.perf_counter()
+                studies = json.loads(fetch(url))["study_summaries"]
+                break
+            except urllib.error.URLError:
+                if service.poll() is not None:
+                    sys.exit("optuna-dashboard has ended")
+                time.sleep(0.1)
+        [study] = [study["study_id"] for study in studies if study["study_name"] == NAME]
+        for which in ("first", "second"):
+            if which == "second":
+                begun = time.perf_counter()
+            size = len(fetch(f"{url}/{study}?after=0"))
+            seconds = time.perf_counter() - begun
+            print(f"optuna-dashboard answers with the study in {seconds:.2f} s ({size / 1e6:.1f} MB; the {which} time)")
+    finally:
+        service.terminate()
+        service.wait()
+
+
+def main():
+    if not target.exists():
+        # One that was begun and not finished would be loaded the next time.
+        unfinished = target.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        make(unfinished)
+        unfinished.rename(target)
+    time_load()
+    time_dashboard()
+
+
+main()

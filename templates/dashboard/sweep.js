@@ -263,6 +263,8 @@ export function sweepPage(id, touch) {
       if (isFirst || ((isStale || isBusy) && now - lastStart > Math.max(SHORTEST_BREAK, 10 * lastLength))) {
         isStale = false;
         lastStart = now;
+        // It loads while the numbers are on their way. Where it can't be loaded, whoever draws says so.
+        if (isFirst && sweep.trials.succeeded > 0) plotly().catch(() => {});
         const found = await get(`${path}/configurations?limit=${MOST_RANKED}`, signal);
         if (signal.aborted) return { isBusy };
         lastLength = performance.now() - lastStart;
