@@ -52,9 +52,8 @@ def make(path):
 
 def time_load():
     begun = time.perf_counter()
-    study = optuna.load_study(storage=address(target), study_name=NAME)
-    frame = study.trials_dataframe()
-    print(f"Optuna loads the study ({len(frame)} trials, top1 only) in {time.perf_counter() - begun:.2f} s")
+    trials = optuna.load_study(storage=address(target), study_name=NAME).get_trials(deepcopy=False)
+    print(f"Optuna loads the study ({len(trials)} trials, top1 only) in {time.perf_counter() - begun:.2f} s")
 
 
 def fetch(url):
