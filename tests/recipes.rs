@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::Project;
+use sweep::report::grouped;
 
 /// Files of `sweeps/` that are no bases of others.
 fn recipes() -> Vec<PathBuf> {
@@ -59,6 +60,7 @@ fn recipes_are_listed_with_what_their_heads_say_and_are_found_by_name() {
     let listed = project.sweep(&["recipes", "--json"]).json();
     let listed = listed["recipes"].as_array().unwrap();
     assert_eq!(listed.len(), recipes().len());
+    let study = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/STUDY.md")).unwrap();
     for recipe in listed {
         let text = fs::read_to_string(recipe["path"].as_str().unwrap()).unwrap();
         let name = recipe["recipe"].as_str().unwrap();
@@ -76,6 +78,11 @@ fn recipes_are_listed_with_what_their_heads_say_and_are_found_by_name() {
         let found: Vec<u64> = keys.iter().map(|key| recipe[key].as_u64().unwrap()).collect();
         assert_eq!(said, found, "{name}");
         assert!(recipe["variant"].is_string() && recipe["base"].is_string(), "{recipe}");
+        if name.starts_with("beyond/") {
+            let cost = said.iter().map(|number| grouped(*number)).collect::<Vec<_>>().join(" | ");
+            let row = format!("| {name} | {cost} |");
+            assert!(study.contains(&row), "docs/STUDY.md has no row `{row}`");
+        }
     }
     let expanded = project.sweep(&["expand", "as-run/kd-base", "--json"]).json();
     assert_eq!(expanded["trials"], 20);

@@ -197,13 +197,14 @@ fn students_wait_for_the_trials_that_teach_them_and_are_audited_with_them() {
     let refused = project.sweep(&["submit", "students.yaml"]).exits_with(2);
     assert!(refused.stderr().contains("there is no sweep `seed-ensemble`"), "{}", refused.stderr());
     assert!(!project.has_state());
-    project.sweep(&["submit", "teachers.yaml"]).exits_with(0);
-
+    // Under its name it is found beside.
+    project.write("seed-ensemble.yaml", TEACHERS);
     let plan = project.sweep(&["expand", "students.yaml", "--json"]).json();
     let selected = &plan["selected"][0];
     assert_eq!((&selected["trials"], &selected["unfinished"]), (&json!([1, 3]), &2.into()), "{plan}");
     assert_eq!(plan["expansion"][0]["parameters"]["teachers"], selected["weights"]);
     assert_eq!(plan["epochs_to_run"], 1 + 2 + 2, "{plan}");
+    assert!(!project.has_state());
 
     let run = project.sweep(&["run", "students.yaml", "--cpu-slots", "2"]).exits_with(0);
     let told = "{sweep: \"seed-ensemble\", seeds: [0, 2]}: trials 1, 3 of sweep 1, of which 2 have yet to be trained";

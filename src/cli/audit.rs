@@ -166,7 +166,7 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
     }
     let alone = apart.context();
     let stint = Stint::endless();
-    let mut spec = CheckedSpec { request: request.clone(), prepared: None, code: None };
+    let mut spec = CheckedSpec::to_be_checked(request.clone());
     let mut again = Vec::new();
     work_through(LEASE, alone, async |session| {
         let submitted = session.access().submit(&mut spec).await?;

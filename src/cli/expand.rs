@@ -1,10 +1,12 @@
+use std::collections::BTreeSet;
+
 use super::access::Access;
 use super::spec_file::{CheckedSpec, SpecArgs};
-use super::submit::note_selected;
-use super::{CliError, Context};
-use crate::coordinator::outline;
+use super::submit::{self, note_selected};
+use super::{CliError, Context, needed};
+use crate::coordinator::{outline, selectors_of};
 use crate::protocol::http::{SubmitRequest, SubmitResponse};
-use crate::report::{self, grouped};
+use crate::report::{self, counted, grouped};
 
 /// Trials that are listed unless all are asked for.
 const LISTED: usize = 20;
@@ -30,8 +32,16 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let mut request = args.spec.into_request(context)?;
     let (mut spec, mut plan) = outline(&request)?;
     let rehearsed = rehearse(request.clone(), context).await;
-    // What a spec of its own says is shown without a table; what it selects in the table is not.
-    let rehearsed = if plan.reads_trials() { Some(rehearsed?) } else { rehearsed.ok() };
+    // What a spec of its own says is shown without a table; what it selects in the table is not. Of a sweep whose spec is here
+    // the trials are named as the spec names them.
+    let rehearsed = match rehearsed {
+        Err(CliError::Usage(why)) if plan.reads_trials() && has_needed(&request, context)? => {
+            context.output.note(&format!("note: which trials teach was not looked up: {why:#}"));
+            None
+        }
+        rehearsed if plan.reads_trials() => Some(rehearsed?),
+        rehearsed => rehearsed.ok(),
+    };
     let selected = rehearsed.as_ref().map(|rehearsed| rehearsed.selected.clone()).unwrap_or_default();
     if !selected.is_empty() {
         request.selected =
@@ -62,6 +72,14 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
         count(trials),
         count(plan.jobs().len())
     ));
+    let networks: BTreeSet<u32> = plan.trials.iter().map(|trial| trial.job).collect();
+    if networks.len() < trials {
+        let alike = (trials - networks.len()) as u64;
+        context.output.note(&format!(
+            "{} what another one does, since what they differ in has no effect there: each is run once",
+            counted(alike, "trial does", "trials do")
+        ));
+    }
     if extent.epochs_unshared > trials as u64 {
         context.output.note(&format!(
             "{} epochs one by one, {} with shared beginnings, {} to run",
@@ -78,10 +96,18 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Whether specs of sweeps that it needs are found.
+fn has_needed(request: &SubmitRequest, context: &Context) -> Result<bool, CliError> {
+    Ok(!needed::find(&request.source_name, selectors_of(request), context)?.is_empty())
+}
+
 /// What would become of a submission: what is left after what other sweeps have trained, and what is selected there. Nobody
 /// can say where there is no table, or a dataset is missing.
 async fn rehearse(request: SubmitRequest, context: &Context) -> Result<SubmitResponse, CliError> {
     let spec = CheckedSpec::new(request, context)?;
+    if !spec.needed.is_empty() {
+        return submit::rehearse(spec, context).await;
+    }
     let access = Access::open(context).await?;
     let rehearsed = access.rehearse(spec).await;
     access.close().await;

@@ -27,6 +27,7 @@ mod insight;
 mod logs;
 mod looking;
 mod metrics;
+mod needed;
 mod open_exports;
 mod output;
 mod params;

@@ -12,7 +12,7 @@ use super::access::Access;
 use super::smoke::Smoke;
 use super::spec_file::CheckedSpec;
 use super::worker_process::{WorkerArgs, find_worker};
-use super::{CliError, Context, state_folder};
+use super::{CliError, Context, needed, state_folder};
 use crate::coordinator::outline;
 use crate::dataset::{Manifest, TRAIN};
 use crate::report::smoke_failures;
@@ -127,12 +127,19 @@ async fn is_long(spec: &CheckedSpec, context: &Context) -> Result<bool, CliError
         return Ok(true);
     }
     let access = Access::open(context).await?;
-    let rehearsed =
-        access.rehearse(CheckedSpec { request: spec.request.clone(), prepared: None, code: None }).await;
+    let left = left(spec, &access).await;
     access.close().await;
-    let rehearsed = rehearsed?;
+    Ok(left?.is_none_or(|epochs| images.saturating_mul(epochs) >= LONG_IMAGES))
+}
+
+/// Epochs that a sweep has yet to train; all where what it needs has yet to be submitted.
+async fn left(spec: &CheckedSpec, access: &Access) -> Result<Option<u64>, CliError> {
+    if needed::is_missing(access, spec).await? {
+        return Ok(None);
+    }
+    let rehearsed = access.rehearse(CheckedSpec::to_be_checked(spec.request.clone())).await?;
     // Where all its jobs are there, it goes on; that it works was tried when it began.
-    Ok(rehearsed.jobs_new > 0 && images.saturating_mul(rehearsed.epochs_to_run) >= LONG_IMAGES)
+    Ok(Some(if rehearsed.jobs_new > 0 { rehearsed.epochs_to_run } else { 0 }))
 }
 
 /// Images in the largest training set of those that a spec's trials use; none where they run a program.

@@ -7,7 +7,7 @@ use super::spec_file::SpecArgs;
 use super::stint::Stint;
 use super::submit::note_submitted;
 use super::worker_process::WorkerArgs;
-use super::{CliError, Context};
+use super::{CliError, Context, needed};
 use crate::coordinator::LEASE;
 use crate::protocol::http::{ResultsResponse, TrialState};
 use crate::report::json::ResultsDocument;
@@ -48,7 +48,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     preflight(first, &spec, &worker, TrainingPlace::Here, quiet, context).await?;
     let stint = Stint::endless();
     work_through(Duration::from_secs(lease), context, async |session| {
-        let submitted = session.access().submit(&mut spec).await?;
+        let submitted = needed::submit(session.access(), &mut spec, context).await?;
         if !quiet {
             note_submitted(&submitted, context);
         }

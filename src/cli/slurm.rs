@@ -10,7 +10,7 @@ use super::spec_file::{CheckedSpec, SpecArgs};
 use super::submit::note_submitted;
 use super::worker_process::{WorkerArgs, find_worker};
 use super::written::write_file;
-use super::{CliError, Context, slurm_static, state_folder};
+use super::{CliError, Context, needed, slurm_static, state_folder};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
@@ -397,7 +397,7 @@ impl Target {
         let sweep = match self {
             Target::Sweep(sweep) => sweep.find(access).await?,
             Target::Spec(mut spec) => {
-                let submitted = access.submit(&mut spec).await?;
+                let submitted = needed::submit(access, &mut spec, context).await?;
                 note_submitted(&submitted, context);
                 submitted.sweep
             }

@@ -114,7 +114,7 @@ impl Smoke {
     async fn submit(&self, session: &Session, apart: &Apart) -> Result<BTreeMap<String, SweepId>, CliError> {
         let mut sweeps = BTreeMap::new();
         for (name, text) in self.paths.iter().flat_map(CodePath::spec_texts) {
-            let mut spec = CheckedSpec { request: request(&name, text, apart), prepared: None, code: None };
+            let mut spec = CheckedSpec::to_be_checked(request(&name, text, apart));
             sweeps.insert(name, session.access().submit(&mut spec).await?.sweep);
         }
         Ok(sweeps)

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::needed::{self, Needed};
 use super::{CliError, Context, recipes, state_folder};
-use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, prepare};
+use crate::coordinator::{Around, Code, PrepareError, Prepared, Selections, prepare, selectors_of};
 use crate::protocol::http::{BaseSpec, Sharing, SubmitRequest};
 use crate::spec;
 
@@ -31,14 +32,31 @@ pub(super) struct CheckedSpec {
     pub(super) prepared: Option<Prepared>,
     /// What its programs are run from, as it is here: whoever coordinates may not see these files, or others under their names.
     pub(super) code: Option<Code>,
+    /// Sweeps whose trials teach, as far as their specs are found.
+    pub(super) needed: Vec<Needed>,
 }
 
 impl CheckedSpec {
-    pub(super) fn new(mut request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
+    /// For whoever coordinates to check, by whom all that it names is known.
+    pub(super) fn to_be_checked(request: SubmitRequest) -> CheckedSpec {
+        CheckedSpec { request, prepared: None, code: None, needed: Vec::new() }
+    }
+
+    pub(super) fn new(request: SubmitRequest, context: &Context) -> Result<CheckedSpec, CliError> {
+        CheckedSpec::for_students(request, context, &[])
+    }
+
+    /// For a spec that these sweeps need, each for the one before.
+    pub(super) fn for_students(
+        mut request: SubmitRequest,
+        context: &Context,
+        students: &[&str],
+    ) -> Result<CheckedSpec, CliError> {
         if context.coordinator.is_some() {
             let code = Code::to_send(&request)?;
             request.code = code.as_ref().map(|code| code.told().clone());
-            return Ok(CheckedSpec { request, prepared: None, code });
+            let needed = needed::find(&request.source_name, selectors_of(&request), context)?;
+            return Ok(CheckedSpec { request, prepared: None, code, needed });
         }
         let folder = state_folder::find(context);
         let artifacts = folder.map(|folder| folder.artifacts());
@@ -46,17 +64,27 @@ impl CheckedSpec {
         let prepare_with = |selections: &Selections| {
             prepare(&request, Around { datasets: &datasets, artifacts: artifacts.as_deref(), selections })
         };
+        let mut needed = Vec::new();
         let prepared = match prepare_with(&Selections::default()) {
             // Whoever opens the job table looks them up.
-            Err(PrepareError::Selectors(_)) if artifacts.is_some() => None,
             Err(PrepareError::Selectors(selectors)) => {
-                Some(prepare_with(&Selections::without_table(&selectors))?)
+                needed = needed::find(&request.source_name, selectors.clone(), context)?;
+                match artifacts.is_some() {
+                    true => None,
+                    false if needed.len() == selectors.len() => {
+                        for needed in &needed {
+                            needed.check(context, students)?;
+                        }
+                        None
+                    }
+                    false => Some(prepare_with(&Selections::without_table(&selectors))?),
+                }
             }
             prepared => Some(prepared?),
         };
         let code = prepared.as_ref().map(|prepared| prepared.code().clone());
         request.code = code.as_ref().map(|code| code.told().clone());
-        Ok(CheckedSpec { request, prepared, code })
+        Ok(CheckedSpec { request, prepared, code, needed })
     }
 }
 

@@ -1,9 +1,9 @@
 use super::access::Access;
 use super::code::describe_earlier;
 use super::preflight::{PreflightArgs, TrainingPlace, preflight};
-use super::spec_file::SpecArgs;
+use super::spec_file::{CheckedSpec, SpecArgs};
 use super::worker_process::WorkerArgs;
-use super::{CliError, Context};
+use super::{CliError, Context, needed};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::{Selected, SubmitResponse};
 use crate::report::json::SubmitDocument;
@@ -33,7 +33,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     let mut spec = args.spec.into_checked(context)?;
     preflight(args.preflight, &spec, &WorkerArgs::usual(), TrainingPlace::Anywhere, false, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
-    let submitted = access.submit(&mut spec).await;
+    let submitted = needed::submit(&access, &mut spec, context).await;
     access.close().await;
     let submitted = submitted?;
     if args.json {
@@ -45,7 +45,18 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 }
 
 async fn plan(args: Args, context: &Context) -> Result<(), CliError> {
-    let spec = args.spec.into_checked(context)?;
+    let planned = rehearse(args.spec.into_checked(context)?, context).await?;
+    if args.json {
+        return context.output.json(&SubmitDocument::from(planned));
+    }
+    context.output.data(&forecast(&planned))?;
+    note_selected(&planned.selected, context);
+    context.output.note("nothing was submitted");
+    Ok(())
+}
+
+/// What would become of a submission; nothing is stored.
+pub(super) async fn rehearse(spec: CheckedSpec, context: &Context) -> Result<SubmitResponse, CliError> {
     // Where nothing was stored yet, nothing is made either: a table that goes again has the same to say.
     let nothing = tempfile::tempdir().map_err(CliError::failed)?;
     let is_empty =
@@ -58,16 +69,15 @@ async fn plan(args: Args, context: &Context) -> Result<(), CliError> {
     } else {
         Access::open(context).await?
     };
-    let planned = access.rehearse(spec).await;
+    let planned = async {
+        if is_empty {
+            needed::submit_missing(&access, &spec, context, &[]).await?;
+        }
+        access.rehearse(spec).await
+    };
+    let planned = planned.await;
     access.close().await;
-    let planned = planned?;
-    if args.json {
-        return context.output.json(&SubmitDocument::from(planned));
-    }
-    context.output.data(&forecast(&planned))?;
-    note_selected(&planned.selected, context);
-    context.output.note("nothing was submitted");
-    Ok(())
+    planned
 }
 
 /// Says what became of a submission.
@@ -99,7 +109,7 @@ pub(super) fn note_selected(selected: &[Selected], context: &Context) {
 }
 
 /// One line about a sweep that was stored or found.
-fn describe(submitted: &SubmitResponse) -> String {
+pub(super) fn describe(submitted: &SubmitResponse) -> String {
     let SubmitResponse { sweep, name, trials, jobs, .. } = submitted;
     let trials = grouped(*trials);
     if submitted.is_existing {

@@ -51,7 +51,7 @@ pub use lock::{DatabaseLock, LockError};
 use logs::SentLogs;
 use nodes::{Luck, Nodes, Permit, Present, Turn};
 pub use placement::{DatabaseFiles, PlacementError};
-pub use prepare::{Around, PrepareError, Prepared, outline, prepare};
+pub use prepare::{Around, PrepareError, Prepared, outline, prepare, selectors_of};
 pub use selection::Selections;
 pub use slurm::SilentWorker;
 pub use transfers::{Artifact, ArtifactError, LARGEST_ARTIFACT_BYTES, Upload};

@@ -1,5 +1,6 @@
 //! From a spec's text to rows for the table: everything that can be wrong is found here, before anything is stored.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,6 +155,25 @@ pub fn prepare(request: &SubmitRequest, around: Around<'_>) -> Result<Prepared, 
     let weights = weights.into_found();
     let selected = around.selections.selected().map(|selection| selection.told.clone()).collect();
     Ok(Prepared { spec, plan, request: request.clone(), weights, selected, code })
+}
+
+/// The selectors of trials that teach; none where the spec is wrong, which [`prepare`] says.
+#[must_use]
+pub fn selectors_of(request: &SubmitRequest) -> Vec<Selector> {
+    let found = RefCell::new(Vec::new());
+    let find = |named: Weights<'_>| {
+        if let Weights::Trials(selector) = named {
+            let mut found = found.borrow_mut();
+            if !found.contains(selector) {
+                found.push(selector.clone());
+            }
+        }
+        Ok(vec![named.unfound()])
+    };
+    let find_base = |name: &str| request.base(name);
+    let _what_is_wrong =
+        spec::parse_finding(&request.source_name, &request.spec, &request.overrides, &find, &find_base);
+    found.into_inner()
 }
 
 /// The same spec and plan without a look at datasets and weights, which need not be there: what is shared and how much
