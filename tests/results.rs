@@ -249,7 +249,7 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
         let arguments = format!("results grid -o {file} {more}");
         project.sweep(&arguments.split_whitespace().collect::<Vec<_>>()).exits_with(0);
         let checked = project.sweep(&["check", file]).exits_with(0);
-        assert!(checked.stderr().ends_with("numbers: all agree\n"), "{file}: {}", checked.stderr());
+        assert!(checked.stderr().ends_with("labels and marks: all agree\n"), "{file}: {}", checked.stderr());
     }
     project.write(
         "paper.tex",
@@ -265,9 +265,22 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
     let checked = project.sweep(&["check", "paper.tex"]).exits_with(1);
     assert!(checked.stdout().contains("tables/all.tex:"), "{}\n{best}", checked.stdout());
     assert!(checked.stdout().contains("stands there; it is 90."), "{}", checked.stdout());
-    assert!(checked.stderr().ends_with("1 of 72 numbers don't agree\n"), "{}", checked.stderr());
+    assert!(checked.stderr().contains("\n1 of 72 numbers and 0 of "), "{}", checked.stderr());
     let left_out = "note: `elsewhere`, which `paper.tex` includes, is not there";
     assert!(checked.stderr().contains(left_out), "{}", checked.stderr());
+
+    // Somebody sorts the labels of a pivot and not its rows.
+    let pivot = project.read("tables/pivot.tex");
+    let sorted = pivot.replace("\n1 &", "\nX &").replace("\n3 &", "\n1 &").replace("\nX &", "\n3 &");
+    assert_ne!(sorted, pivot);
+    project.write("sorted.tex", &sorted);
+    let checked = project.sweep(&["check", "sorted.tex"]).exits_with(1);
+    assert!(
+        checked.stdout().contains("a of sweep 1, trials 17-18: `1` stands there; it is 3"),
+        "{}",
+        checked.stdout()
+    );
+    assert!(checked.stderr().contains("0 of 36 numbers and 6 of "), "{}", checked.stderr());
 
     // The trial that failed is run again and succeeds: what was exported is of fewer seeds.
     project.write("mended", "");
@@ -276,6 +289,11 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
     let checked = project.sweep(&["check", "all.csv"]).exits_with(1);
     assert!(
         checked.stdout().contains("it is of trials 23, and now trials 23-24 have a result"),
+        "{}",
+        checked.stdout()
+    );
+    assert!(
+        checked.stdout().contains("n of sweep 1, trials 23: `1` stands there; it is 2"),
         "{}",
         checked.stdout()
     );

@@ -3,7 +3,7 @@ use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use super::notes::notes;
 use super::plain::plain;
 use super::sheet::results_sheet;
-use super::value::parameter;
+use super::value::{ShortValues, parameter};
 use super::view::View;
 use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus};
 use crate::spec::Trial;
@@ -38,6 +38,8 @@ pub fn chosen_table(chosen: &ResultsResponse) -> String {
     let mut table = new_table();
     let mut header = vec![Cell::new("trial"), Cell::new("state")];
     header.extend(chosen.swept.iter().map(Cell::new));
+    let values = |name| chosen.trials.iter().filter_map(move |trial| trial.parameters.get(name));
+    let short: Vec<ShortValues> = chosen.swept.iter().map(|name| ShortValues::of(values(name))).collect();
     header.push(Cell::new("seed"));
     table.set_header(header);
     for trial in &chosen.trials {
@@ -46,7 +48,9 @@ pub fn chosen_table(chosen: &ResultsResponse) -> String {
             None => trial.state.to_string(),
         };
         let mut row = vec![Cell::new(trial.trial), Cell::new(state)];
-        row.extend(chosen.swept.iter().map(|name| Cell::new(parameter(&trial.parameters, name))));
+        row.extend(chosen.swept.iter().zip(&short).map(|(name, short)| {
+            Cell::new(trial.parameters.get(name).map(|value| short.show(value)).unwrap_or_default())
+        }));
         row.push(Cell::new(trial.seed));
         table.add_row(row);
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::configurations::{Configuration, by_configuration};
 use super::dead_knobs::{DeadKnob, dead_knobs};
+use super::label::Label;
 use super::rank::{Better, by_goal};
 use super::value;
 use crate::protocol::http::ResultsResponse;
@@ -75,15 +76,7 @@ pub struct ShownMetric {
 /// A column of the table with a row a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Column {
-    Parameter(String),
-    /// How many seeds there are, and how many of them have a result.
-    Seeds,
-    /// How many seeds have a result.
-    N,
-    /// The trials that count.
-    Trials,
-    /// The configuration's hash.
-    Configuration,
+    Label(Label),
     Metric(ShownMetric),
 }
 
@@ -271,19 +264,21 @@ fn columns(
     known: &Known<'_>,
 ) -> Result<Vec<Column>, ViewError> {
     if options.columns.is_empty() {
-        let swept = results.swept.iter().cloned().map(Column::Parameter);
-        let metrics = metrics.iter().cloned().map(Column::Metric);
-        return Ok(swept.chain([Column::Seeds]).chain(metrics).collect());
+        let swept = results.swept.iter().cloned().map(Label::Parameter);
+        let labels = swept.chain([Label::Seeds]).map(Column::Label);
+        return Ok(labels.chain(metrics.iter().cloned().map(Column::Metric)).collect());
     }
     let column = |name: &String| {
         let metric = || ShownMetric { name: name.clone(), goal: goal(results.metric.as_ref(), name) };
         match name.as_str() {
-            parameter if known.parameters.contains(parameter) => Ok(Column::Parameter(name.clone())),
+            parameter if known.parameters.contains(parameter) => {
+                Ok(Column::Label(Label::Parameter(name.clone())))
+            }
             reported if known.metrics.contains(reported) => Ok(Column::Metric(metric())),
-            "seeds" => Ok(Column::Seeds),
-            "n" => Ok(Column::N),
-            "trials" => Ok(Column::Trials),
-            "configuration" => Ok(Column::Configuration),
+            "seeds" => Ok(Column::Label(Label::Seeds)),
+            "n" => Ok(Column::Label(Label::N)),
+            "trials" => Ok(Column::Label(Label::Trials)),
+            "configuration" => Ok(Column::Label(Label::Configuration)),
             _ => {
                 let all = known.parameters.iter().chain(&known.metrics).copied().chain(OWN_COLUMNS).collect();
                 Err(ViewError::unknown("parameter or metric", name, &all))
@@ -396,7 +391,8 @@ mod tests {
         let view = View::usual(&results);
         let names: Vec<&str> = view.metrics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, ["top1", "rankme", "x_gap"]);
-        assert_eq!(view.columns[..2], [Column::Parameter("lr".to_owned()), Column::Seeds]);
+        let lr = || Column::Label(Label::Parameter("lr".to_owned()));
+        assert_eq!(view.columns[..2], [lr(), Column::Label(Label::Seeds)]);
         let also = ViewOptions { also: vec!["lr".to_owned(), "gone".to_owned()], ..ViewOptions::default() };
         let shown = View::new(&results, &also).unwrap().metrics;
         assert_eq!(shown.len(), 4, "others have published some: {shown:?}");
@@ -407,7 +403,7 @@ mod tests {
         let seconds = ShownMetric { name: "seconds".to_owned(), goal: Some(Goal::Minimize) };
         let asked = View::new(&results, &options).unwrap().columns;
         // A parameter goes before a metric of the same name.
-        assert_eq!(asked, [Column::Metric(seconds), Column::N, Column::Parameter("lr".to_owned())]);
+        assert_eq!(asked, [Column::Metric(seconds), Column::Label(Label::N), lr()]);
     }
 
     #[test]

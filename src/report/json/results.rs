@@ -130,6 +130,9 @@ fn is_zero(number: &f64) -> bool {
 #[derive(Debug, Serialize)]
 struct PivotEntry {
     metric: String,
+    /// Which way the best cell is the best, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<Goal>,
     /// What tells it from the other tables of the metric.
     #[serde(skip_serializing_if = "String::is_empty")]
     slice: String,
@@ -229,6 +232,7 @@ impl<'a> ResultsDocument<'a> {
                 }
                 self.pivots.push(PivotEntry {
                     metric: metric.name.clone(),
+                    goal: metric.goal,
                     slice: of_slice.label.clone(),
                     rows: pivot.rows.clone(),
                     columns: pivot.columns.clone(),
