@@ -39,6 +39,7 @@ mod sheet;
 mod slurm;
 mod smoke;
 mod state_dict;
+mod survivors;
 mod table;
 mod tree;
 mod value;
@@ -71,6 +72,7 @@ pub use sheet::{Cell, Figure, Head, Sheet, pivot_sheets, results_sheet};
 pub use slurm::slurm_table;
 pub use smoke::{SmokeDocument, Tried, smoke_failures, smoke_table};
 pub use state_dict::{ExportedNetwork, StateDictError, WeightsOrigin, state_dict};
+pub use survivors::Survivor;
 pub use table::{
     chosen_table, lines_of, new_table, results_table, status_tables, sweeps_table, trials_table,
 };

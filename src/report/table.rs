@@ -8,11 +8,12 @@ use super::view::View;
 use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus};
 use crate::spec::Trial;
 
-/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first; then what is missing.
+/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first; then what is missing. `width`: of the
+/// terminal, in characters.
 #[must_use]
-pub fn results_table(results: &ResultsResponse) -> String {
+pub fn results_table(results: &ResultsResponse, width: Option<usize>) -> String {
     let view = View::usual(results);
-    plain(&results_sheet(&view, None)) + &notes(&view)
+    plain(&results_sheet(&view, None), width) + &notes(&view)
 }
 
 /// One row a trial: its number, its seed, and the swept parameters.
@@ -164,7 +165,7 @@ mod tests {
             ),
             failed,
         ]);
-        insta::assert_snapshot!(results_table(&results));
+        insta::assert_snapshot!(results_table(&results, None));
     }
 
     #[test]
@@ -173,7 +174,7 @@ mod tests {
             trial(1, 0, &[("lr", 0.1)], &[("top1", 0.00123)]),
             trial(2, 0, &[("lr", 0.2)], &[("top1", 0.0)]),
         ]);
-        let table = results_table(&results);
+        let table = results_table(&results, None);
         assert!(table.contains("0.00123") && table.contains("0.00000"), "{table}");
     }
 

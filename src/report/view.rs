@@ -7,8 +7,9 @@ use super::configurations::{Configuration, by_configuration};
 use super::dead_knobs::{DeadKnob, dead_knobs};
 use super::label::Label;
 use super::rank::{Better, by_goal};
+use super::survivors::{self, Survivor, survivors};
 use super::value;
-use crate::protocol::http::ResultsResponse;
+use crate::protocol::http::{ResultsResponse, TrialResult};
 use crate::recipe::metrics::find_metric;
 use crate::recipe::schema::nearest;
 use crate::vocabulary::{Goal, Metric, is_volatile};
@@ -31,6 +32,8 @@ pub struct ViewOptions {
     pub sort: Option<Sort>,
     /// Only the first so many configurations.
     pub top: Option<usize>,
+    /// Trials that have a result and are left out for it, which biases the means over the others.
+    pub dropped: Vec<TrialResult>,
     /// Shown besides what is usually shown, where there are numbers of them: metrics of which others have published some.
     pub also: Vec<String>,
 }
@@ -63,6 +66,8 @@ pub struct View<'a> {
     pub left_out: usize,
     /// Parameters that do nothing, also by what is left out.
     pub dead_knobs: Vec<DeadKnob>,
+    /// Configurations that are shown with some of their seeds left out for what these reported.
+    pub survivors: Vec<Survivor>,
 }
 
 /// A metric in a table.
@@ -144,6 +149,7 @@ impl<'a> View<'a> {
         let dead_knobs = dead_knobs(results, &configurations);
         let all = configurations.len();
         configurations.truncate(options.top.unwrap_or(all));
+        let survivors = survivors(&options.dropped, &configurations, &results.swept);
         Ok(View {
             results,
             left_out: all - configurations.len(),
@@ -151,6 +157,7 @@ impl<'a> View<'a> {
             columns,
             configurations,
             dead_knobs,
+            survivors,
         })
     }
 
@@ -188,6 +195,19 @@ impl<'a> View<'a> {
         let shown = ShownMetric { name: metric.to_owned(), goal: goal(self.results.metric.as_ref(), metric) };
         rank(&mut self.configurations, Some(&shown));
         Ok(self.configurations)
+    }
+
+    /// What is doubtful about what is shown, a line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let dead = self.dead_knobs.iter().map(ToString::to_string);
+        dead.chain(self.bias()).collect()
+    }
+
+    /// Which means are biased, since seeds are left out for what they reported; nothing or one line.
+    #[must_use]
+    pub fn bias(&self) -> Vec<String> {
+        survivors::warnings(&self.survivors)
     }
 
     /// What ranks.

@@ -98,6 +98,9 @@ struct ConfigurationEntry<'a> {
     n: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing_seeds: Vec<u64>,
+    /// Left out by `where` for what they reported, so that means over the others are biased.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped_seeds: Vec<u64>,
     /// By metric.
     mean: BTreeMap<&'a str, f64>,
     /// By metric; null where there is one result.
@@ -266,6 +269,12 @@ fn configuration_entry<'a>(
         seeds: configuration.trials.len(),
         n,
         missing_seeds: missing.map(|trial| trial.seed).collect(),
+        dropped_seeds: view
+            .survivors
+            .iter()
+            .find(|survivor| survivor.configuration == configuration.hash)
+            .map(|survivor| survivor.dropped_seeds.clone())
+            .unwrap_or_default(),
         mean: spreads().map(|(name, spread)| (*name, spread.mean)).collect(),
         std: spreads().map(|(name, spread)| (*name, spread.std)).collect(),
         n_of: spreads().filter(|(_, spread)| spread.n != n).map(|(name, spread)| (*name, spread.n)).collect(),
