@@ -21,8 +21,11 @@ fn main() -> ExitCode {
         own_directory: std::env::current_exe().ok().and_then(|file| file.parent().map(Into::into)),
     };
     // Where a shell asks what may stand there, this answers and ends the program.
-    let (asking, coordinator) = (environment.clone(), text("SWEEP_COORDINATOR"));
-    CompleteEnv::with_factory(move || cli::completed(asking.clone(), coordinator.clone()))
+    let (asking, index) = (environment.clone(), text("_CLAP_COMPLETE_INDEX"));
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let index = index.and_then(|index| index.parse().ok());
+    let completed = cli::Completed::new(text("SWEEP_COORDINATOR"), &words, index);
+    CompleteEnv::with_factory(move || cli::completed(asking.clone(), completed.clone()))
         .var(cli::COMPLETE)
         .complete();
     let cli = Cli::parse();

@@ -232,6 +232,66 @@ fn a_programs_trial_has_no_network_to_export() {
     project.sweep(&["export", "checkpoint", "grid", "1"]).exits_with(2);
 }
 
+/// `top1>88` keeps one seed of some configurations and drops the other.
+#[test]
+fn means_over_seeds_that_were_chosen_by_their_results_are_said_to_be_biased() {
+    let project = project();
+    let said = "`--where` leaves out seeds for what they reported, and means over the others are biased: a=2 b=y c=0.5 is without seed 0";
+    for format in ["table", "markdown", "latex", "csv", "parquet", "json"] {
+        let shown =
+            project.sweep(&["results", "grid", "--where", "top1>88.1", "--format", format]).exits_with(0);
+        assert!(shown.stderr().contains(&format!("warning: {said}\n")), "{format}: {}", shown.stderr());
+        let is_in_file =
+            String::from_utf8_lossy(&shown.output.stdout).contains("means over the others are biased");
+        assert_eq!(is_in_file, ["markdown", "latex"].contains(&format), "{format}");
+    }
+    let document = project.sweep(&["results", "grid", "--where", "top1>88.1", "--json"]).json();
+    let dropped =
+        document["configurations"].as_array().unwrap().iter().filter_map(|one| one.get("dropped_seeds"));
+    assert_eq!(dropped.collect::<Vec<_>>(), [&serde_json::json!([0])]);
+    project.sweep(&["report", "grid", "--where", "top1>88.1", "-o", "report.html"]).exits_with(0);
+    assert!(project.read("report.html").contains("means over the others are biased"));
+    // Seeds and parameters are chosen before anybody sees a result.
+    for condition in ["seed=0", "a=2", "trial<20"] {
+        let shown = project.sweep(&["results", "grid", "--where", condition]).exits_with(0);
+        assert!(!shown.stderr().contains("biased"), "{condition}: {}", shown.stderr());
+    }
+}
+
+/// What commands say of what they wrote, where it is programs that read it.
+#[test]
+fn whatever_is_written_is_told_as_a_document_too() {
+    let project = project();
+    let mut documents = serde_json::Map::new();
+    for command in [
+        "report grid -o report.html",
+        "export grid --to jsonl -o lines.jsonl --where a=1",
+        "backup copy.db",
+        "logs grid 1",
+        "worker release nowhere",
+    ] {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--json"]).collect();
+        let mut document = project.sweep(&arguments).json();
+        if document.get("size_bytes").is_some() {
+            assert!(document["size_bytes"].as_u64() > Some(1000), "{document}");
+            document["size_bytes"] = "…".into();
+        }
+        if document.get("attempt").is_some() {
+            document["attempt"]["host"] = "…".into();
+        }
+        documents.insert(command.to_owned(), document);
+    }
+    insta::assert_json_snapshot!(documents);
+    let size = std::fs::metadata(project.path("copy.db")).unwrap().len();
+    assert_eq!(project.sweep(&["backup", "copy.db", "--force", "--json"]).json()["size_bytes"], size);
+    // What is printed anyway has no place for a document beside it.
+    project.sweep(&["export", "grid", "--to", "jsonl", "-o", "-", "--json"]).exits_with(2);
+    project.sweep(&["report", "grid", "--json"]).exits_with(2);
+    project.sweep(&["logs", "grid", "1", "-f", "--json"]).exits_with(2);
+    let schema = project.sweep(&["schema"]).exits_with(0).stdout();
+    assert_eq!(project.sweep(&["schema", "--json"]).exits_with(0).stdout(), schema);
+}
+
 #[test]
 fn an_exported_table_is_checked_against_the_table_of_jobs() {
     let project = project();
@@ -249,7 +309,7 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
         let arguments = format!("results grid -o {file} {more}");
         project.sweep(&arguments.split_whitespace().collect::<Vec<_>>()).exits_with(0);
         let checked = project.sweep(&["check", file]).exits_with(0);
-        assert!(checked.stderr().ends_with("numbers: all agree\n"), "{file}: {}", checked.stderr());
+        assert!(checked.stderr().ends_with("labels and marks: all agree\n"), "{file}: {}", checked.stderr());
     }
     project.write(
         "paper.tex",
@@ -265,9 +325,22 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
     let checked = project.sweep(&["check", "paper.tex"]).exits_with(1);
     assert!(checked.stdout().contains("tables/all.tex:"), "{}\n{best}", checked.stdout());
     assert!(checked.stdout().contains("stands there; it is 90."), "{}", checked.stdout());
-    assert!(checked.stderr().ends_with("1 of 72 numbers don't agree\n"), "{}", checked.stderr());
+    assert!(checked.stderr().contains("\n1 of 72 numbers and 0 of "), "{}", checked.stderr());
     let left_out = "note: `elsewhere`, which `paper.tex` includes, is not there";
     assert!(checked.stderr().contains(left_out), "{}", checked.stderr());
+
+    // Somebody sorts the labels of a pivot and not its rows.
+    let pivot = project.read("tables/pivot.tex");
+    let sorted = pivot.replace("\n1 &", "\nX &").replace("\n3 &", "\n1 &").replace("\nX &", "\n3 &");
+    assert_ne!(sorted, pivot);
+    project.write("sorted.tex", &sorted);
+    let checked = project.sweep(&["check", "sorted.tex"]).exits_with(1);
+    assert!(
+        checked.stdout().contains("a of sweep 1, trials 17-18: `1` stands there; it is 3"),
+        "{}",
+        checked.stdout()
+    );
+    assert!(checked.stderr().contains("0 of 36 numbers and 6 of "), "{}", checked.stderr());
 
     // The trial that failed is run again and succeeds: what was exported is of fewer seeds.
     project.write("mended", "");
@@ -276,6 +349,11 @@ fn an_exported_table_is_checked_against_the_table_of_jobs() {
     let checked = project.sweep(&["check", "all.csv"]).exits_with(1);
     assert!(
         checked.stdout().contains("it is of trials 23, and now trials 23-24 have a result"),
+        "{}",
+        checked.stdout()
+    );
+    assert!(
+        checked.stdout().contains("n of sweep 1, trials 23: `1` stands there; it is 2"),
         "{}",
         checked.stdout()
     );

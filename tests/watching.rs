@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Project, wait_until};
+use harness::{Project, serve, wait_until};
 
 /// Trials that wait for a file, of which one fails.
 const GATED: &str = r#"
@@ -100,6 +100,10 @@ fn sweeps_that_are_there_are_completed() {
     assert!(completed(&["sweep", "expl"]).contains(&"explain".to_owned()));
     assert!(!completed(&["sweep", "results", ""]).contains(&"gated".to_owned()));
     assert!(!project.has_state(), "looking makes nothing");
+    std::fs::create_dir(project.path(".sweep")).unwrap();
+    assert!(!completed(&["sweep", "explain", "1", ""]).contains(&"last".to_owned()));
+    assert_eq!(std::fs::read_dir(project.path(".sweep")).unwrap().count(), 0, "looking makes nothing");
+    std::fs::remove_dir(project.path(".sweep")).unwrap();
     project.sweep(&["submit", "gated.yaml"]).exits_with(0);
     for command in ["results", "explain", "cancel", "pause", "report", "slurm"] {
         let found = completed(&["sweep", command, ""]);
@@ -108,6 +112,26 @@ fn sweeps_that_are_there_are_completed() {
         }
     }
     assert_eq!(completed(&["sweep", "results", "ga"]), ["gated"]);
+    // Trials and what they are, of the sweep that stands before, here and through a coordinator.
+    for is_served in [false, true] {
+        let _coordinator = is_served.then(|| serve(&project, &[]));
+        for command in [&["explain"][..], &["logs"], &["retry"], &["cancel"], &["export", "checkpoint"]] {
+            let found = completed(&[&["sweep"], command, &["gated", ""]].concat());
+            for expected in ["1", "last", "state=", "x="] {
+                assert!(found.contains(&expected.to_owned()), "{command:?}: {found:?}");
+            }
+        }
+        assert_eq!(completed(&["sweep", "retry", "1", "state=f"]), ["state=failed"]);
+        assert_eq!(completed(&["sweep", "retry", "gated", "state", "=", "f"]), ["failed"]);
+        assert_eq!(completed(&["sweep", "results", "gated", "--pivot", ""]), ["x"]);
+        assert_eq!(completed(&["sweep", "results", "gated", "--where", "x"]), ["x="]);
+    }
+    // Metrics, once something was reported.
+    assert_eq!(completed(&["sweep", "results", "gated", "--metric", ""]), [""; 0]);
+    project.write("gate", "");
+    project.sweep(&["run", "gated.yaml", "--quiet"]).exits_with(1);
+    assert_eq!(completed(&["sweep", "results", "gated", "--metric", "l"]), ["loss"]);
+    assert_eq!(completed(&["sweep", "results", "gated", "--sort", ""]), ["x", "loss"]);
     for shell in ["bash", "zsh", "fish"] {
         let script = project.sweep(&["completions", shell]).exits_with(0);
         assert!(script.stdout().contains("SWEEP_COMPLETE"), "{shell}: {}", script.stdout());

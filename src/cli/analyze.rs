@@ -1,5 +1,5 @@
 use super::access::Access;
-use super::looking::{Found, LookingArgs, warn};
+use super::looking::{LookingArgs, warn};
 use super::{CliError, Context};
 use crate::report::View;
 use crate::report::analysis::{Analysis, Pairs, analysis_text};
@@ -37,8 +37,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let access = Access::open(context).await?;
     let found = args.looking.find(&access).await;
     access.close().await;
-    let Found { results, origin } = found?;
-    let view = View::new(&results, &args.looking.options())?;
+    let found = found?;
+    let view = View::new(&found.results, &args.looking.options(&found))?;
     for metric in args.correlate.iter().flatten() {
         view.check_metric(metric)?;
     }
@@ -50,7 +50,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
         context.output.note("no configuration has a result yet");
     }
     match args.json {
-        true => context.output.json(&AnalysisDocument::new(analysis, origin))?,
+        true => context.output.json(&AnalysisDocument::new(analysis, found.origin))?,
         false => context.output.data(&analysis_text(&analysis))?,
     }
     warn(&view, context);

@@ -15,6 +15,7 @@ use crate::coordinator::{LEASE, lend_code, lend_weights};
 use crate::protocol::http::{ResultsResponse, Sharing, SubmitRequest, TrialHistory, TrialState};
 use crate::report::audit::{Audited, first_difference};
 use crate::report::json::AuditDocument;
+use crate::report::{count, counted};
 use crate::vocabulary::{CheckpointHash, StateHash, SweepId};
 
 /// How the folders are called in which trials are trained again.
@@ -171,8 +172,8 @@ async fn train_again(drawn: &Drawn, args: &Args, context: &Context) -> Result<Ve
     work_through(LEASE, alone, async |session| {
         let submitted = session.access().submit(&mut spec).await?;
         if !args.quiet {
-            let trials = request.only.as_ref().map_or(0, Vec::len);
-            context.output.note(&format!("training {trials} trials of sweep {sweep} again"));
+            let trials = counted(count(request.only.as_ref().map_or(0, Vec::len)), "trial", "trials");
+            context.output.note(&format!("training {trials} of sweep {sweep} again"));
         }
         let scope = Scope { sweep: Some(submitted.sweep), until_drained: true };
         let hands = Hands { args: &args.worker, stint: &stint };
@@ -221,7 +222,11 @@ fn show(
         }
         let reports: usize = stored.iter().map(|history| history.reports.len()).sum();
         context.output.note(&match differing {
-            0 => format!("{} trials, {reports} reports and the final weights: all the same", audited.len()),
+            0 => format!(
+                "{}, {} and the final weights: all the same",
+                counted(count(audited.len()), "trial", "trials"),
+                counted(count(reports), "report", "reports")
+            ),
             some => format!("{some} of {} trials differ", audited.len()),
         });
     }

@@ -9,6 +9,7 @@ use super::access::Access;
 use super::written::is_a_tables_place;
 use super::{CliError, Context};
 use crate::report::counted;
+use crate::report::json::{BackupDocument, BackupExtent};
 use crate::store::{Contents, read_copy};
 
 /// Write a copy of the job table to a file, while work goes on.
@@ -22,6 +23,9 @@ pub(super) struct Args {
     /// Replace the file if there is one.
     #[arg(long)]
     force: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
@@ -34,6 +38,11 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     // Whoever needs it some day must not be the first to open it.
     let contents = read_copy(copy.path()).await.map_err(CliError::failed)?;
     let size_bytes = put_in_place(copy, &target, args)?;
+    if args.json {
+        let Contents { sweeps, trials, jobs } = contents;
+        let extent = BackupExtent { size_bytes, sweeps, trials, jobs };
+        return context.output.json(&BackupDocument::new(args.file.display().to_string(), extent));
+    }
     context.output.note(&describe(&contents, size_bytes, &args.file));
     Ok(())
 }

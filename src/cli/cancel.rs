@@ -35,20 +35,21 @@ async fn cancel(args: &Args, access: &Access, context: &Context) -> Result<(), C
     if args.change.dry_run {
         return rehearse("cancel", sweep, &chosen, args.change.json, context);
     }
-    if chosen.is_empty() {
-        context
-            .output
-            .note(&format!("nothing to cancel: no trial of sweep {sweep} that is meant is left to run"));
-        return Ok(());
-    }
+    let is_empty = chosen.is_empty();
     let Chosen { request, count, .. } = chosen;
     let what = format!("cancel {} of sweep {sweep}", counted(count, "trial", "trials"));
     args.change.confirm(&what, count, context)?;
-    let cancelled = access.cancel(sweep, &request).await?;
+    let cancelled = match is_empty {
+        true => CancelResponse { trials: 0, running: 0, jobs: 0, kept: 0, needed_by: vec![] },
+        false => access.cancel(sweep, &request).await?,
+    };
     if args.change.json {
         return context.output.json(&CancelDocument::new(sweep, &cancelled));
     }
-    context.output.note(&describe(&cancelled));
+    context.output.note(&match cancelled.trials + cancelled.kept {
+        0 => format!("nothing to cancel: no trial of sweep {sweep} that is meant is left to run"),
+        _ => describe(&cancelled),
+    });
     Ok(())
 }
 

@@ -6,17 +6,17 @@ use super::access::Access;
 use super::{CliError, Context};
 use crate::protocol::http::{ResultsQuery, ResultsResponse};
 use crate::report::check::{
-    CheckError, Checked, Claim, Shown, Source, claims_in_csv, claims_in_json, claims_in_parquet,
+    CheckError, Checked, Claim, Shown, Source, Tally, claims_in_csv, claims_in_json, claims_in_parquet,
     claims_in_text, inputs,
 };
 use crate::report::json::CheckDocument;
 use crate::report::{by_configuration, count, counted, facts};
 use crate::spec::{SelectError, TrialSelector};
 
-/// Check that the numbers in an exported table are still those of the job table.
+/// Check that what stands in an exported table is still what the job table says: numbers, labels, seeds, marks of the best.
 ///
 /// Reads tables that `sweep results` wrote as LaTeX, Markdown, CSV, JSON or Parquet, and LaTeX files that include them (`\input`,
-/// `\include`). Rows may have been moved, restyled and rounded since. Exits 1 where a number does not agree.
+/// `\include`). Rows may have been moved, restyled and rounded since. Exits 1 where something does not agree.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The files.
@@ -155,17 +155,26 @@ fn show(checked: &[Checked], json: bool, context: &Context) -> Result<(), CliErr
     } else {
         for Checked { claim, difference } in &differing {
             let what = difference.as_deref().unwrap_or_default();
-            let Claim { place, metric, trials, source, .. } = claim;
-            context
-                .output
-                .data(&format!("{place}: {metric} of sweep {}, trials {trials}: {what}\n", source.sweep))?;
+            let Claim { place, column, source, .. } = claim;
+            let of = match claim.trials.as_str() {
+                "" => format!("configuration {}", claim.configuration),
+                trials => format!("trials {trials}"),
+            };
+            context.output.data(&format!("{place}: {column} of sweep {}, {of}: {what}\n", source.sweep))?;
         }
     }
-    let all = counted(count(checked.len()), "number", "numbers");
+    let [numbers, labels] = Tally::of(checked);
+    let all = |tally: Tally, one, many| counted(count(tally.all), one, many);
+    let (all_numbers, all_labels) =
+        (all(numbers, "number", "numbers"), all(labels, "label or mark", "labels and marks"));
     if differing.is_empty() {
-        context.output.note(&format!("{all}: all agree"));
+        context.output.note(&format!("{all_numbers}, {all_labels}: all agree"));
         return Ok(());
     }
-    context.output.note(&format!("{} of {all} don't agree", count(differing.len())));
+    context.output.note(&format!(
+        "{} of {all_numbers} and {} of {all_labels} don't agree",
+        count(numbers.differing),
+        count(labels.differing)
+    ));
     Err(CliError::Unsuccessful)
 }

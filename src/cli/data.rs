@@ -30,6 +30,18 @@ enum Command {
     Verify(VerifyArgs),
 }
 
+impl Command {
+    fn format(&self) -> Format {
+        let json = match self {
+            Command::Fetch(args) => args.json,
+            Command::Import(args) => args.json,
+            Command::List(args) => args.json,
+            Command::Verify(args) => args.json,
+        };
+        if json { Format::Json } else { Format::Human }
+    }
+}
+
 /// Make a dataset from images, or add an extra evaluation set to one
 ///
 /// Images are JPEG or PNG files, RGB or grey with 8 bits per channel, all of one size, in one folder per class. They
@@ -65,6 +77,9 @@ struct ImportArgs {
     /// Replace other contents of that name; without `--npy` that includes all extra evaluation sets
     #[arg(long)]
     replace: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
 }
 
 /// Show the imported datasets
@@ -137,8 +152,8 @@ enum Request {
     Fetch(FetchRequest),
     Import(ImportRequest),
     AddSet(AddSetRequest),
-    List { format: Format },
-    Verify { names: Vec<String>, format: Format },
+    List,
+    Verify { names: Vec<String> },
 }
 
 /// Does what `args` ask for in the folder `root`, where datasets lie, and prints the answer to `out`; tells `progress` how far
@@ -152,12 +167,13 @@ pub(super) fn run(
     out: &mut dyn Write,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), DataError> {
+    let format = args.command.format();
     match request(args, root)? {
-        Request::Fetch(request) => print::fetched(&fetched::fetch(root, &request, progress)?, out)?,
-        Request::Import(request) => print::outcome(&import::import(root, &request)?, out)?,
-        Request::AddSet(request) => print::outcome(&import::add_set(root, &request)?, out)?,
-        Request::List { format } => print::list(&Listing::read(root)?, format, out)?,
-        Request::Verify { names, format } => {
+        Request::Fetch(request) => print::fetched(&fetched::fetch(root, &request, progress)?, format, out)?,
+        Request::Import(request) => print::outcome(&import::import(root, &request)?, format, out)?,
+        Request::AddSet(request) => print::outcome(&import::add_set(root, &request)?, format, out)?,
+        Request::List => print::list(&Listing::read(root)?, format, out)?,
+        Request::Verify { names } => {
             let verified = verify(root, names)?;
             print::verified(&verified, format, out)?;
             let damaged = verified.into_iter().filter(|verified| !verified.damaged.is_empty());
@@ -171,12 +187,11 @@ pub(super) fn run(
 }
 
 fn request(args: Args, root: &Path) -> Result<Request, DataError> {
-    let format = |json| if json { Format::Json } else { Format::Human };
     Ok(match args.command {
         Command::Fetch(args) => Request::Fetch(args.into_request(root)?),
         Command::Import(args) => import_request(args)?,
-        Command::List(args) => Request::List { format: format(args.json) },
-        Command::Verify(args) => Request::Verify { names: args.names, format: format(args.json) },
+        Command::List(_) => Request::List,
+        Command::Verify(args) => Request::Verify { names: args.names },
     })
 }
 

@@ -2,14 +2,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use super::access::Access;
-use super::looking::{Found, LookingArgs};
+use super::looking::LookingArgs;
 use super::written::NewFile;
 use super::{CliError, Context};
 use crate::protocol::http::{ResultsResponse, TrialResult};
 use crate::protocol::insight::Curve;
+use crate::report::json::{Destination, ExportDocument};
 use crate::report::{LinedTrial, View, report_lines};
-use crate::vocabulary::TrialNumber;
+use crate::vocabulary::{SweepId, TrialNumber};
 
 mod checkpoint;
 mod script;
@@ -61,6 +64,9 @@ struct ToolArgs {
     /// The Python that has the tool's package.
     #[arg(long, value_name = "PROGRAM", default_value = "python3")]
     python: String,
+    /// Print one JSON document about what was handed over.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -78,6 +84,11 @@ enum Tool {
 }
 
 impl Tool {
+    /// As it is written behind `--to`.
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
     /// What speaks to it, where it is another program.
     fn script(self) -> Option<&'static str> {
         match self {
@@ -99,24 +110,39 @@ pub(super) async fn run(args: &ExportArgs, context: &Context) -> Result<(), CliE
 }
 
 async fn export(looking: &LookingArgs, tool: &ToolArgs, context: &Context) -> Result<(), CliError> {
+    if tool.json && tool.output == STDOUT {
+        return Err(CliError::usage(
+            "with `-o -` the lines are what is printed, and there is no place for `--json`; name a file",
+        ));
+    }
     let access = Access::open(context).await?;
     let exported = gather(looking, tool, &access, context).await;
     // The table is free while a tool takes its time.
     access.close().await;
-    match exported? {
-        Gathered::Written(said) => context.output.data(&said),
-        Gathered::ForScript { script, lines } => {
-            context.output.data(&script::run(script, lines, tool, context).await?)
-        }
+    let Gathered { sweep, trials, to } = exported?;
+    let said = match to {
+        To::Written(said) => said,
+        To::Script { script, lines } => script::run(script, lines, tool, context).await?,
+    };
+    if !tool.json {
+        return context.output.data(&said);
     }
+    let destination = Destination { to: tool.to.name(), output: tool.output.clone() };
+    context.output.json(&ExportDocument::new(sweep, trials, destination, &said))
 }
 
 /// All of a sweep that is exported.
-enum Gathered {
+struct Gathered {
+    sweep: SweepId,
+    trials: usize,
+    to: To,
+}
+
+enum To {
     /// It is where it belongs; what is said of it.
     Written(String),
     /// A script's input.
-    ForScript { script: &'static str, lines: File },
+    Script { script: &'static str, lines: File },
 }
 
 async fn gather(
@@ -125,15 +151,15 @@ async fn gather(
     access: &Access,
     context: &Context,
 ) -> Result<Gathered, CliError> {
-    let Found { results, .. } = looking.find(access).await?;
-    let view = View::new(&results, &looking.options())?;
-    let handed = Handed::new(&results, &view);
-    match tool.to.script() {
-        Some(script) => {
-            Ok(Gathered::ForScript { script, lines: script::lines(tool, &handed, access).await? })
-        }
-        None => write_lines(&tool.output, &handed, access, context).await.map(Gathered::Written),
-    }
+    let found = looking.find(access).await?;
+    let results = &found.results;
+    let view = View::new(results, &looking.options(&found))?;
+    let handed = Handed::new(results, &view);
+    let to = match tool.to.script() {
+        Some(script) => To::Script { script, lines: script::lines(tool, &handed, access).await? },
+        None => To::Written(write_lines(&tool.output, &handed, access, context).await?),
+    };
+    Ok(Gathered { sweep: results.sweep, trials: results.trials.len(), to })
 }
 
 /// The trials that are handed over, a portion at a time.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::CliError;
 use super::access::Access;
 use crate::protocol::insight::{CurvesResponse, Explanation, StagesResponse, SweepProgress};
+use crate::protocol::listing::{TrialsQuery, TrialsResponse};
 use crate::vocabulary::{SweepId, TrialNumber};
 
 /// So many numbers of trials fit into one address.
@@ -16,6 +17,18 @@ impl Access {
         match self {
             Access::Local(local) => Ok(local.coordinator.explain(sweep, trial).await?),
             Access::Remote(remote) => Ok(remote.client.explain(sweep, trial).await?),
+        }
+    }
+
+    /// A page of a sweep's trials.
+    pub(super) async fn list_trials(
+        &self,
+        sweep: SweepId,
+        query: &TrialsQuery,
+    ) -> Result<TrialsResponse, CliError> {
+        match self {
+            Access::Local(local) => Ok(local.coordinator.list_trials(sweep, query).await?),
+            Access::Remote(remote) => Ok(remote.client.list_trials(sweep, query).await?),
         }
     }
 

@@ -5,6 +5,7 @@ use super::choice::{SweepArg, find_trial};
 use super::{CliError, Context};
 use crate::protocol::http::TrialState;
 use crate::protocol::logs::{AttemptName, LogExtent, LogQuery, LoggedAttempt, LoggedStage};
+use crate::report::json::{LogDocument, WholeLog};
 use crate::vocabulary::{Attempt, JobId, SweepId, TrialNumber};
 
 /// How often a log that is followed is looked at.
@@ -30,6 +31,9 @@ pub(super) struct Args {
     /// Of this job, where the trial consists of several.
     #[arg(long, value_name = "JOB")]
     job: Option<JobId>,
+    /// Print one JSON document, with what is there now.
+    #[arg(long, conflicts_with = "follow")]
+    json: bool,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
@@ -49,7 +53,9 @@ async fn find_and_print<'a>(
     let sweep = args.sweep.find(access).await?;
     let trial = find_trial("a log is one trial's", &args.trial, sweep, access).await?;
     let logged = Logged { sweep, trial, args };
-    if !args.follow {
+    if args.json {
+        print_document(&logged, access, context).await?;
+    } else if !args.follow {
         print(&logged, access, context).await?;
     }
     Ok(logged)
@@ -81,6 +87,26 @@ async fn print(logged: &Logged<'_>, access: &Access, context: &Context) -> Resul
             return Ok(());
         }
         query = continued(logged.name, part.next_offset);
+    }
+}
+
+/// The same as one document, which has to be in memory: a log that is kept here has an end.
+async fn print_document(logged: &Logged<'_>, access: &Access, context: &Context) -> Result<(), CliError> {
+    let Logged { sweep, trial, args } = *logged;
+    let mut query = args.query();
+    let mut text = String::new();
+    loop {
+        let part = access.log(sweep, trial, &query).await?;
+        text += &part.text;
+        match &part.attempt {
+            Some(attempt) if part.next_offset != query.offset => {
+                query = continued(attempt.name, part.next_offset);
+            }
+            _ => {
+                let log = WholeLog { state: part.state, attempt: part.attempt, stages: part.stages, text };
+                return context.output.json(&LogDocument::new(sweep, trial, log));
+            }
+        }
     }
 }
 

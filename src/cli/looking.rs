@@ -3,10 +3,10 @@
 use super::access::Access;
 use super::choice::SweepArg;
 use super::{CliError, Context};
-use crate::protocol::http::{ResultsQuery, ResultsResponse};
+use crate::protocol::http::{ResultsQuery, ResultsResponse, TrialResult, TrialState};
 use crate::recipe::metrics::find_metric;
 use crate::report::{TableOrigin, View, ViewError, ViewOptions, facts};
-use crate::spec::TrialSelector;
+use crate::spec::{SelectError, TrialSelector};
 use crate::vocabulary::{EpochChoice, Goal, TrialNumber};
 
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,8 @@ enum GoalArg {
 pub(super) struct Found {
     pub(super) results: ResultsResponse,
     pub(super) origin: TableOrigin,
+    /// Trials that have a result and are left out for it.
+    dropped: Vec<TrialResult>,
 }
 
 impl LookingArgs {
@@ -46,10 +48,7 @@ impl LookingArgs {
         let sweep = self.sweep.find(access).await?;
         let query = self.query();
         let mut results = access.results_at(sweep, &query).await?;
-        if !selector.is_all() {
-            let selected = selector.select(&facts(&results))?;
-            results.trials.retain(|trial| selected.contains(&trial.trial));
-        }
+        let dropped = if selector.is_all() { Vec::new() } else { leave_out(&selector, &mut results)? };
         if let EpochChoice::At(epoch) = self.epoch {
             self.check_epoch(epoch, &results, access).await?;
         }
@@ -64,7 +63,7 @@ impl LookingArgs {
             best_by,
             selected: Some(self.conditions.join(" ")).filter(|_| !selector.is_all()),
         };
-        Ok(Found { results, origin })
+        Ok(Found { results, origin, dropped })
     }
 
     fn query(&self) -> ResultsQuery {
@@ -103,9 +102,32 @@ impl LookingArgs {
         Err(CliError::usage(format!("after epoch {epoch} {what} was reported{there}")))
     }
 
-    pub(super) fn options(&self) -> ViewOptions {
-        ViewOptions { metrics: self.metric.clone(), goal: self.goal(), ..ViewOptions::default() }
+    pub(super) fn options(&self, found: &Found) -> ViewOptions {
+        ViewOptions {
+            metrics: self.metric.clone(),
+            goal: self.goal(),
+            dropped: found.dropped.clone(),
+            ..ViewOptions::default()
+        }
     }
+}
+
+/// Leaves out the trials that are not meant. Returns those that have a result and are left out for it alone.
+fn leave_out(
+    selector: &TrialSelector,
+    results: &mut ResultsResponse,
+) -> Result<Vec<TrialResult>, SelectError> {
+    let facts = facts(results);
+    let selected = selector.select(&facts)?;
+    let whatever_it_reported = selector.without_metrics(&facts)?.select(&facts)?;
+    let trials = std::mem::take(&mut results.trials);
+    let (kept, left_out): (Vec<_>, Vec<_>) =
+        trials.into_iter().partition(|trial| selected.contains(&trial.trial));
+    results.trials = kept;
+    let is_dropped = |trial: &TrialResult| {
+        trial.state == TrialState::Succeeded && whatever_it_reported.contains(&trial.trial)
+    };
+    Ok(left_out.into_iter().filter(is_dropped).collect())
 }
 
 /// `; it was after epochs 5, 10, 15`, of a trial that is like the others.
@@ -133,9 +155,7 @@ async fn epochs(
 
 /// Says what is doubtful about the results that are shown.
 pub(super) fn warn(view: &View<'_>, context: &Context) {
-    for knob in &view.dead_knobs {
-        context.output.warn(&knob.to_string());
-    }
+    view.warnings().iter().for_each(|warning| context.output.warn(warning));
 }
 
 impl From<ViewError> for CliError {

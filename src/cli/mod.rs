@@ -56,7 +56,7 @@ mod worker_process;
 mod workers;
 mod written;
 
-pub use completions::{VARIABLE as COMPLETE, completed};
+pub use completions::{Completed, VARIABLE as COMPLETE, completed};
 pub use exit::{CliError, ExitStatus};
 pub use output::{ColourChoice, Output};
 
@@ -263,4 +263,36 @@ fn import_or_show(args: data::Args, context: &Context) -> Result<(), CliError> {
         false => CliError::failed(error),
     })?;
     printed
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Those that print no answer: they go on until they are stopped, or what they print is a script.
+    const WITHOUT_JSON: [&str; 4] = ["serve", "worker", "slurm", "completions"];
+
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, bool)>) {
+        let below: Vec<&clap::Command> = command.get_subcommands().collect();
+        let has_own = below.is_empty() || !command.is_subcommand_required_set() && !path.is_empty();
+        if has_own && path != "data" {
+            found
+                .push((path.to_owned(), command.get_arguments().any(|argument| argument.get_id() == "json")));
+        }
+        for below in below {
+            leaves(below, format!("{path} {}", below.get_name()).trim(), found);
+        }
+    }
+
+    #[test]
+    fn every_command_that_answers_has_a_json_document() {
+        let mut found = Vec::new();
+        leaves(&Cli::command(), "", &mut found);
+        assert!(found.len() > 25, "{found:?}");
+        let without: Vec<&str> =
+            found.iter().filter(|(_, has_json)| !has_json).map(|(path, _)| path.as_str()).collect();
+        assert_eq!(without.iter().filter(|path| !WITHOUT_JSON.contains(path)).count(), 0, "{without:?}");
+    }
 }

@@ -95,6 +95,13 @@ impl Output {
         self.is_live
     }
 
+    /// How many characters fit into a line of stdout, where it is a terminal.
+    pub(crate) fn width(&self) -> Option<usize> {
+        let terminal = console::Term::stdout();
+        let (_, columns) = terminal.is_term().then(|| terminal.size_checked()).flatten()?;
+        Some(usize::from(columns))
+    }
+
     /// What was asked for. A reader that has gone away (`| head`) is no error; a full disk is.
     pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
         match std::io::stdout().is_terminal() {

@@ -10,6 +10,7 @@ use crate::protocol::http::SubmitRequest;
 use crate::protocol::insight::{CurvesResponse, StagesResponse, SweepProgress};
 use crate::protocol::trial::TrialRecord;
 use crate::report::View;
+use crate::report::json::{ReportDocument, ReportExtent};
 use crate::report::page::{PageDocument, PageParts, page};
 use crate::vocabulary::TrialNumber;
 
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Where it goes, if not to stdout.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Print one JSON document about the page that was written.
+    #[arg(long, requires = "output")]
+    json: bool,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> {
@@ -38,7 +42,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let gathered = gather(args, &access).await;
     access.close().await;
     let gathered = gathered?;
-    let view = View::new(&gathered.found.results, &args.looking.options())?;
+    let view = View::new(&gathered.found.results, &args.looking.options(&gathered.found))?;
     let parts = PageParts {
         view: &view,
         origin: &gathered.found.origin,
@@ -54,7 +58,17 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     match &args.output {
         Some(file) => {
             write_file(file, text.as_bytes(), context)?;
-            context.output.note(&format!("`{}`: open it in a browser", file.display()));
+            if args.json {
+                let extent = ReportExtent {
+                    size_bytes: text.len(),
+                    configurations: view.configurations.len(),
+                    trials_with_curves: gathered.curves.trials.len(),
+                };
+                let (sweep, file) = (gathered.found.results.sweep, file.display().to_string());
+                context.output.json(&ReportDocument::new(sweep, file, extent))?;
+            } else {
+                context.output.note(&format!("`{}`: open it in a browser", file.display()));
+            }
         }
         None => context.output.data(&text)?,
     }
@@ -76,7 +90,7 @@ async fn gather(args: &Args, access: &Access) -> Result<Gathered, CliError> {
     let found = args.looking.find(access).await?;
     let sweep = found.results.sweep;
     let (curved, best, metrics) = {
-        let view = View::new(&found.results, &args.looking.options())?;
+        let view = View::new(&found.results, &args.looking.options(&found))?;
         (curved(&view), best(&view), view.metrics.len())
     };
     let curves = (curved.len() * metrics).max(1);

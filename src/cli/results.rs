@@ -64,20 +64,26 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let access = Access::open(context).await?;
     let found = args.looking.find(&access).await;
     access.close().await;
-    let Found { results, origin } = found?;
-    let references = args.reference.as_deref().map(|file| read_references(file, &results)).transpose()?;
+    let found = found?;
+    let Found { results, origin, .. } = &found;
+    let references = args.reference.as_deref().map(|file| read_references(file, results)).transpose()?;
     let published = references.iter().flat_map(References::metrics);
     let options = ViewOptions {
         columns: args.columns.clone(),
         sort: args.sort.clone(),
         top: args.top,
         also: published.map(str::to_owned).collect(),
-        ..args.looking.options()
+        ..args.looking.options(&found)
     };
-    let view = View::new(&results, &options)?;
+    let view = View::new(results, &options)?;
     let pivot = args.pivot.as_ref().map(|spec| Pivot::new(&view, spec)).transpose()?;
-    let exported =
-        Export { view: &view, origin: &origin, references: references.as_ref(), pivot: pivot.as_ref() };
+    let exported = Export {
+        view: &view,
+        origin,
+        references: references.as_ref(),
+        pivot: pivot.as_ref(),
+        width: context.output.width().filter(|_| args.output.is_none()),
+    };
     let bytes = exported.render(format)?;
     match &args.output {
         Some(file) => write_file(file, &bytes, context)?,
@@ -122,14 +128,20 @@ struct Export<'a> {
     origin: &'a TableOrigin,
     references: Option<&'a References>,
     pivot: Option<&'a Pivot>,
+    /// Of the terminal that shows it, in characters.
+    width: Option<usize>,
 }
 
 impl Export<'_> {
     fn render(&self, format: Format) -> Result<Vec<u8>, CliError> {
-        let sheets = self.sheets();
+        let mut sheets = self.sheets();
+        if let (Format::Markdown | Format::Latex, Some(first)) = (format, sheets.first_mut()) {
+            // Who reads the file sees no warning on a terminal.
+            first.preface.extend(self.view.bias());
+        }
         let text = match format {
             Format::Table => {
-                let tables: Vec<String> = sheets.iter().map(plain).collect();
+                let tables: Vec<String> = sheets.iter().map(|sheet| plain(sheet, self.width)).collect();
                 tables.join("\n") + &notes(self.view)
             }
             Format::Markdown => markdown(&sheets, self.origin),

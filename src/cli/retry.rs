@@ -44,6 +44,9 @@ async fn retry(args: &Args, access: &Access, context: &Context) -> Result<(), Cl
     if args.change.json {
         return context.output.json(&RetryDocument::new(sweep, jobs));
     }
-    context.output.note(&counted(jobs, "job is queued again", "jobs are queued again"));
+    context.output.note(&match jobs {
+        0 => format!("nothing to retry: no trial of sweep {sweep} that is meant has failed or was cancelled"),
+        jobs => counted(jobs, "job is queued again", "jobs are queued again"),
+    });
     Ok(())
 }

@@ -75,7 +75,7 @@ fn show(results: &ResultsResponse, json: bool, context: &Context) -> Result<(), 
         let origin = TableOrigin::of_last_epoch(results);
         context.output.json(&ResultsDocument::new(&view, &origin, None))?;
     } else {
-        context.output.data(&report::results_table(results))?;
+        context.output.data(&report::results_table(results, context.output.width()))?;
     }
     warn(&view, context);
     if results.trials.iter().all(|trial| trial.state == TrialState::Succeeded) {

@@ -7,7 +7,7 @@ use super::{CliError, Context, needed};
 use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::{Selected, SubmitResponse};
 use crate::report::json::SubmitDocument;
-use crate::report::{forecast, grouped};
+use crate::report::{counted, forecast, grouped};
 
 /// Store a sweep; workers then run it (`sweep worker`).
 ///
@@ -111,15 +111,15 @@ pub(super) fn note_selected(selected: &[Selected], context: &Context) {
 /// One line about a sweep that was stored or found.
 pub(super) fn describe(submitted: &SubmitResponse) -> String {
     let SubmitResponse { sweep, name, trials, jobs, .. } = submitted;
-    let trials = grouped(*trials);
+    let trials = counted(*trials, "trial", "trials");
     if submitted.is_existing {
-        return format!("sweep {sweep} `{name}` was there already: {trials} trials");
+        return format!("sweep {sweep} `{name}` was there already: {trials}");
     }
-    let mut line = format!("sweep {sweep} `{name}`: {trials} trials");
+    let mut line = format!("sweep {sweep} `{name}`: {trials}");
     if submitted.trials_reused > 0 {
         line += &format!(", {} reused", grouped(submitted.trials_reused));
     }
-    line += &format!(", {} jobs", grouped(*jobs));
+    line += &format!(", {}", counted(*jobs, "job", "jobs"));
     let SubmitResponse { epochs_to_run, epochs_unshared, epochs_run_again, .. } = submitted;
     if epochs_to_run < epochs_unshared {
         line += &format!(", {} of {} epochs to run", grouped(*epochs_to_run), grouped(*epochs_unshared));

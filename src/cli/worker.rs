@@ -5,6 +5,7 @@ use super::stint::{EndArgs, Stint};
 use super::worker_process::WorkerArgs;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
+use crate::report::json::{ReleaseDocument, ReleaseOutcome};
 
 /// Work on what was submitted; with no coordinator running, be one meanwhile.
 #[derive(Debug, clap::Args)]
@@ -34,26 +35,39 @@ enum Action {
     Release {
         /// Its name, as `sweep workers` shows it.
         node: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
     match args.action {
-        Some(Action::Release { node }) => release(&node, context).await,
+        Some(Action::Release { node, json }) => release(&node, json, context).await,
         None => work(args, context).await,
     }
 }
 
-async fn release(node: &str, context: &Context) -> Result<(), CliError> {
+async fn release(node: &str, json: bool, context: &Context) -> Result<(), CliError> {
     let access = Access::open(context).await?;
     let (released, status) = (access.release(node).await, access.status().await);
     access.close().await;
-    if released? {
-        context.output.note(&format!("{node} gets jobs again"));
-        return Ok(());
+    let outcome = match released? {
+        true => ReleaseOutcome::Released,
+        false if status?.workers.iter().any(|worker| worker.host == node) => ReleaseOutcome::NotInQuarantine,
+        false => ReleaseOutcome::NoWorkers,
+    };
+    if json {
+        return context.output.json(&ReleaseDocument::new(node, outcome));
     }
-    let is_there = status?.workers.iter().any(|worker| worker.host == node);
-    let what = if is_there { "was not in quarantine" } else { "has no workers" };
+    let what = match outcome {
+        ReleaseOutcome::Released => {
+            context.output.note(&format!("{node} gets jobs again"));
+            return Ok(());
+        }
+        ReleaseOutcome::NotInQuarantine => "was not in quarantine",
+        ReleaseOutcome::NoWorkers => "has no workers",
+    };
     context.output.note(&format!("{node} {what}; `sweep workers` shows who is there"));
     Ok(())
 }

@@ -8,12 +8,17 @@ mod analysis;
 mod check;
 mod insight;
 mod results;
+mod written;
 
 pub use analysis::AnalysisDocument;
 pub use check::CheckDocument;
 pub use insight::ExplainDocument;
 use insight::{ForecastEntry, ProgressEntry, TroubleEntry};
 pub use results::ResultsDocument;
+pub use written::{
+    BackupDocument, BackupExtent, CheckpointDocument, Destination, ExportDocument, LogDocument,
+    ReleaseDocument, ReleaseOutcome, ReportDocument, ReportExtent, WholeLog, WrittenNetwork,
+};
 
 use super::audit::Audited;
 use super::exports::ExportView;

@@ -1,7 +1,7 @@
 //! Sheets as LaTeX has tables: `tabular` and nothing that needs a package. Where the numbers come from stands behind each row, in
 //! a comment.
 
-use super::provenance::{SheetOrigin, TableOrigin};
+use super::provenance::{HEAD, SheetOrigin, TableOrigin};
 use super::sheet::{Cell, Figure, Sheet};
 
 /// The tables of one command.
@@ -21,7 +21,7 @@ fn table(sheet: &Sheet, origin: &TableOrigin) -> String {
         sheet.head.iter().map(|head| if head.is_right_aligned { 'r' } else { 'l' }).collect();
     text += &format!("\\begin{{tabular}}{{{columns}}}\n\\hline\n");
     let head: Vec<String> = sheet.head.iter().map(|head| escaped(&head.text)).collect();
-    text += &format!("{} \\\\\n\\hline\n", head.join(" & "));
+    text += &format!("{} \\\\ % {HEAD}\n\\hline\n", head.join(" & "));
     for (cells, note) in sheet.rows.iter().zip(notes.row_lines()) {
         let cells: Vec<String> = cells.iter().map(cell).collect();
         text += &format!("{} \\\\ % {note}\n", cells.join(" & "));
@@ -65,7 +65,7 @@ fn signed(value: f64, decimals: usize) -> String {
     format!("{value:.decimals$}").replace('-', "$-$")
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {
@@ -75,9 +75,22 @@ fn escaped(text: &str) -> String {
             '^' => escaped += "\\textasciicircum{}",
             '<' | '>' | '|' => escaped.extend(['$', c, '$']),
             '–' => escaped += "--",
+            // Behind the end of a row it would be a length.
+            '[' => escaped += "{[}",
             '\n' | '\r' => escaped.push(' '),
             c => escaped.push(c),
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `\\ [25,35]` is a row's end that asks for a space of 25,35.
+    #[test]
+    fn a_list_at_the_begin_of_a_row_is_no_length() {
+        assert_eq!(escaped("[25,35]"), "{[}25,35]");
+    }
 }

@@ -55,7 +55,7 @@ fn number(figure: &Figure) -> String {
 }
 
 /// Text that shows as it is, whatever it looks like.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         match c {

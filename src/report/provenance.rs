@@ -5,14 +5,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::label::Label;
 use super::sheet::{Cell, Sheet};
 use crate::protocol::http::ResultsResponse;
-use crate::vocabulary::{EpochChoice, Metric, SweepId};
+use crate::vocabulary::{EpochChoice, Goal, Metric, SweepId};
 
 /// Raised when notes of another form are written; older ones are still read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(super) const TABLE: &str = "sweep:table ";
+/// Marks the row of heads in LaTeX; in Markdown it is the one above the rule.
+pub(super) const HEAD: &str = "sweep:head";
 pub(super) const ROW: &str = "sweep:row ";
 
 /// What all tables of one command have in common.
@@ -51,6 +54,15 @@ pub(super) struct TableNote {
     pub(super) origin: TableOrigin,
     /// The metric of each column, where it has numbers.
     pub(super) columns: Vec<Option<String>>,
+    /// What each column without numbers says; not written by version 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) labels: Vec<Label>,
+    /// The parameters whose values stand above the columns with numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) across: Vec<String>,
+    /// Which way the marked cell is the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) best: Option<Goal>,
 }
 
 /// The note about a row.
@@ -60,6 +72,9 @@ pub(super) struct RowNote {
     pub(super) label: Vec<String>,
     /// One for each column with numbers.
     pub(super) cells: Vec<Option<CellNote>>,
+    /// Of which configuration it is, where no number says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) configuration: Option<String>,
 }
 
 /// Where a cell's number comes from.
@@ -82,9 +97,16 @@ pub(super) struct SheetOrigin {
 impl SheetOrigin {
     pub(super) fn of(sheet: &Sheet, origin: &TableOrigin) -> SheetOrigin {
         let columns = sheet.head.iter().map(|head| head.metric.clone()).collect();
-        let note = TableNote { version: VERSION, origin: origin.clone(), columns };
-        let row = |cells: &Vec<Cell>| {
-            let mut note = RowNote { label: Vec::new(), cells: Vec::new() };
+        let note = TableNote {
+            version: VERSION,
+            origin: origin.clone(),
+            columns,
+            labels: sheet.head.iter().filter_map(|head| head.label.clone()).collect(),
+            across: sheet.across.clone(),
+            best: sheet.best,
+        };
+        let row = |(cells, configuration): (&Vec<Cell>, &Option<String>)| {
+            let mut note = RowNote { label: Vec::new(), cells: Vec::new(), configuration: None };
             for (cell, head) in cells.iter().zip(&sheet.head) {
                 match cell {
                     Cell::Text(text) => note.label.push(text.clone()),
@@ -103,9 +125,13 @@ impl SheetOrigin {
                     })),
                 }
             }
+            if note.cells.iter().flatten().next().is_none() {
+                note.configuration.clone_from(configuration);
+            }
             line(ROW, &note)
         };
-        SheetOrigin { table: line(TABLE, &note), rows: sheet.rows.iter().map(row).collect() }
+        let rows = sheet.rows.iter().zip(&sheet.row_configurations).map(row).collect();
+        SheetOrigin { table: line(TABLE, &note), rows }
     }
 
     pub(super) fn table_line(&self) -> &str {

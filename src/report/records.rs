@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::configurations::{Configuration, Spread};
+use super::label::Label;
 use super::pivot::Pivot;
 use super::provenance::TableOrigin;
 use super::published::{Published, References, Verdict};
@@ -46,12 +47,15 @@ pub(super) const N: &str = "n";
 pub(super) const METRIC: &str = "metric";
 pub(super) const MEAN: &str = "mean";
 pub(super) const STD: &str = "std";
-const BEST: &str = "best";
+pub(super) const BEST: &str = "best";
+/// Which table of several a cell is of, and which way it is better.
+pub(super) const TABLE: &str = "table";
+pub(super) const GOAL: &str = "goal";
 /// What follows a metric's name, or stands alone where there is one.
 pub(super) const STD_SUFFIX: &str = "_std";
-const PUBLISHED: &str = "published";
-const DIFFERENCE: &str = "difference";
-const OUTSIDE: &str = "outside";
+pub(super) const PUBLISHED: &str = "published";
+pub(super) const DIFFERENCE: &str = "difference";
+pub(super) const OUTSIDE: &str = "outside";
 
 /// One line a configuration; each metric has a column for its mean, one for its deviation, and where numbers were published
 /// three for these.
@@ -62,9 +66,10 @@ pub fn results_records(view: &View<'_>, references: Option<&References>, origin:
     let mut metrics = Vec::new();
     for column in &view.columns {
         match column {
-            Column::Parameter(name) => records.push_parameter(name, &configurations),
+            Column::Label(Label::Parameter(name)) => records.push_parameter(name, &configurations),
             Column::Metric(metric) => metrics.push(metric),
-            Column::Seeds | Column::N | Column::Trials | Column::Configuration => {}
+            // They are there already.
+            Column::Label(_) => {}
         }
     }
     for metric in metrics {
@@ -91,7 +96,7 @@ pub fn results_records(view: &View<'_>, references: Option<&References>, origin:
 #[must_use]
 pub fn pivot_records(view: &View<'_>, pivot: &Pivot, sheets: &[Sheet], origin: &TableOrigin) -> Records {
     // Sheets come by metric, then by slice; so do the cells.
-    let mut placed = Vec::new();
+    let (mut placed, mut tables) = (Vec::new(), Vec::new());
     for (at, metric) in view.metrics.iter().enumerate() {
         for (slice, of_slice) in pivot.slices.iter().enumerate() {
             let sheet = &sheets[at * pivot.slices.len() + slice];
@@ -100,6 +105,7 @@ pub fn pivot_records(view: &View<'_>, pivot: &Pivot, sheets: &[Sheet], origin: &
                     if let Some(place) = place {
                         let cell = &sheet.rows[row][pivot.rows.len() + column];
                         placed.push((metric, &view.configurations[*place], cell.as_figure()));
+                        tables.push(sheet.title.clone());
                     }
                 }
             }
@@ -112,6 +118,10 @@ pub fn pivot_records(view: &View<'_>, pivot: &Pivot, sheets: &[Sheet], origin: &
     }
     let metrics = placed.iter().map(|(metric, ..)| Some(metric.name.clone())).collect();
     records.push(METRIC, Values::Text(metrics));
+    records.push(TABLE, Values::Text(tables));
+    let goal = |goal| serde_json::to_value(goal).ok().as_ref().map(bare);
+    let goals = placed.iter().map(|(metric, ..)| metric.goal.and_then(goal));
+    records.push(GOAL, Values::Text(goals.collect()));
     let spreads: Vec<Option<Spread>> =
         placed.iter().map(|(.., figure)| figure.map(|figure| figure.spread)).collect();
     records.push_spreads(&spreads, MEAN, STD);
@@ -171,7 +181,7 @@ impl Records {
 
     /// A parameter or metric that is called like another column has a prefix.
     fn free_name(&self, prefix: &str, name: &str) -> String {
-        let reserved = [METRIC, MEAN, STD, BEST, PUBLISHED, DIFFERENCE, OUTSIDE, BEST_BY, WHERE];
+        let reserved = [METRIC, TABLE, GOAL, MEAN, STD, BEST, PUBLISHED, DIFFERENCE, OUTSIDE, BEST_BY, WHERE];
         let names: BTreeSet<&str> =
             self.columns.iter().map(|column| column.name.as_str()).chain(reserved).collect();
         if names.contains(name) { format!("{prefix}{name}") } else { name.to_owned() }

@@ -2,11 +2,13 @@
 //! them; for machines there are `records`.
 
 use super::configurations::{Configuration, Spread};
+use super::label::Label;
 use super::pivot::Pivot;
 use super::published::{Published, References};
 use super::rank::{Better, by_goal};
-use super::value::{decimals, parameter};
+use super::value::{ShortValues, decimals};
 use super::view::{Column, ShownMetric, View};
+use crate::vocabulary::Goal;
 
 /// One table.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +19,12 @@ pub struct Sheet {
     pub preface: Vec<String>,
     pub head: Vec<Head>,
     pub rows: Vec<Vec<Cell>>,
+    /// The configuration of each row, by its hash, where it is of one.
+    pub row_configurations: Vec<Option<String>>,
+    /// The parameters whose values stand in the heads of the columns with numbers.
+    pub across: Vec<String>,
+    /// Which way its best is better, where that is marked.
+    pub best: Option<Goal>,
 }
 
 /// A column's head.
@@ -25,6 +33,8 @@ pub struct Head {
     pub text: String,
     /// The metric of which its numbers are, where they are of one.
     pub metric: Option<String>,
+    /// What else stands in it.
+    pub label: Option<Label>,
     pub is_right_aligned: bool,
 }
 
@@ -52,12 +62,13 @@ pub struct Figure {
 }
 
 impl Head {
-    fn label(text: impl Into<String>) -> Head {
-        Head { text: text.into(), metric: None, is_right_aligned: false }
+    fn label(label: &Label) -> Head {
+        let is_right_aligned = matches!(label, Label::N | Label::Trials);
+        Head { text: label.name(), metric: None, label: Some(label.clone()), is_right_aligned }
     }
 
     fn metric(text: impl Into<String>, metric: &ShownMetric) -> Head {
-        Head { text: text.into(), metric: Some(metric.name.clone()), is_right_aligned: true }
+        Head { text: text.into(), metric: Some(metric.name.clone()), label: None, is_right_aligned: true }
     }
 }
 
@@ -65,39 +76,58 @@ impl Head {
 #[must_use]
 pub fn results_sheet(view: &View<'_>, references: Option<&References>) -> Sheet {
     let head = view.columns.iter().map(|column| match column {
-        Column::Parameter(name) => Head::label(name),
-        Column::Seeds => Head::label("seeds"),
-        Column::N => Head { is_right_aligned: true, ..Head::label("n") },
-        Column::Trials => Head { is_right_aligned: true, ..Head::label("trials") },
-        Column::Configuration => Head::label("configuration"),
+        Column::Label(label) => Head::label(label),
         Column::Metric(metric) => Head::metric(&metric.name, metric),
     });
-    let decimals: Vec<usize> = view
-        .columns
-        .iter()
-        .map(|column| match column {
-            Column::Metric(metric) => decimals(&metric.name, &view.configurations),
-            _ => 0,
-        })
-        .collect();
-    let cell = |configuration: &Configuration<'_>, column: &Column, decimals: usize| match column {
-        Column::Parameter(name) => Cell::Text(parameter(configuration.parameters, name)),
-        Column::Seeds => Cell::Text(seeds(configuration)),
-        Column::N => Cell::Text(configuration.n().to_string()),
-        Column::Trials => Cell::Text(configuration.counted_trials()),
-        Column::Configuration => Cell::Text(configuration.hash.clone()),
-        Column::Metric(metric) => figure(configuration, metric, decimals, references),
-    };
+    let columns: Vec<SheetColumn<'_>> =
+        view.columns.iter().map(|column| SheetColumn::of(column, view)).collect();
     let row = |configuration: &Configuration<'_>| {
-        let columns = view.columns.iter().zip(&decimals);
-        columns.map(|(column, decimals)| cell(configuration, column, *decimals)).collect()
+        columns.iter().map(|column| column.cell(configuration, references)).collect()
     };
     Sheet {
         title: None,
         preface: references.map(|references| references.preface(view)).unwrap_or_default(),
         head: head.collect(),
         rows: view.configurations.iter().map(row).collect(),
+        row_configurations: view.configurations.iter().map(|one| Some(one.hash.clone())).collect(),
+        across: Vec::new(),
+        best: None,
     }
+}
+
+/// A column, and how all that stands in it is written.
+enum SheetColumn<'a> {
+    Parameter { name: &'a str, values: ShortValues },
+    Label(&'a Label),
+    Metric { metric: &'a ShownMetric, decimals: usize },
+}
+
+impl<'a> SheetColumn<'a> {
+    fn of(column: &'a Column, view: &View<'_>) -> SheetColumn<'a> {
+        match column {
+            Column::Label(Label::Parameter(name)) => {
+                SheetColumn::Parameter { name, values: short_values(name, view) }
+            }
+            Column::Label(label) => SheetColumn::Label(label),
+            Column::Metric(metric) => {
+                SheetColumn::Metric { metric, decimals: decimals(&metric.name, &view.configurations) }
+            }
+        }
+    }
+
+    fn cell(&self, configuration: &Configuration<'_>, references: Option<&References>) -> Cell {
+        match self {
+            SheetColumn::Parameter { name, values } => Cell::Text(
+                configuration.parameters.get(*name).map(|value| values.show(value)).unwrap_or_default(),
+            ),
+            SheetColumn::Label(label) => Cell::Text(label.text(configuration)),
+            SheetColumn::Metric { metric, decimals } => figure(configuration, metric, *decimals, references),
+        }
+    }
+}
+
+fn short_values(name: &str, view: &View<'_>) -> ShortValues {
+    ShortValues::of(view.configurations.iter().filter_map(|configuration| configuration.parameters.get(name)))
 }
 
 /// One table for each metric and each combination of what is neither in rows nor in columns.
@@ -105,20 +135,24 @@ pub fn results_sheet(view: &View<'_>, references: Option<&References>) -> Sheet 
 pub fn pivot_sheets(view: &View<'_>, pivot: &Pivot, references: Option<&References>) -> Vec<Sheet> {
     let mut sheets = Vec::new();
     let mut preface = references.map(|references| references.preface(view)).unwrap_or_default();
+    let short = |names: &[String]| names.iter().map(|name| short_values(name, view)).collect::<Vec<_>>();
+    let (short_rows, short_columns) = (short(&pivot.rows), short(&pivot.columns));
     for metric in &view.metrics {
         let decimals = decimals(&metric.name, &view.configurations);
         for slice in &pivot.slices {
-            let mut head: Vec<Head> = pivot.rows.iter().map(Head::label).collect();
+            let mut head: Vec<Head> =
+                pivot.rows.iter().map(|name| Head::label(&Label::Parameter(name.clone()))).collect();
             if let Some(corner) = head.last_mut() {
                 corner.text = format!("{} / {}", corner.text, pivot.columns.join(", "));
             }
-            head.extend(slice.columns.iter().map(|label| Head::metric(label.join(", "), metric)));
+            let across = slice.columns.iter().map(|values| shown(values, &short_columns).join(", "));
+            head.extend(across.map(|label| Head::metric(label, metric)));
             let cell = |at: &Option<usize>| match at {
                 None => Cell::Nothing(None),
                 Some(at) => figure(&view.configurations[*at], metric, decimals, references),
             };
             let rows = slice.rows.iter().zip(&slice.cells).map(|(label, cells)| {
-                let label = label.iter().cloned().map(Cell::Text);
+                let label = shown(label, &short_rows).into_iter().map(Cell::Text);
                 label.chain(cells.iter().map(cell)).collect()
             });
             let mut sheet = Sheet {
@@ -129,12 +163,19 @@ pub fn pivot_sheets(view: &View<'_>, pivot: &Pivot, references: Option<&Referenc
                 preface: std::mem::take(&mut preface),
                 head,
                 rows: rows.collect(),
+                row_configurations: vec![None; slice.rows.len()],
+                across: pivot.columns.clone(),
+                best: metric.goal,
             };
-            mark_best(&mut sheet, metric);
+            mark_best(&mut sheet);
             sheets.push(sheet);
         }
     }
     sheets
+}
+
+fn shown(values: &[String], short: &[ShortValues]) -> Vec<String> {
+    values.iter().zip(short).map(|(value, short)| short.show_text(value).to_owned()).collect()
 }
 
 fn figure(
@@ -159,11 +200,11 @@ fn figure(
 }
 
 /// Marks the best of a table, where it is known which way is better; equals too.
-fn mark_best(sheet: &mut Sheet, metric: &ShownMetric) {
-    if metric.goal.is_none() {
+fn mark_best(sheet: &mut Sheet) {
+    if sheet.best.is_none() {
         return;
     }
-    let better = Better::of(metric.goal);
+    let better = Better::of(sheet.best);
     let figures = || sheet.rows.iter().flatten().filter_map(Cell::as_figure).map(|figure| figure.spread.mean);
     let best = figures().min_by(|a, b| by_goal(better, Some(*a), Some(*b)));
     for cell in sheet.rows.iter_mut().flatten() {
@@ -202,10 +243,4 @@ impl Sheet {
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }
-}
-
-/// `3`, or `2 of 3` where not all have a result.
-fn seeds(configuration: &Configuration<'_>) -> String {
-    let (all, done) = (configuration.trials.len(), configuration.n());
-    if done == all { all.to_string() } else { format!("{done} of {all}") }
 }

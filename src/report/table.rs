@@ -3,16 +3,17 @@ use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use super::notes::notes;
 use super::plain::plain;
 use super::sheet::results_sheet;
-use super::value::parameter;
+use super::value::{ShortValues, parameter};
 use super::view::View;
 use crate::protocol::http::{ResultsResponse, StatusResponse, SweepStatus};
 use crate::spec::Trial;
 
-/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first; then what is missing.
+/// One row a configuration: swept parameters, seeds, and mean ± std of each metric, best first; then what is missing. `width`: of the
+/// terminal, in characters.
 #[must_use]
-pub fn results_table(results: &ResultsResponse) -> String {
+pub fn results_table(results: &ResultsResponse, width: Option<usize>) -> String {
     let view = View::usual(results);
-    plain(&results_sheet(&view, None)) + &notes(&view)
+    plain(&results_sheet(&view, None), width) + &notes(&view)
 }
 
 /// One row a trial: its number, its seed, and the swept parameters.
@@ -38,6 +39,8 @@ pub fn chosen_table(chosen: &ResultsResponse) -> String {
     let mut table = new_table();
     let mut header = vec![Cell::new("trial"), Cell::new("state")];
     header.extend(chosen.swept.iter().map(Cell::new));
+    let values = |name| chosen.trials.iter().filter_map(move |trial| trial.parameters.get(name));
+    let short: Vec<ShortValues> = chosen.swept.iter().map(|name| ShortValues::of(values(name))).collect();
     header.push(Cell::new("seed"));
     table.set_header(header);
     for trial in &chosen.trials {
@@ -46,7 +49,9 @@ pub fn chosen_table(chosen: &ResultsResponse) -> String {
             None => trial.state.to_string(),
         };
         let mut row = vec![Cell::new(trial.trial), Cell::new(state)];
-        row.extend(chosen.swept.iter().map(|name| Cell::new(parameter(&trial.parameters, name))));
+        row.extend(chosen.swept.iter().zip(&short).map(|(name, short)| {
+            Cell::new(trial.parameters.get(name).map(|value| short.show(value)).unwrap_or_default())
+        }));
         row.push(Cell::new(trial.seed));
         table.add_row(row);
     }
@@ -160,7 +165,7 @@ mod tests {
             ),
             failed,
         ]);
-        insta::assert_snapshot!(results_table(&results));
+        insta::assert_snapshot!(results_table(&results, None));
     }
 
     #[test]
@@ -169,7 +174,7 @@ mod tests {
             trial(1, 0, &[("lr", 0.1)], &[("top1", 0.00123)]),
             trial(2, 0, &[("lr", 0.2)], &[("top1", 0.0)]),
         ]);
-        let table = results_table(&results);
+        let table = results_table(&results, None);
         assert!(table.contains("0.00123") && table.contains("0.00000"), "{table}");
     }
 

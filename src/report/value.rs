@@ -1,6 +1,7 @@
 //! Values and numbers as tables show them.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -18,6 +19,69 @@ pub(super) fn parameter(parameters: &Parameters, name: &str) -> String {
 /// Texts bare, all else as JSON.
 pub(super) fn bare(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Nobody writes a number with more significant digits by hand; such were drawn.
+const MOST_DIGITS: usize = 7;
+/// So many at least are shown of a drawn number.
+const FEWEST_DIGITS: usize = 4;
+/// So many tell any two numbers apart.
+const ALL_DIGITS: usize = 17;
+
+/// How the values of one parameter are shown beside each other: drawn numbers with as many significant digits as tell them apart,
+/// all else as it was written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct ShortValues(BTreeMap<String, String>);
+
+impl ShortValues {
+    pub(super) fn of<'v>(values: impl Iterator<Item = &'v Value>) -> ShortValues {
+        let texts: BTreeSet<String> = values.map(bare).collect();
+        let is_drawn = |text: &&String| significant_digits(text) > MOST_DIGITS;
+        if !texts.iter().any(|text| is_drawn(&text)) {
+            return ShortValues::default();
+        }
+        for digits in FEWEST_DIGITS..ALL_DIGITS {
+            let shown = |text: &String| match is_drawn(&text) {
+                true => rounded(text, digits).unwrap_or_else(|| text.clone()),
+                false => text.clone(),
+            };
+            let short: BTreeMap<String, String> =
+                texts.iter().map(|text| (text.clone(), shown(text))).collect();
+            if short.values().collect::<BTreeSet<_>>().len() == texts.len() {
+                return ShortValues(short);
+            }
+        }
+        ShortValues::default()
+    }
+
+    pub(super) fn show(&self, value: &Value) -> String {
+        self.show_text(&bare(value)).to_owned()
+    }
+
+    /// Of a value as [`bare`] writes it.
+    pub(super) fn show_text<'t>(&'t self, text: &'t str) -> &'t str {
+        self.0.get(text).map_or(text, String::as_str)
+    }
+}
+
+/// Whether this is a number as it may be shown where the other one is meant.
+pub(super) fn is_rounded(shown: f64, exact: &str) -> bool {
+    let rounds = |digits| rounded(exact, digits).and_then(|text| text.parse::<f64>().ok()) == Some(shown);
+    exact.parse() == Ok(shown) || (FEWEST_DIGITS..ALL_DIGITS).any(rounds)
+}
+
+/// Of a real number as JSON writes it; of anything else none.
+fn significant_digits(text: &str) -> usize {
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let is_real = text.parse::<f64>().is_ok_and(f64::is_finite) && text.contains(['.', 'e']);
+    let digits = mantissa.chars().filter(char::is_ascii_digit).skip_while(|digit| *digit == '0');
+    if is_real { digits.count() } else { 0 }
+}
+
+fn rounded(text: &str, digits: usize) -> Option<String> {
+    let value: f64 = text.parse().ok()?;
+    let rounded: f64 = format!("{value:.*e}", digits - 1).parse().ok()?;
+    serde_json::Number::from_f64(rounded).map(|number| number.to_string())
 }
 
 /// `lr=0.1 width=8`, of those that apply, in one line.
@@ -87,6 +151,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn drawn_numbers_have_as_many_digits_as_tell_them_apart_and_written_ones_all() {
+        let shown = |values: &[Value]| {
+            let short = ShortValues::of(values.iter());
+            values.iter().map(|value| short.show(value)).collect::<Vec<_>>()
+        };
+        let drawn =
+            [json!(0.001_234_567_890_123_4), json!(0.000_012_349_999_999_9), json!(0.25), json!("none")];
+        assert_eq!(shown(&drawn), ["0.001235", "0.00001235", "0.25", "none"]);
+        let alike = [json!(0.123_456_789_012_345_6), json!(0.123_456_999_999_999_9)];
+        assert_eq!(shown(&alike), ["0.1234568", "0.123457"]);
+        // Two that no rounding tells apart keep all of theirs; so do whole numbers and what somebody wrote.
+        let near = [json!(0.300_000_000_000_000_04), json!(0.3)];
+        assert_eq!(shown(&near), ["0.30000000000000004", "0.3"]);
+        let written = [json!(1.234_567), json!(123_456_789_012_i64), json!([0.123_456_789_012])];
+        assert_eq!(shown(&written), ["1.234567", "123456789012", "[0.123456789012]"]);
+        // What is shown is known again, and nothing else is.
+        assert!(
+            is_rounded(0.001_235, "0.0012345678901234") && is_rounded(0.001_234_568, "0.0012345678901234")
+        );
+        assert!(is_rounded(0.12, "0.12000031") && is_rounded(0.5, "0.5"));
+        assert!(!is_rounded(0.0012, "0.0012345678901234") && !is_rounded(0.5, "0.45"));
+        assert!(!is_rounded(0.001_236, "0.0012345678901234"));
+    }
 
     #[test]
     fn settings_stand_in_one_line() {

@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use super::configurations::{Configuration, by_configuration};
 use super::dead_knobs::{DeadKnob, dead_knobs};
+use super::label::Label;
 use super::rank::{Better, by_goal};
+use super::survivors::{self, Survivor, survivors};
 use super::value;
-use crate::protocol::http::ResultsResponse;
+use crate::protocol::http::{ResultsResponse, TrialResult};
 use crate::recipe::metrics::find_metric;
 use crate::recipe::schema::nearest;
 use crate::vocabulary::{Goal, Metric, is_volatile};
@@ -30,6 +32,8 @@ pub struct ViewOptions {
     pub sort: Option<Sort>,
     /// Only the first so many configurations.
     pub top: Option<usize>,
+    /// Trials that have a result and are left out for it, which biases the means over the others.
+    pub dropped: Vec<TrialResult>,
     /// Shown besides what is usually shown, where there are numbers of them: metrics of which others have published some.
     pub also: Vec<String>,
 }
@@ -62,6 +66,8 @@ pub struct View<'a> {
     pub left_out: usize,
     /// Parameters that do nothing, also by what is left out.
     pub dead_knobs: Vec<DeadKnob>,
+    /// Configurations that are shown with some of their seeds left out for what these reported.
+    pub survivors: Vec<Survivor>,
 }
 
 /// A metric in a table.
@@ -75,15 +81,7 @@ pub struct ShownMetric {
 /// A column of the table with a row a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Column {
-    Parameter(String),
-    /// How many seeds there are, and how many of them have a result.
-    Seeds,
-    /// How many seeds have a result.
-    N,
-    /// The trials that count.
-    Trials,
-    /// The configuration's hash.
-    Configuration,
+    Label(Label),
     Metric(ShownMetric),
 }
 
@@ -151,6 +149,7 @@ impl<'a> View<'a> {
         let dead_knobs = dead_knobs(results, &configurations);
         let all = configurations.len();
         configurations.truncate(options.top.unwrap_or(all));
+        let survivors = survivors(&options.dropped, &configurations, &results.swept);
         Ok(View {
             results,
             left_out: all - configurations.len(),
@@ -158,6 +157,7 @@ impl<'a> View<'a> {
             columns,
             configurations,
             dead_knobs,
+            survivors,
         })
     }
 
@@ -195,6 +195,19 @@ impl<'a> View<'a> {
         let shown = ShownMetric { name: metric.to_owned(), goal: goal(self.results.metric.as_ref(), metric) };
         rank(&mut self.configurations, Some(&shown));
         Ok(self.configurations)
+    }
+
+    /// What is doubtful about what is shown, a line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let dead = self.dead_knobs.iter().map(ToString::to_string);
+        dead.chain(self.bias()).collect()
+    }
+
+    /// Which means are biased, since seeds are left out for what they reported; nothing or one line.
+    #[must_use]
+    pub fn bias(&self) -> Vec<String> {
+        survivors::warnings(&self.survivors)
     }
 
     /// What ranks.
@@ -271,19 +284,21 @@ fn columns(
     known: &Known<'_>,
 ) -> Result<Vec<Column>, ViewError> {
     if options.columns.is_empty() {
-        let swept = results.swept.iter().cloned().map(Column::Parameter);
-        let metrics = metrics.iter().cloned().map(Column::Metric);
-        return Ok(swept.chain([Column::Seeds]).chain(metrics).collect());
+        let swept = results.swept.iter().cloned().map(Label::Parameter);
+        let labels = swept.chain([Label::Seeds]).map(Column::Label);
+        return Ok(labels.chain(metrics.iter().cloned().map(Column::Metric)).collect());
     }
     let column = |name: &String| {
         let metric = || ShownMetric { name: name.clone(), goal: goal(results.metric.as_ref(), name) };
         match name.as_str() {
-            parameter if known.parameters.contains(parameter) => Ok(Column::Parameter(name.clone())),
+            parameter if known.parameters.contains(parameter) => {
+                Ok(Column::Label(Label::Parameter(name.clone())))
+            }
             reported if known.metrics.contains(reported) => Ok(Column::Metric(metric())),
-            "seeds" => Ok(Column::Seeds),
-            "n" => Ok(Column::N),
-            "trials" => Ok(Column::Trials),
-            "configuration" => Ok(Column::Configuration),
+            "seeds" => Ok(Column::Label(Label::Seeds)),
+            "n" => Ok(Column::Label(Label::N)),
+            "trials" => Ok(Column::Label(Label::Trials)),
+            "configuration" => Ok(Column::Label(Label::Configuration)),
             _ => {
                 let all = known.parameters.iter().chain(&known.metrics).copied().chain(OWN_COLUMNS).collect();
                 Err(ViewError::unknown("parameter or metric", name, &all))
@@ -396,7 +411,8 @@ mod tests {
         let view = View::usual(&results);
         let names: Vec<&str> = view.metrics.iter().map(|metric| metric.name.as_str()).collect();
         assert_eq!(names, ["top1", "rankme", "x_gap"]);
-        assert_eq!(view.columns[..2], [Column::Parameter("lr".to_owned()), Column::Seeds]);
+        let lr = || Column::Label(Label::Parameter("lr".to_owned()));
+        assert_eq!(view.columns[..2], [lr(), Column::Label(Label::Seeds)]);
         let also = ViewOptions { also: vec!["lr".to_owned(), "gone".to_owned()], ..ViewOptions::default() };
         let shown = View::new(&results, &also).unwrap().metrics;
         assert_eq!(shown.len(), 4, "others have published some: {shown:?}");
@@ -407,7 +423,7 @@ mod tests {
         let seconds = ShownMetric { name: "seconds".to_owned(), goal: Some(Goal::Minimize) };
         let asked = View::new(&results, &options).unwrap().columns;
         // A parameter goes before a metric of the same name.
-        assert_eq!(asked, [Column::Metric(seconds), Column::N, Column::Parameter("lr".to_owned())]);
+        assert_eq!(asked, [Column::Metric(seconds), Column::Label(Label::N), lr()]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::groups::{Drafts, Sections, read_sections};
 use super::keys::{known_entries, read_integer, read_seeds, read_word};
 use super::metric::read_metric;
 use super::search::read_search;
+use super::select::is_selector_of_sweeps;
 use super::settings::{KEEPS, Keep, ORDERS, Order, Resources, SEED_ORDERS, SeedOrder, read_resources};
 use super::source::{Source, Span};
 use super::space::{Search, Space};
@@ -227,7 +228,22 @@ impl<'n> Document<'n> {
                 findings.push(SpecProblem::new(&entry.node.span, message));
             }
         }
-        written.or_else(|| name_of_file(source_name)).unwrap_or_else(|| "sweep".to_owned())
+        let name = written.or_else(|| name_of_file(source_name)).unwrap_or_else(|| "sweep".to_owned());
+        if is_selector_of_sweeps(&name) {
+            let entry = self.find("name");
+            let span = entry.map_or_else(|| Span::new(self.source, 0, 0), |entry| entry.node.span.clone());
+            let message = format!(
+                "`{name}` can't be a sweep's name: on the command line it means sweeps by their ids, or others"
+            );
+            let help = match entry {
+                Some(_) => format!(
+                    "name it `{name}-sweep`, say; `last`, `all`, and ids as in `12` and `3-5` are taken"
+                ),
+                None => format!("that is the file's name; give the spec another, `name: {name}-sweep` say"),
+            };
+            findings.push(SpecProblem::new(&span, message).help(help));
+        }
+        name
     }
 
     /// What runs the trials; `None` after a finding that leaves it open.

@@ -100,6 +100,7 @@ async function refresh() {
   } catch (problem) {
     if (stop.signal.aborted || problem.name === "AbortError") return;
     if (problem.status === 401) { refuse(); return; }
+    if (problem.status === 404) { missing(own, problem); return; }
     trouble(problem);
     isBusy = problem.status === 0 || problem.status >= 500;
     if (!(problem instanceof Problem)) console.error(problem);
@@ -110,6 +111,16 @@ async function refresh() {
   lastLength = performance.now() - lastStart;
   if (isDirty) plan(0);
   else if (isBusy) plan(LOOK_ANYWAY);
+}
+
+/** What the page is about is not there: nothing of it will ever be filled in. */
+function missing(own, problem) {
+  const parts = location.hash.split("/");
+  leave();
+  document.title = `${own.title} · sweep`;
+  content.replaceChildren(el("section", {}, el("h1", { tabindex: -1 }, `${own.title} is not here`), el("p", { class: "problem", role: "alert" }, problemText(problem)),
+    el("p", {}, el("a", { href: "#/" }, "All sweeps"), ...(parts.length > 3 ? [" · ", el("a", { href: parts.slice(0, 3).join("/") }, `Sweep ${parts[2]}`)] : []))));
+  document.documentElement.dataset.ready = "true";
 }
 
 function trouble(problem) {

@@ -156,18 +156,48 @@ function heatMap(doc, axes, pick, width) {
   return {
     data: [{
       type: "heatmap", z, x: columns.levels.map((_, j) => j), y: rowLevels.map((_, i) => i), hovertext: hover, hoverinfo: "text", text,
-      texttemplate: small ? "%{text}" : undefined, textfont: { size: width < 560 ? 10 : 12 }, colorscale: SCALE, reversescale: lessIsBetter(metric), xgap: 2, ygap: 2, hoverongaps: false,
+      colorscale: SCALE, reversescale: lessIsBetter(metric), xgap: 2, ygap: 2, hoverongaps: false,
       showscale: width >= 560, colorbar: { thickness: 12, outlinewidth: 0, tickfont: { color: t.soft, size: 11 }, len: 1 },
-    }],
+    }, ...(small ? [numbersOn(z, text, lessIsBetter(metric), width < 560 ? 10 : 12)] : [])],
     layout: {
       height: Math.min(760, 105 + rowLevels.length * (small ? 42 : 24)),
-      xaxis: { title: { text: plain(columns.name) }, tickvals: columns.levels.map((_, j) => j), ticktext: ticks(columns.levels), showgrid: false, zeroline: false },
-      yaxis: { title: { text: rows ? plain(rows.name) : "" }, tickvals: rows ? rowLevels.map((_, i) => i) : [], ticktext: rows ? ticks(rowLevels) : [], autorange: "reversed", showgrid: false, zeroline: false },
+      xaxis: { title: { text: plain(columns.name) }, range: [-0.5, columns.levels.length - 0.5], tickvals: columns.levels.map((_, j) => j), ticktext: ticks(columns.levels), showgrid: false, zeroline: false },
+      yaxis: { title: { text: rows ? plain(rows.name) : "" }, tickvals: rows ? rowLevels.map((_, i) => i) : [], ticktext: rows ? ticks(rowLevels) : [], range: [rowLevels.length - 0.5, -0.5], showgrid: false, zeroline: false },
       shapes: best.map(({ i, j }) => ({ type: "rect", x0: j - 0.5, x1: j + 0.5, y0: i - 0.5, y1: i + 0.5, line: { color: t.ink, width: 2.5 } })),
     },
     numbers: { columns: [...(rows ? [rows.name] : []), columns.name, metric.name, "std", "n", "trials"], rows: numbers },
   };
 }
+
+/** A colour of the scale, as red, green, blue; `place` from 0 to 1. */
+const colourAt = (place) => {
+  const at = Math.min(SCALE.length - 2, Math.floor(place * (SCALE.length - 1)));
+  const part = (step, shift) => parseInt(SCALE[step][1].slice(1 + shift, 3 + shift), 16);
+  const rest = place * (SCALE.length - 1) - at;
+  return [0, 2, 4].map((shift) => part(at, shift) + (part(at + 1, shift) - part(at, shift)) * rest);
+};
+
+/** WCAG 2.1, relative luminance. */
+const luminance = (colour) => {
+  const [red, green, blue] = colour.map((part) => (part / 255 <= 0.03928 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+};
+
+/** Black or white, whichever stands out: 4.58 to 1 at the least, on any colour. Plotly's own choice has 3.2 on some. */
+const inkOn = (colour) => (luminance(colour) > 0.1791 ? "#000000" : "#ffffff");
+
+/** The numbers of a heat map, each in the colour that can be read on its cell. */
+const numbersOn = (z, text, isReversed, size) => {
+  const known = z.flat().filter((value) => value !== null);
+  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const cells = z.flatMap((row, i) => row.map((value, j) => ({ value, i, j }))).filter(({ value }) => value !== null);
+  const place = (value) => (high > low ? (value - low) / (high - low) : 0.5);
+  const ink = ({ value }) => inkOn(colourAt(isReversed ? 1 - place(value) : place(value)));
+  return {
+    type: "scatter", mode: "text", x: cells.map(({ j }) => j), y: cells.map(({ i }) => i), text: cells.map(({ i, j }) => text[i][j]),
+    textfont: { size, color: cells.map(ink) }, hoverinfo: "skip", showlegend: false, cliponaxis: false,
+  };
+};
 
 // --- curves ---------------------------------------------------------------------------------------------------------------------
 

@@ -170,6 +170,13 @@ async function live(context) {
 
   // What there is not, is said.
   await go(page, "#/sweeps/99");
+  assert.match(await page.locator("h1").textContent(), /Sweep 99 is not here/);
+  assert.equal(await page.locator(".skeleton").count(), 0, "nothing looks as if it were about to come");
+  await go(page, "#/sweeps/1/trials/9999");
+  assert.match(await page.locator("h1").textContent(), /Trial 9999 of sweep 1 is not here/);
+  await page.getByRole("link", { name: "Sweep 1", exact: true }).click();
+  await page.waitForFunction(() => location.hash === "#/sweeps/1");
+  await go(page, "#/sweeps/99");
   await page.getByText("there is no sweep 99").waitFor();
 
   // Cut off, and back.

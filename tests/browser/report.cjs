@@ -11,6 +11,26 @@ const [file, screenshots, unfinished] = process.argv.slice(2);
 const url = `file://${path.resolve(file)}`;
 const SECTIONS = ["summary", "configurations", "pivot", "curves", "rankme", "against", "shifted", "parallel", "matters", "stages", "failures", "provenance"];
 
+/** Runs in the page: how the numbers of the heat map stand out from their cells, as WCAG 2.1 has it, by what Plotly was given. */
+function contrastsOfNumbers() {
+  const [map, numbers] = document.querySelector("#pivot .figure")._fullData;
+  const part = (colour, at) => parseInt(colour.slice(1 + 2 * at, 3 + 2 * at), 16);
+  const linear = (value) => (value <= 0.03928 * 255 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = (colour) => 0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2]);
+  const cell = (z) => {
+    let place = (z - map.zmin) / (map.zmax - map.zmin);
+    if (map.reversescale) place = 1 - place;
+    const above = map.colorscale.findIndex(([at]) => at >= place);
+    if (above <= 0) return [0, 1, 2].map((at) => part(map.colorscale[0][1], at));
+    const [[from, low], [to, high]] = [map.colorscale[above - 1], map.colorscale[above]];
+    return [0, 1, 2].map((at) => part(low, at) + ((part(high, at) - part(low, at)) * (place - from)) / (to - from));
+  };
+  return Array.from(numbers.x, (x, at) => {
+    const [one, other] = [luminance(cell(map.z[numbers.y[at]][x])), luminance([0, 1, 2].map((i) => part(numbers.textfont.color[at], i)))];
+    return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  });
+}
+
 async function look(context, view) {
   const page = await context.newPage();
   const complaints = [], requests = [];
@@ -61,6 +81,9 @@ async function use(page) {
   await page.locator("#pivot select").nth(1).selectOption("mask_ratio");
   await page.waitForFunction(() => document.querySelector("#pivot .figure").layout.xaxis.title.text === "mask_ratio");
   const cells = await page.evaluate(() => document.querySelector("#pivot .figure").data[0].z.flat().filter((z) => z !== null).length);
+  const contrasts = await page.evaluate(contrastsOfNumbers);
+  assert.equal(contrasts.length, cells, "each cell has its number");
+  assert.ok(Math.min(...contrasts) >= 4.5, `numbers can be read on their cells: ${Math.min(...contrasts)} to 1`);
   assert.equal(cells, 9);
   await page.locator("#pivot summary").click();
   await page.locator("#pivot tbody tr").nth(8).waitFor();

@@ -31,6 +31,9 @@ pub(super) struct FetchArgs {
     /// Fetch it again, and replace other contents of that name
     #[arg(long)]
     replace: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn everything_that_can_be_asked_for_is_published() {
         for what in What::value_variants() {
-            let args = FetchArgs { what: *what, from: None, name: None, replace: false };
+            let args = FetchArgs { what: *what, from: None, name: None, replace: false, json: false };
             let request = args.into_request(Path::new("/data")).unwrap();
             let expected = if what.name() == "cifar100" { "cifar100" } else { "cifar10" };
             assert_eq!(request.dataset.as_str(), expected);

@@ -23,7 +23,10 @@ pub(super) enum Format {
     Json,
 }
 
-pub(super) fn outcome(outcome: &Outcome, out: &mut dyn Write) -> Result<(), io::Error> {
+pub(super) fn outcome(outcome: &Outcome, format: Format, out: &mut dyn Write) -> Result<(), io::Error> {
+    if let Format::Json = format {
+        return json(&OutcomeJson::from(outcome), out);
+    }
     let (verb, manifest) = match outcome {
         Outcome::Imported(manifest) => ("imported".to_owned(), manifest),
         Outcome::AlreadyThere(manifest) => ("already imported".to_owned(), manifest),
@@ -47,10 +50,10 @@ pub(super) fn outcome(outcome: &Outcome, out: &mut dyn Write) -> Result<(), io::
     }
 }
 
-pub(super) fn fetched(fetched: &Fetched, out: &mut dyn Write) -> Result<(), io::Error> {
+pub(super) fn fetched(fetched: &Fetched, format: Format, out: &mut dyn Write) -> Result<(), io::Error> {
     match fetched {
-        Fetched::Imported(imported) => outcome(imported, out),
-        Fetched::AlreadyThere(manifest) => outcome(&Outcome::AlreadyThere(manifest.clone()), out),
+        Fetched::Imported(imported) => outcome(imported, format, out),
+        Fetched::AlreadyThere(manifest) => outcome(&Outcome::AlreadyThere(manifest.clone()), format, out),
     }
 }
 
@@ -146,9 +149,9 @@ struct UnreadableJson<'a> {
     error: String,
 }
 
-impl<'a> From<&'a Listing> for ListJson<'a> {
-    fn from(listing: &'a Listing) -> ListJson<'a> {
-        let dataset = |manifest: &'a Manifest| DatasetJson {
+impl<'a> From<&'a Manifest> for DatasetJson<'a> {
+    fn from(manifest: &'a Manifest) -> DatasetJson<'a> {
+        DatasetJson {
             name: &manifest.name,
             classes: &manifest.classes,
             height: manifest.height,
@@ -156,12 +159,38 @@ impl<'a> From<&'a Listing> for ListJson<'a> {
             images: manifest.files.iter().map(|(split, stored)| (split.as_str(), stored.count)).collect(),
             eval_sets: &manifest.eval_sets,
             checksum: &manifest.checksum,
+        }
+    }
+}
+
+/// Of `fetch` and `import`.
+#[derive(Serialize)]
+struct OutcomeJson<'a> {
+    schema_version: u32,
+    outcome: &'static str,
+    /// The files that were damaged and are whole now.
+    repaired: &'a [String],
+    dataset: DatasetJson<'a>,
+}
+
+impl<'a> From<&'a Outcome> for OutcomeJson<'a> {
+    fn from(outcome: &'a Outcome) -> OutcomeJson<'a> {
+        let (word, repaired, manifest): (_, &[String], _) = match outcome {
+            Outcome::Imported(manifest) => ("imported", &[], manifest),
+            Outcome::AlreadyThere(manifest) => ("already_imported", &[], manifest),
+            Outcome::Repaired(manifest, splits) => ("repaired", splits, manifest),
         };
+        OutcomeJson { schema_version: JSON_SCHEMA_VERSION, outcome: word, repaired, dataset: manifest.into() }
+    }
+}
+
+impl<'a> From<&'a Listing> for ListJson<'a> {
+    fn from(listing: &'a Listing) -> ListJson<'a> {
         let unreadable =
             |(name, error): &'a (String, DatasetError)| UnreadableJson { name, error: error.to_string() };
         ListJson {
             schema_version: JSON_SCHEMA_VERSION,
-            datasets: listing.manifests.iter().map(dataset).collect(),
+            datasets: listing.manifests.iter().map(Into::into).collect(),
             unreadable: listing.unreadable.iter().map(unreadable).collect(),
         }
     }

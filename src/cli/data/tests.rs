@@ -50,6 +50,10 @@ fn import_and_list_print_what_there_is() {
     assert!(result.is_ok(), "{result:?}");
     insta::assert_snapshot!(out, @"imported: tiny (4 train and 4 test images of 2 classes, 3x2 pixels; extra evaluation sets: shifted (4))");
     assert!(place.import_tiny().1.starts_with("already imported: tiny (4 train"));
+    let images = place.path("images").display().to_string();
+    let (_, document) = place.run(&["import", "small", "--train", &images, "--test", &images, "--json"]);
+    insta::assert_snapshot!(document);
+    std::fs::remove_dir_all(place.path("datasets/small")).unwrap();
 
     insta::assert_snapshot!(place.run(&["list"]).1, @r"
     ────────────────────────────────────────────────────────────────────────────────

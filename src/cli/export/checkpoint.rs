@@ -6,8 +6,9 @@ use crate::cli::written::write_file;
 use crate::cli::{CliError, Context};
 use crate::coordinator::CoordinatorError;
 use crate::protocol::http::{KeptCheckpoint, ResultsResponse, TrialResult, TrialState};
+use crate::report::json::{CheckpointDocument, WrittenNetwork};
 use crate::report::{ExportedNetwork, WeightsOrigin, state_dict};
-use crate::vocabulary::{CheckpointHash, EpochChoice, Goal};
+use crate::vocabulary::{CheckpointHash, EpochChoice, Goal, SweepId, TrialNumber};
 
 /// Write a trial's network as a safetensors file that PyTorch loads with `load_state_dict` (docs/PYTORCH.md).
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// Where it goes; a file that is there gives way when the new one is whole.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -52,16 +56,29 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let access = Access::open(context).await?;
     let exported = export(args, &access).await;
     access.close().await;
-    let Exported { file, what } = exported?;
+    let Exported { file, kept, sweep, trial } = exported?;
     write_file(&args.output, &file, context)?;
+    if args.json {
+        let network = WrittenNetwork {
+            sweep,
+            trial,
+            epoch: kept.epoch,
+            checkpoint: kept.hash,
+            file: args.output.display().to_string(),
+            size_bytes: file.len(),
+        };
+        return context.output.json(&CheckpointDocument::from(network));
+    }
+    let what = format!("trial {trial} of sweep {sweep} after epoch {}", kept.epoch);
     context.output.note(&format!("`{}`: {what}", args.output.display()));
     Ok(())
 }
 
 struct Exported {
     file: Vec<u8>,
-    /// For the user.
-    what: String,
+    kept: KeptCheckpoint,
+    sweep: SweepId,
+    trial: TrialNumber,
 }
 
 async fn export(args: &Args, access: &Access) -> Result<Exported, CliError> {
@@ -86,7 +103,7 @@ async fn export(args: &Args, access: &Access) -> Result<Exported, CliError> {
         let what = format!("the checkpoint of trial {number} of sweep {sweep} can't be exported");
         CliError::Usage(anyhow::Error::new(error).context(what))
     })?;
-    Ok(Exported { file, what: format!("trial {number} of sweep {sweep} after epoch {}", kept.epoch) })
+    Ok(Exported { file, kept: kept.clone(), sweep, trial: number })
 }
 
 /// What a program saves is its own, and has its own form.

@@ -31,7 +31,9 @@ fn importance(analysis: &Analysis) -> Option<String> {
     shares.retain(|(_, share)| *share >= LEAST_SHARE);
     let rest = 1.0 - explained - importance.seeds.unwrap_or(0.0);
     if rest >= LEAST_SHARE {
-        shares.push(("three and more together".to_owned(), rest));
+        // Of two parameters and no seeds to tell them apart from, nothing more can be together.
+        let what = if importance.parameters.len() > 2 { "three and more together" } else { "not explained" };
+        shares.push((what.to_owned(), rest));
     }
     shares.extend(importance.seeds.map(|share| ("seeds".to_owned(), share)));
     let mut table = new_table();

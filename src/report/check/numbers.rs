@@ -20,6 +20,11 @@ pub(super) fn text_difference(text: &str, expected: &[f64], mean: f64, std: Opti
     Some(format!("`{}` stands there; it is {mean:.decimals$}{std}", text.trim()))
 }
 
+/// How many decimals the first number of a cell has.
+pub(super) fn decimals_of_first(text: &str) -> Option<usize> {
+    numbers(text).first().map(|number| number.decimals)
+}
+
 /// A number in a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Number {

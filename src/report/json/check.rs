@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::super::check::Checked;
+use super::super::check::{Checked, Tally};
 use super::SCHEMA_VERSION;
 use crate::vocabulary::SweepId;
 
@@ -11,6 +11,9 @@ pub struct CheckDocument {
     /// How many numbers were compared, and how many of them agree.
     numbers: usize,
     agree: usize,
+    /// The same of labels and marks.
+    labels: usize,
+    labels_agree: usize,
     differences: Vec<DifferenceEntry>,
 }
 
@@ -19,7 +22,11 @@ struct DifferenceEntry {
     /// File and line.
     place: String,
     sweep: SweepId,
-    metric: String,
+    /// The metric, or what else stands in the column.
+    column: String,
+    /// Where it is a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<String>,
     configuration: String,
     trials: String,
     difference: String,
@@ -34,17 +41,21 @@ impl CheckDocument {
                 Some(DifferenceEntry {
                     place: claim.place.clone(),
                     sweep: claim.source.sweep,
-                    metric: claim.metric.clone(),
+                    column: claim.column.clone(),
+                    metric: claim.shown.is_number().then(|| claim.column.clone()),
                     configuration: claim.configuration.clone(),
                     trials: claim.trials.clone(),
                     difference: difference.clone()?,
                 })
             })
             .collect();
+        let [numbers, labels] = Tally::of(checked);
         CheckDocument {
             schema_version: SCHEMA_VERSION,
-            numbers: checked.len(),
-            agree: checked.len() - differences.len(),
+            numbers: numbers.all,
+            agree: numbers.all - numbers.differing,
+            labels: labels.all,
+            labels_agree: labels.all - labels.differing,
             differences,
         }
     }

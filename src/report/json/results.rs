@@ -98,6 +98,9 @@ struct ConfigurationEntry<'a> {
     n: usize,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing_seeds: Vec<u64>,
+    /// Left out by `where` for what they reported, so that means over the others are biased.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dropped_seeds: Vec<u64>,
     /// By metric.
     mean: BTreeMap<&'a str, f64>,
     /// By metric; null where there is one result.
@@ -130,6 +133,9 @@ fn is_zero(number: &f64) -> bool {
 #[derive(Debug, Serialize)]
 struct PivotEntry {
     metric: String,
+    /// Which way the best cell is the best, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<Goal>,
     /// What tells it from the other tables of the metric.
     #[serde(skip_serializing_if = "String::is_empty")]
     slice: String,
@@ -229,6 +235,7 @@ impl<'a> ResultsDocument<'a> {
                 }
                 self.pivots.push(PivotEntry {
                     metric: metric.name.clone(),
+                    goal: metric.goal,
                     slice: of_slice.label.clone(),
                     rows: pivot.rows.clone(),
                     columns: pivot.columns.clone(),
@@ -262,6 +269,12 @@ fn configuration_entry<'a>(
         seeds: configuration.trials.len(),
         n,
         missing_seeds: missing.map(|trial| trial.seed).collect(),
+        dropped_seeds: view
+            .survivors
+            .iter()
+            .find(|survivor| survivor.configuration == configuration.hash)
+            .map(|survivor| survivor.dropped_seeds.clone())
+            .unwrap_or_default(),
         mean: spreads().map(|(name, spread)| (*name, spread.mean)).collect(),
         std: spreads().map(|(name, spread)| (*name, spread.std)).collect(),
         n_of: spreads().filter(|(_, spread)| spread.n != n).map(|(name, spread)| (*name, spread.n)).collect(),

@@ -180,7 +180,7 @@ impl<'a> PageDocument<'a> {
             configurations: configurations(view),
             curves: trial_entries(view, curves, &place_of),
             analysis: AnalysisDocument::new(Analysis::of_effects(view), origin.clone()),
-            warnings: view.dead_knobs.iter().map(ToString::to_string).collect(),
+            warnings: view.warnings(),
             stages,
             stages_left_out,
             failures: failures(&causes),

@@ -30,11 +30,11 @@ fn a_name_that_is_the_files_is_one_that_a_spec_could_have() {
 #[test]
 fn every_key_is_read() {
     let spec = spec(
-        "name: 2024\ndescription: one\ncommand: [sleep, 1, \"{{x}}\"]\nsearch: grid\nmethod: grid\n\
+        "name: 20.24\ndescription: one\ncommand: [sleep, 1, \"{{x}}\"]\nsearch: grid\nmethod: grid\n\
          metric: {goal: minimize, name: loss}\nseeds: [7, 3]\nretries: 0\nresources: {cpus: 4}\n\
          parameters: {x: 1}\n",
     );
-    assert_eq!((spec.name.as_str(), spec.description.as_deref()), ("2024", Some("one")));
+    assert_eq!((spec.name.as_str(), spec.description.as_deref()), ("20.24", Some("one")));
     assert_eq!(spec.trainer, Trainer::Command(["sleep", "1", "{{x}}"].map(str::to_owned).to_vec()));
     assert_eq!(spec.metric, Some(Metric { name: "loss".to_owned(), goal: Goal::Minimize }));
     assert_eq!((spec.seeds, spec.retries, spec.resources.cpus), (vec![7, 3], 0, 4));
@@ -124,4 +124,18 @@ fn the_best_checkpoint_needs_a_metric_and_the_built_in_trainer_has_one() {
     );
     assert_eq!(keep("keep: best\nparameters: {lr: 0.1}"), Keep::Best);
     assert_eq!(keep("command: [run]\nkeep: all\nparameters: {x: 1}"), Keep::All);
+}
+
+#[test]
+fn a_name_that_means_other_sweeps_is_refused_wherever_it_comes_from() {
+    for name in ["last", "all", "'12'", "3-5", "' last '"] {
+        let text = format!("name: {name}\ncommand: [run]\n");
+        let error = parse("s.yaml", &text, &[]).unwrap_err().to_string();
+        assert!(error.contains("can't be a sweep's name"), "{name}: {error}");
+    }
+    assert!(parse("12.yaml", "command: [run]\n", &[]).unwrap_err().to_string().contains("`12` can't be"));
+    for name in ["last-one", "all2", "kd-12", "3x3", "1.5"] {
+        let text = format!("name: '{name}'\ncommand: [run]\n");
+        assert_eq!(parse("s.yaml", &text, &[]).unwrap().name, name);
+    }
 }

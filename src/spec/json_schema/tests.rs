@@ -88,7 +88,7 @@ const RIGHT: &[&str] = &[
      width: {min: 8, max: 16}, method: {values: [ce], probabilities: [1.0]}}",
     "parameters: {method: kd, loss_weight: 1, teacher: [frozen, ema]}\nzip: [{method_start: [1, 25], method_every: [1, 5]}]\n\
      when: [{if: {teacher: [ema]}, parameters: {ema_ratio: [0.1, 0.2]}}]\nexclude: [{teacher: ema, ema_ratio: [0.1]}]",
-    "name: 5\ndescription: x\ncommand: [run, 1, \"{{x}}\"]\nmetric: {name: loss, goal: minimize}\nretries: 0\npriority: -5\norder: \
+    "name: 5.5\ndescription: x\ncommand: [run, 1, \"{{x}}\"]\nmetric: {name: loss, goal: minimize}\nretries: 0\npriority: -5\norder: \
      balanced\nseed_order: last\nkeep: none\nresources: {gpus: 1, cpus: 2, memory: 8G, time: 3:30:00}\nparameters: {x: 1, epochs: 9, \
      o: {parameters: {lr: {value: 1}}}}\nstages: [{until: 3, parameters: [x]}, {until: epochs}]",
     "program: train.py\nmethod: random\nrun_cap: 9\nproject: p\nentity: e\nmetric: {name: loss}\nparameters: {lr: {distribution: \

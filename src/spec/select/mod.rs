@@ -9,6 +9,7 @@ mod sweeps;
 mod trials;
 mod written;
 
+pub(super) use sweeps::is_selector_of_sweeps;
 pub use sweeps::{SweepFacts, SweepSelector};
 pub use trials::{TrialFacts, TrialSelector};
 pub use written::WrittenValue;

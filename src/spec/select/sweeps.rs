@@ -48,6 +48,13 @@ enum Subject {
     Priority(Numbers),
 }
 
+/// Whether a word means sweeps by what they are, so that none can be called so: `last`, `all`, `12`, `3-5`.
+#[must_use]
+pub(crate) fn is_selector_of_sweeps(word: &str) -> bool {
+    let word = word.trim();
+    matches!(word, "last" | "all") || grammar::range(word).is_some()
+}
+
 impl SweepSelector {
     /// Reads what was typed.
     ///

@@ -115,6 +115,24 @@ impl TrialSelector {
         is_plain.then(|| self.named.iter().map(number).collect()).flatten()
     }
 
+    /// Without the conditions on what trials reported.
+    ///
+    /// # Errors
+    /// As for [`TrialSelector::select`].
+    pub fn without_metrics(&self, trials: &[TrialFacts<'_>]) -> Result<TrialSelector, SelectError> {
+        let mut selector = TrialSelector { named: self.named.clone(), conditions: Vec::new() };
+        for condition in &self.conditions {
+            let is_metric = match &condition.subject {
+                Subject::Quantity(kind, test) => Quantity::find(test, *kind, trials)?.is_metric,
+                Subject::Trial(_) | Subject::Seed(_) | Subject::State(_) | Subject::Reason(_) => false,
+            };
+            if !is_metric {
+                selector.conditions.push(condition.clone());
+            }
+        }
+        Ok(selector)
+    }
+
     /// The trials that it selects, by number.
     ///
     /// # Errors
