@@ -122,6 +122,10 @@ async fn follow(logged: &Logged<'_>, context: &Context) -> Result<(), CliError> 
             None => Access::open(context).await?,
         };
         let part = access.log(sweep, trial, &query).await;
+        // One that worked for a while only, as with `sweep worker`, leaves its table to whoever comes next.
+        if part.is_err() && access.has_ended().await {
+            continue;
+        }
         match access {
             Access::Remote(_) => remote = Some(access),
             // Opened anew each time: while it is waited for, the table must be free for whoever runs the trial.
