@@ -168,7 +168,7 @@ fn what_a_sweep_keeps_of_its_checkpoints_it_keeps_of_an_exports_too() {
     let alone = project.beside();
     for (sweep, keep) in [("1", "all"), ("2", "best")] {
         let spec = format!(
-            "name: {keep}\nkeep: {keep}\nparameters: {{dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 1, lr_steps: [], \
+            "name: keep-{keep}\nkeep: {keep}\nparameters: {{dataset: cifar10-sample, width: 1, epochs: 2, eval_every: 1, lr_steps: [], \
              lr: 0.0{sweep}}}\n"
         );
         for project in [&project, &alone] {

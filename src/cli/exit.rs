@@ -50,6 +50,16 @@ impl CliError {
         CliError::Failed(error.into())
     }
 
+    /// In one line, for where it is a part of another message.
+    pub(super) fn words(&self) -> String {
+        match self {
+            CliError::Spec(error) => error.to_string(),
+            CliError::SpecElsewhere(text) => text.clone(),
+            CliError::Usage(error) | CliError::Failed(error) => format!("{error:#}"),
+            CliError::Unsuccessful => "it failed".to_owned(),
+        }
+    }
+
     pub(super) fn exit_status(&self) -> ExitStatus {
         match self {
             CliError::Spec(_) | CliError::SpecElsewhere(_) | CliError::Usage(_) => ExitStatus::Usage,

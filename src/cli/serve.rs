@@ -5,7 +5,7 @@ use super::host::{Door, Host};
 use super::signals::StopSignals;
 use super::{CliError, Context};
 use crate::coordinator::LEASE;
-use crate::protocol::http::SweepStatus;
+use crate::protocol::http::{StatusResponse, SweepStatus};
 use crate::slurm;
 
 /// How often to look whether anything is left to do.
@@ -86,13 +86,14 @@ async fn is_drained(local: &Local) {
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         let Ok(status) = local.coordinator.status().await else { continue };
-        let has_ended = |sweep: &SweepStatus| sweep.trials.queued + sweep.trials.running == 0;
-        if !status.workers.is_empty() || !status.sweeps.iter().all(has_ended) {
+        if !is_over(&status) {
             continue;
         }
         // One that starts now would look for a coordinator in vain.
         match slurm::dismiss(&status.slurm).await {
-            Ok(true) => return,
+            // While Slurm answered, somebody may have submitted another sweep.
+            Ok(true) if local.coordinator.status().await.is_ok_and(|status| is_over(&status)) => return,
+            Ok(true) => {}
             Ok(false) => unanswered = 0,
             Err(_) => unanswered += 1,
         }
@@ -100,6 +101,12 @@ async fn is_drained(local: &Local) {
             return;
         }
     }
+}
+
+/// Whether every sweep has ended, and the last worker is gone.
+fn is_over(status: &StatusResponse) -> bool {
+    let has_ended = |sweep: &SweepStatus| sweep.trials.queued + sweep.trials.running == 0;
+    status.workers.is_empty() && status.sweeps.iter().all(has_ended)
 }
 
 async fn end(host: Host, local: Local) {

@@ -15,7 +15,7 @@ use crate::coordinator::{LEASE, StateFolder};
 use crate::protocol::http::SweepState;
 use crate::protocol::slurm::{SlurmJob, SlurmJobsRequest, SlurmRole};
 use crate::slurm::{
-    self, Count, Place, ProfileError, Purpose, ScriptError, SlurmError, Submission, SubmitError,
+    self, Count, Place, ProfileError, Purpose, ScriptError, SlurmError, Stage, Submission, SubmitError,
     SubmittedJob, Template, WishError, Wishes, draft_coordinator, draft_workers, read_profile, render,
 };
 use crate::vocabulary::SweepId;
@@ -72,6 +72,9 @@ pub(super) struct Args {
 
 /// What `--coordinator` says where no address is meant.
 const JOB: &str = "job";
+/// How often a coordinator's job is looked at that runs and is not there, and how long to wait in between.
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The folder in a state folder in which scripts are kept that were submitted.
 const SUBMITTED: &str = "slurm";
 
@@ -113,7 +116,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<(), CliError> {
 
 /// Waits until nobody else submits with a coordinator's job, and holds others up until the file is closed: the second one is to
 /// find the coordinator of the first, instead of submitting another.
-fn take_turn(context: &Context) -> Result<File, CliError> {
+pub(super) fn take_turn(context: &Context) -> Result<File, CliError> {
     let folder = state_folder::ensure(context)?.path().join(SUBMITTED);
     let path = folder.join("turn.lock");
     let opened = std::fs::create_dir_all(&folder).and_then(|()| File::create(&path));
@@ -136,7 +139,7 @@ struct Found {
 
 impl Found {
     async fn look(target: Target, access: &Access, context: &Context) -> Result<Found, CliError> {
-        let (sweep, name) = target.find(access, context).await?;
+        let (sweep, name) = target.find(access, false, context).await?;
         let submitted = access.status().await?.slurm;
         Ok(Found { sweep, name, coordination: Coordination::of(access), submitted })
     }
@@ -259,7 +262,7 @@ impl Submitter<'_> {
     ) -> Result<(), CliError> {
         let mut first = None;
         if let Some(script) = &self.scripts.coordinator {
-            first = self.coordinator_in_queue().await?;
+            first = self.coordinator_in_queue(stop).await?;
             if let Some(job) = first {
                 self.context.output.note(&format!("Slurm's job {job}, submitted before, is the coordinator"));
             } else {
@@ -280,14 +283,27 @@ impl Submitter<'_> {
     }
 
     /// A coordinator's job that was submitted before and has not ended.
-    async fn coordinator_in_queue(&self) -> Result<Option<u32>, CliError> {
+    async fn coordinator_in_queue(&self, stop: &mut StopSignals) -> Result<Option<u32>, CliError> {
         let of_coordinators: Vec<_> =
             self.found.submitted.iter().filter(|job| job.role == SlurmRole::Coordinator).cloned().collect();
         if of_coordinators.is_empty() {
             return Ok(None);
         }
-        let queue = slurm::list_queue().await?;
-        Ok(slurm::unfinished(&of_coordinators, &queue).last().map(|job| job.job))
+        let announcement = self.scripts.folder.announcement_file();
+        for look in 1.. {
+            let queue = slurm::list_queue().await?;
+            let Some((job, stage)) = slurm::newest_unfinished(&of_coordinators, &queue) else { break };
+            // One that runs and has not come up, or is about to end: the table was free a moment ago.
+            let is_doubtful = stage == Stage::Running && !announcement.exists();
+            if !is_doubtful || look == LOOKS {
+                return Ok(Some(job));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = stop.asked() => return Err(SlurmError::Interrupted { program: "squeue" }.into()),
+            }
+        }
+        Ok(None)
     }
 
     async fn submit_one(
@@ -342,7 +358,9 @@ impl Submitter<'_> {
     fn tell(&self, submitted: &[SlurmJob]) -> Result<(), CliError> {
         let Some(workers) = submitted.last() else { return Ok(()) };
         let (job, tasks) = (workers.job, workers.tasks);
-        self.context.output.data(&format!("{job}\n"))?;
+        if let Err(error) = self.context.output.data(&format!("{job}\n")) {
+            self.context.output.note(&unprinted(&error));
+        }
         let noun = if tasks == 1 { "worker" } else { "workers" };
         self.context.output.note(&format!(
             "{tasks} {noun} for sweep {} as Slurm's job {job}; `sweep status` shows what becomes of them, `scancel {job}` ends them",
@@ -350,6 +368,11 @@ impl Submitter<'_> {
         ));
         Ok(())
     }
+}
+
+/// That the ids don't reach who asked for them: what is submitted is submitted all the same.
+pub(super) fn unprinted(error: &CliError) -> String {
+    format!("warning: the ids can't be printed ({}); Slurm has the jobs", error.words())
 }
 
 /// The sweep that is meant, by its id, its name or `last`; what is called like a file is a spec.
@@ -392,6 +415,7 @@ impl Target {
     pub(super) async fn find(
         self,
         access: &Access,
+        may_have_ended: bool,
         context: &Context,
     ) -> Result<(SweepId, String), CliError> {
         let sweep = match self {
@@ -410,6 +434,7 @@ impl Target {
         };
         match found.state {
             SweepState::Queued | SweepState::Running | SweepState::Paused => Ok((sweep, found.name)),
+            _ if may_have_ended => Ok((sweep, found.name)),
             SweepState::Succeeded | SweepState::Failed | SweepState::Cancelled => {
                 Err(CliError::usage(format!(
                     "sweep {sweep} has ended, so that workers would have nothing to do; `sweep retry {sweep}` queues what failed or was \
@@ -473,6 +498,12 @@ pub(super) fn find_place(folder: &StateFolder, context: &Context) -> Result<Plac
     let worker = find_worker(context)?;
     let sweep = worker.with_file_name("sweep");
     let project = folder.path().parent().unwrap_or(folder.path());
+    if text_of(&folder.logs())?.contains('\\') {
+        return Err(CliError::usage(format!(
+            "Slurm writes no logs below a folder with a backslash in its name, which `{}` has; rename it",
+            project.display()
+        )));
+    }
     Ok(Place {
         project: text_of(project)?,
         state_folder: text_of(folder.path())?,

@@ -10,7 +10,7 @@ use super::access::Access;
 use super::ingest::ingest;
 use super::open_exports::{EXPORTS, SLURM_JOBS, known, slurm_jobs_of};
 use super::signals::StopSignals;
-use super::slurm::{Args, Target, cant_write, find_place, text_of};
+use super::slurm::{Args, Target, cant_write, find_place, take_turn, text_of, unprinted};
 use super::written::write_file;
 use super::{CliError, Context, state_folder};
 use crate::coordinator::{LEASE, StateFolder};
@@ -46,7 +46,10 @@ pub(super) fn check(args: &Args, context: &Context) -> Result<(), CliError> {
         return refuse("--nodes", "a task's jobs run on one node");
     }
     if context.coordinator.is_some() {
-        return refuse("--coordinator", "it is for where no coordinator can be reached");
+        return refuse(
+            "--coordinator",
+            "it is for where no coordinator can be reached (SWEEP_COORDINATOR says the same; unset it)",
+        );
     }
     Ok(())
 }
@@ -62,6 +65,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let max_array_size = max_array_size(args, context).await?;
     let access = Access::open_or_create(context, LEASE).await?;
     let maker = Maker { args, context, access: &access, wishes, max_array_size, folder };
+    // One at a time: `--missing` would take back what another one is just making.
+    let _turn = take_turn(context)?;
     let made = maker.run(target).await;
     access.close().await;
     made
@@ -107,7 +112,7 @@ fn is_being_made(path: &Path) -> bool {
 
 impl Maker<'_> {
     async fn run(&self, target: Target) -> Result<(), CliError> {
-        let (sweep, name) = target.find(self.access, self.context).await?;
+        let (sweep, name) = target.find(self.access, self.args.missing, self.context).await?;
         if self.args.missing {
             self.take_back(sweep).await?;
         }
@@ -236,7 +241,7 @@ impl Maker<'_> {
         let queue = match queue {
             Ok(queue) => queue,
             // Without Slurm here nobody could ever say, and of what was not submitted there is nothing to be said.
-            Err(SlurmError::Missing { .. }) if jobs.is_empty() => return Ok(()),
+            Err(error) if error.is_nowhere() && jobs.is_empty() => return Ok(()),
             Err(error @ SlurmError::Missing { .. }) => {
                 self.context.output.note(&format!(
                     "warning: whether tasks of export {} still run is not known ({error}); what they bring from now on is refused",
@@ -418,7 +423,10 @@ impl Maker<'_> {
             self.cancel(&ids).await;
             return Err(error);
         }
-        self.context.output.data(&lines)
+        if let Err(error) = self.context.output.data(&lines) {
+            self.context.output.note(&unprinted(&error));
+        }
+        Ok(())
     }
 
     async fn submit_each(

@@ -108,7 +108,9 @@ impl StateFolder {
         self.path.join("port")
     }
 
-    fn announcement_file(&self) -> PathBuf {
+    /// The file in which a coordinator says where it is.
+    #[must_use]
+    pub fn announcement_file(&self) -> PathBuf {
         self.path.join("coordinator.json")
     }
 

@@ -80,7 +80,9 @@ fn nobody_coordinates(status: &StatusResponse, around: Around<'_>) -> Option<Tro
     if around.is_coordinated || !status.sweeps.iter().any(goes_on) {
         return None;
     }
-    let of_slurm = around.slurm.iter().flat_map(|view| &view.jobs).filter(|job| job.sweep.is_some());
+    // Tasks of exports wait for nobody.
+    let waits = |job: &&JobView| job.sweep.is_some_and(|sweep| !around.exported.contains(&sweep));
+    let of_slurm = around.slurm.iter().flat_map(|view| &view.jobs).filter(waits);
     let running: u64 = of_slurm.map(|job| u64::from(job.running)).sum();
     // Where Slurm does not say how many tasks run, its workers are those that the table knows.
     let is_elsewhere = |worker: &&WorkerStatus| worker.slurm.is_none() || around.slurm.is_none();
@@ -325,6 +327,9 @@ mod tests {
         let around = Around { is_coordinated: false, exported: &none, slurm: Some(&view) };
         let found = troubles(&status(SweepState::Running, vec![]), &[], SILENCE, around);
         assert_eq!(found[0].what, "no coordinator is there, and 2 workers wait for one");
+        let static_ones = BTreeSet::from([SweepId(1)]);
+        let exported = Around { exported: &static_ones, ..around };
+        assert_eq!(troubles(&status(SweepState::Running, vec![]), &[], SILENCE, exported), []);
         let idle = SlurmView::default();
         let around = Around { slurm: Some(&idle), ..around };
         let found = troubles(&status(SweepState::Queued, vec![]), &[], SILENCE, around);

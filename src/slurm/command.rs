@@ -11,6 +11,33 @@ const LONGEST_ANSWER: u64 = 64 << 20;
 /// Of complaints no more is read.
 const LONGEST_COMPLAINT: u64 = 64 << 10;
 
+/// What users set so that Slurm's programs show them less, or otherwise. Jobs that are left out would be taken for ended ones.
+const HABITS: &[&str] = &[
+    "SACCT_FORMAT",
+    "SCANCEL_ACCOUNT",
+    "SCANCEL_BATCH",
+    "SCANCEL_FULL",
+    "SCANCEL_INTERACTIVE",
+    "SCANCEL_NAME",
+    "SCANCEL_PARTITION",
+    "SCANCEL_QOS",
+    "SCANCEL_STATE",
+    "SCANCEL_USER",
+    "SCANCEL_WCKEY",
+    "SQUEUE_ACCOUNT",
+    "SQUEUE_ARRAY_UNIQUE",
+    "SQUEUE_CLUSTERS",
+    "SQUEUE_FORMAT",
+    "SQUEUE_FORMAT2",
+    "SQUEUE_LICENSES",
+    "SQUEUE_NAMES",
+    "SQUEUE_PARTITION",
+    "SQUEUE_PRIORITY",
+    "SQUEUE_QOS",
+    "SQUEUE_STATES",
+    "SQUEUE_USERS",
+];
+
 /// Why one of Slurm's programs did not do what it was asked for. What it said itself is passed on.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SlurmError {
@@ -39,8 +66,21 @@ impl SlurmError {
                 true
             }
             SlurmError::Refused { words, .. } => {
-                words.contains("timed out") || words.contains("Unable to contact")
+                let was_sent = !words.contains("connect failure");
+                was_sent && (words.contains("timed out") || words.contains("Unable to contact"))
             }
+        }
+    }
+
+    /// Whether there is no Slurm here at all, at most its commands.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        match self {
+            SlurmError::Missing { .. } => true,
+            SlurmError::Refused { words, .. } => {
+                words.contains("configuration source") || words.contains("failed to fetch config")
+            }
+            _ => false,
         }
     }
 }
@@ -56,13 +96,15 @@ pub(super) struct Question<'a> {
 /// What the program prints.
 pub(super) async fn ask(question: Question<'_>) -> Result<String, SlurmError> {
     let Question { program, arguments, input, within } = question;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    for name in HABITS {
+        command.env_remove(name);
+    }
+    let mut child = command
         .args(arguments)
         // What people see is not what is read here.
         .env("LC_ALL", "C")
         .env("SLURM_TIME_FORMAT", "standard")
-        .env_remove("SQUEUE_FORMAT")
-        .env_remove("SQUEUE_FORMAT2")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -198,6 +240,17 @@ mod tests {
         let asked = ask(Question { program: "sh", arguments: &arguments, input: "", within }).await;
         let error = asked.unwrap_err();
         assert!(error.is_unclear() && error.to_string().ends_with("it said: waiting"), "{error}");
+    }
+
+    #[test]
+    fn what_could_not_be_sent_is_not_looked_for_and_a_host_without_slurm_is_known() {
+        let refused = |words: &str| SlurmError::Refused { program: "sbatch", words: words.to_owned() };
+        let unsent = refused(
+            "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+        );
+        assert!(!unsent.is_unclear() && !unsent.is_nowhere());
+        assert!(refused("Socket timed out on send/recv operation").is_unclear());
+        assert!(refused("squeue: error: _establish_config_source: failed to fetch config").is_nowhere());
     }
 
     #[tokio::test]

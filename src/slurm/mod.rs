@@ -28,6 +28,6 @@ pub use queue::{QueuedTask, Stage, list_queue};
 pub use quote::OptionError;
 pub use script::{CoordinatorScript, ScriptError, TEMPLATES, Template, WorkerScript, render};
 pub use submit::{Submission, SubmitError, SubmittedJob, cancel, dismiss, new_marker, submit};
-pub use view::{JobView, LostWorker, SlurmView, look, unfinished};
+pub use view::{JobView, LostWorker, SlurmView, look, newest_unfinished};
 pub use watch::watch_workers;
 pub use wishes::{Count, Setting, WishError, Wishes};

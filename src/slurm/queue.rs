@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::command::{Question, SlurmError, ask};
 
+/// What all submissions have in their comments.
+pub(super) const MARKED: &str = "sweep ";
+
 /// Nothing waits for the answer but a line of `sweep status`.
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -23,6 +26,12 @@ pub struct QueuedTask {
 }
 
 impl QueuedTask {
+    /// Whether it was submitted from here. By its number alone it may be a job of another cluster, or of a Slurm that counts anew.
+    #[must_use]
+    pub(super) fn is_ours(&self) -> bool {
+        self.comment.contains(MARKED)
+    }
+
     /// Whether it is of the arrays of these ids, or of those whose comment begins with this.
     #[must_use]
     pub fn is_of(&self, jobs: &[u32], marker: &str) -> bool {
@@ -50,6 +59,8 @@ pub async fn list_queue() -> Result<Vec<QueuedTask>, SlurmError> {
         format!("--user={user}"),
         "--noheader".to_owned(),
         "--array".to_owned(),
+        // Those in partitions that are hidden from their own users, too.
+        "--all".to_owned(),
         "--format=%A|%F|%K|%T|%r|%k".to_owned(),
     ];
     let answer =

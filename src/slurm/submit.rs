@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use super::command::{Question, SlurmError, ask};
-use super::queue::{QueuedTask, Stage, list_queue};
+use super::queue::{MARKED, QueuedTask, Stage, list_queue};
 use crate::protocol::slurm::{SlurmJob, SlurmRole};
 
 /// How often a submission whose answer got lost is looked for, and how long to wait in between: Slurm may still be about to
@@ -133,7 +133,8 @@ pub async fn dismiss(submitted: &[SlurmJob]) -> Result<bool, SlurmError> {
         return Ok(true);
     }
     let queue = list_queue().await?;
-    let left: Vec<&QueuedTask> = queue.iter().filter(|task| mine.contains(&task.submitted_as)).collect();
+    let is_mine = |task: &&QueuedTask| task.is_ours() && mine.contains(&task.submitted_as);
+    let left: Vec<&QueuedTask> = queue.iter().filter(is_mine).collect();
     let mut waiting: Vec<u32> =
         left.iter().filter(|task| task.stage == Stage::Pending).map(|task| task.submitted_as).collect();
     waiting.dedup();
@@ -188,7 +189,7 @@ fn parse_line(line: &str) -> Option<SubmittedJob> {
 pub fn new_marker() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(format!("sweep {}", &blake3::hash(&bytes).to_hex().as_str()[..16]))
+    Ok(format!("{MARKED}{}", &blake3::hash(&bytes).to_hex().as_str()[..16]))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What was submitted, beside what Slurm and the job table know of it now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::account::{COMPLETED, list_ended};
 use super::command::SlurmError;
@@ -121,11 +121,15 @@ pub(super) fn is_gone(job: u32, queue: &[QueuedTask]) -> bool {
     !queue.iter().any(|task| task.job == job && task.stage != Stage::Pending)
 }
 
-/// Submissions of which Slurm still has something.
+/// The newest of these submissions of which Slurm has something that has not begun to end, and how far that is.
 #[must_use]
-pub fn unfinished<'a>(jobs: &'a [SlurmJob], queue: &[QueuedTask]) -> Vec<&'a SlurmJob> {
-    let there: BTreeSet<u32> = queue.iter().map(|task| task.submitted_as).collect();
-    jobs.iter().filter(|job| there.contains(&job.job)).collect()
+pub fn newest_unfinished(jobs: &[SlurmJob], queue: &[QueuedTask]) -> Option<(u32, Stage)> {
+    let in_queue = |job: &SlurmJob| {
+        let is_it = |task: &&QueuedTask| task.is_ours() && task.submitted_as == job.job;
+        let stage = queue.iter().find(is_it)?.stage;
+        (stage != Stage::Ending).then_some((job.job, stage))
+    };
+    jobs.iter().rev().find_map(in_queue)
 }
 
 #[cfg(test)]
@@ -133,6 +137,22 @@ mod tests {
     use super::*;
     use crate::protocol::http::{SweepStatus, TrialCounts};
     use crate::protocol::slurm::{ArrayTask, SlurmTask};
+
+    #[test]
+    fn a_coordinators_job_counts_while_it_has_not_begun_to_end_and_is_ours() {
+        let coordinator = |job| SlurmJob { job, cluster: None, role: SlurmRole::Coordinator, tasks: 1 };
+        let marked =
+            |job, stage| QueuedTask { comment: "sweep 0a1b".to_owned(), ..task(job, job, stage, "None") };
+        let jobs = [coordinator(3), coordinator(4)];
+        let newest = |queue: &[QueuedTask]| newest_unfinished(&jobs, queue);
+        assert_eq!(
+            newest(&[marked(3, Stage::Running), marked(4, Stage::Pending)]),
+            Some((4, Stage::Pending))
+        );
+        assert_eq!(newest(&[marked(3, Stage::Running), marked(4, Stage::Ending)]), Some((3, Stage::Running)));
+        let of_another_cluster = task(4, 4, Stage::Running, "None");
+        assert_eq!(newest(&[of_another_cluster]), None);
+    }
 
     fn task(job: u32, submitted_as: u32, stage: Stage, reason: &str) -> QueuedTask {
         let (reason, comment) = (reason.to_owned(), String::new());

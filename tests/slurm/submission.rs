@@ -250,7 +250,11 @@ fn arrays_of_an_export_are_known_though_nobody_lived_to_write_their_ids_down() {
     let missing = ["slurm", "1", "--static", "--missing"];
     let refused = project.sweep(&missing).exits_with(2).stderr();
     assert!(refused.contains(&format!("not ended: wait for them, or `scancel {job}`")), "{refused}");
+    // What a user's own settings hide is there all the same.
+    let hiding = project.command(&missing).env("SQUEUE_PARTITION", "urgent").output().unwrap();
+    assert_eq!(hiding.status.code(), Some(2), "{}", String::from_utf8_lossy(&hiding.stderr));
     let again = Command::new("bash")
+        .env("SQUEUE_PARTITION", "urgent")
         .arg(project.path(".sweep/exports/1/submit.sh"))
         .env("SLURM_CONF", cluster.configuration())
         .output()
@@ -261,6 +265,50 @@ fn arrays_of_an_export_are_known_though_nobody_lived_to_write_their_ids_down() {
     wait_until("an empty queue", || cluster.ask(&["squeue", "--noheader"]).is_empty());
     let exported = project.sweep(&missing).exits_with(0).stderr();
     assert!(exported.contains("2 jobs in 2 tasks"), "{exported}");
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn an_export_whose_ids_can_not_be_printed_is_kept_with_its_jobs() {
+    let cluster = Cluster::up("unprinted", &[]);
+    let project = cluster.project();
+    project.write("spec.yaml", SPEC);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut submission = project.command(&["slurm", "spec.yaml", "--static", "--submit"]);
+    let submitted = submission.stdout(full).output().unwrap();
+    let said = String::from_utf8_lossy(&submitted.stderr).into_owned();
+    assert!(submitted.status.success() && said.contains("the ids can't be printed"), "{said}");
+    let job = project.read(".sweep/exports/1/slurm-jobs").trim().to_owned();
+    cluster.wait_for_end(&job);
+    project.sweep(&["ingest", ".sweep/exports/1"]).exits_with(0);
+    assert_eq!(project.status()["sweeps"][0]["trials"]["succeeded"], 2);
+}
+
+#[test]
+#[ignore = "needs Slurm: `make test-slurm`"]
+fn a_worker_that_is_cancelled_while_it_starts_takes_no_job() {
+    let cluster = Cluster::up("early", &[]);
+    let project = cluster.project();
+    project.write(
+        "spec.yaml",
+        "command: [sh, -c, 'while ! test -e gate; do sleep 0.05; done']\nparameters: {x: 1}\n",
+    );
+    project.write(
+        "slow-start",
+        "#!/bin/bash\ntouch starting\nuntil test -e go; do sleep 0.05; done\nexec \"$@\"\n",
+    );
+    std::fs::set_permissions(project.path("slow-start"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let _serve = serve(&project, "60");
+    let slow_start = project.path("slow-start");
+    let asked = ["--cpu-slots", "1", "--time", "10", "--prefix", slow_start.to_str().unwrap()];
+    let submitted = project.sweep(&[&["slurm", "spec.yaml", "--submit"], &asked[..]].concat()).exits_with(0);
+    let job = submitted.stdout().trim().to_owned();
+    wait_until("the worker's container", || project.path("starting").exists());
+    cluster.ask(&["scancel", &job]);
+    project.write("go", "");
+    cluster.wait_for_end(&job);
+    let log = project.read(&format!(".sweep/logs/slurm-{job}_0.log"));
+    assert!(!log.contains("ready") || log.contains("it was asked to stop"), "{log}");
 }
 
 #[test]
