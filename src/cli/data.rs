@@ -137,7 +137,8 @@ impl DataError {
             // One that the user named; what goes wrong with a download's own file is the disk's matter.
             DataError::Fetch(FetchError::File { source, .. }) => source.kind() == io::ErrorKind::NotFound,
             DataError::Fetch(error) => {
-                matches!(error, FetchError::OtherSize { .. } | FetchError::OtherContents { .. })
+                use FetchError::{OneOfSeveral, OtherContents, OtherSize};
+                matches!(error, OneOfSeveral { .. } | OtherSize { .. } | OtherContents { .. })
             }
             DataError::Damaged { .. } | DataError::Output(_) => false,
         }

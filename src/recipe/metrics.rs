@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-use super::schema::{Condition, Is, nearest};
-use crate::vocabulary::Goal;
+use serde_json::Value;
+
+use super::schema::{Condition, Is, find, nearest};
+use crate::vocabulary::{Goal, Parameters};
 
 /// What is known about one metric, or about all whose names have one form.
 #[derive(Debug)]
@@ -194,6 +196,9 @@ const fn training(name: &'static str, doc: &'static str) -> MetricDoc {
     }
 }
 
+/// The parameter that lists the probes of a trial by their factors.
+pub const PROBES: &str = "lp_lr_mult";
+
 const ALWAYS: &[&[Condition]] = &[&[]];
 const DISTILLED: &[&[Condition]] = &[&[one_of("method", &["kd", "mask"])]];
 const AVERAGED: &[&[Condition]] = &[&[one_of("teacher", &["ema", "anne", "sto"])]];
@@ -233,6 +238,19 @@ pub fn nearest_metric(name: &str) -> Option<&'static str> {
 pub fn probe_metric(mult: f64, several: bool, set: Option<&str>) -> String {
     let probe = if several { format!("lp_x{mult}") } else { "lp".to_owned() };
     format!("{probe}_{}", on_set("top1", set))
+}
+
+/// What the probes of a trial with these parameters report on the set that `name` is of, where `name` has the form of a
+/// probe's metric. `None` where it hasn't, or the parameters list no factors.
+#[must_use]
+pub fn probe_metrics(name: &str, parameters: &Parameters) -> Option<Vec<String>> {
+    if !find_metric(name)?.name.starts_with("lp_") {
+        return None;
+    }
+    let factors = find(PROBES)?.value_in(parameters)?;
+    let factors: Vec<f64> = factors.as_array()?.iter().filter_map(Value::as_f64).collect();
+    let set = set_of_metric(name);
+    Some(factors.iter().map(|factor| probe_metric(*factor, factors.len() > 1, set)).collect())
 }
 
 /// Name of a metric of the test set or of an extra evaluation set.
@@ -296,7 +314,6 @@ impl fmt::Display for Reported {
 
 #[cfg(test)]
 mod tests {
-    use super::super::schema::find;
     use super::*;
     use crate::vocabulary::{VOLATILE_METRICS, is_volatile};
 
@@ -355,6 +372,19 @@ mod tests {
         }
         assert_eq!(probe_metric(0.1, true, Some("cifar10.1")), "lp_x0.1_cifar10.1_top1");
         assert_eq!(probe_metric(3.0, true, None), "lp_x3_top1");
+    }
+
+    #[test]
+    fn what_probes_report_follows_from_their_factors() {
+        let reported = |name: &str, parameters: serde_json::Value| {
+            probe_metrics(name, &serde_json::from_value(parameters).unwrap())
+        };
+        let several = serde_json::json!({"lp_lr_mult": [0.1, 3.0]});
+        let names = |names: [&str; 2]| Some(names.map(str::to_owned).to_vec());
+        assert_eq!(reported("lp_x5_top1", several.clone()), names(["lp_x0.1_top1", "lp_x3_top1"]));
+        assert_eq!(reported("lp_a_b_top1", several.clone()), names(["lp_x0.1_a_b_top1", "lp_x3_a_b_top1"]));
+        assert_eq!(reported("lp_x1_top1", serde_json::json!({})), Some(vec!["lp_top1".to_owned()]));
+        assert_eq!((reported("top1", several.clone()), reported("ema_top1", several)), (None, None));
     }
 
     #[test]

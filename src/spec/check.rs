@@ -11,11 +11,11 @@ use super::draws::draw;
 use super::error::{Findings, SpecProblem};
 use super::groups::{Drafts, Exclusion};
 use super::source::Span;
-use super::space::{Search, Space};
+use super::space::{Combination, Search, Space};
 use super::together::{check_together, combinations};
 use super::weights::{FindWeights, MissingWeights, take_selectors, with_names};
-use crate::recipe::metrics::{find_metric, nearest_metric};
-use crate::recipe::schema::{self, Kind, Parameter, Problem};
+use crate::recipe::metrics::{PROBES, find_metric, nearest_metric, probe_metrics};
+use crate::recipe::schema::{self, Kind, Parameter, Problem, Setting};
 use crate::vocabulary::Metric;
 
 /// The drafts with canonical values; what has findings is left out.
@@ -58,15 +58,36 @@ pub(super) fn known_metric(name: &str, span: &Span) -> Result<(), SpecProblem> {
 
 /// What is wrong with a metric that no trial reports.
 pub(super) fn unreported_metric(metric: &Metric, span: &Span, space: &Space) -> Option<SpecProblem> {
-    let groups = find_metric(&metric.name)?.applies;
-    let mut unmet = Vec::new();
-    for combination in combinations(space)? {
-        unmet.push(schema::unmet(groups, &combination.parameters)?);
+    let name = &metric.name;
+    let groups = find_metric(name)?.applies;
+    let (mut unmet, mut factors, mut probes) = (Vec::new(), Vec::new(), Vec::new());
+    for Combination { parameters, .. } in combinations(space, Some(PROBES))? {
+        if let Some(setting) = schema::unmet(groups, &parameters) {
+            unmet.push(setting);
+            continue;
+        }
+        // What is no probe's is reported wherever its conditions hold.
+        let reported = probe_metrics(name, &parameters).filter(|reported| !reported.contains(name))?;
+        factors.push(Setting { name: PROBES, value: schema::find(PROBES)?.value_in(&parameters)? });
+        probes.extend(reported);
     }
-    let message = format!("`{}` is not reported under `{}`", metric.name, unmet.first()?);
+    if let Some(under) = factors.first() {
+        let message = format!("`{name}` is not reported under `{under}`");
+        return Some(SpecProblem::new(span, message).help(probes_help(name, probes)));
+    }
+    let message = format!("`{name}` is not reported under `{}`", unmet.first()?);
     let help = schema::conditions(groups)
         .map(|conditions| format!("rank by another metric; this one is reported where {conditions}"));
     Some(SpecProblem::new(span, message).help_if(help))
+}
+
+fn probes_help(name: &str, mut reported: Vec<String>) -> String {
+    let nearest = schema::nearest(name, reported.iter().map(String::as_str));
+    let nearest = nearest.map(|nearest| format!("did you mean `{nearest}`? ")).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    reported.retain(|name| seen.insert(name.clone()));
+    let names: Vec<_> = reported.iter().map(|name| format!("`{name}`")).collect();
+    format!("{nearest}the probes report {}", names.join(", "))
 }
 
 /// The parameter that a name was probably meant to be.

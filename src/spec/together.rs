@@ -22,7 +22,7 @@ pub(super) fn check_together(
     findings: &mut Findings,
 ) {
     let axes = &drafts.axes;
-    let Some(combinations) = combinations(space) else {
+    let Some(combinations) = combinations(space, None) else {
         findings.extend(too_many(axes, space));
         return;
     };
@@ -57,12 +57,12 @@ pub(super) fn check_together(
     }
 }
 
-/// All combinations of the deciding axes that are not excluded, of a random search those that are drawn; the other axes
-/// stand at their first place. `None` where there are too many.
-pub(super) fn combinations(space: &Space) -> Option<Vec<Combination>> {
+/// All combinations of the deciding axes, and of `another` parameter's, that are not excluded, of a random search those that
+/// are drawn; the other axes stand at their first place. `None` where there are too many.
+pub(super) fn combinations(space: &Space, another: Option<&str>) -> Option<Vec<Combination>> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    for combination in space.combinations(deciding(space)) {
+    for combination in space.combinations(deciding(space, another)) {
         if space.is_excluded(&combination.parameters) {
             continue;
         }
@@ -77,18 +77,20 @@ pub(super) fn combinations(space: &Space) -> Option<Vec<Combination>> {
     Some(found)
 }
 
-/// Which axes decide.
-fn deciding(space: &Space) -> Vec<bool> {
+/// Which axes decide, or have `another` parameter.
+fn deciding(space: &Space, another: Option<&str>) -> Vec<bool> {
     let conditions = space.axes.iter().map(|axis| &axis.when).chain(&space.exclude);
     let named: BTreeSet<&str> = conditions.flatten().map(|condition| condition.parameter.as_str()).collect();
-    let decides = |name: &String| schema::decides(name) || named.contains(name.as_str());
+    let decides = |name: &String| {
+        schema::decides(name) || named.contains(name.as_str()) || another == Some(name.as_str())
+    };
     let is_deciding =
         |axis: &Axis| axis.is_swept() && (axis.names.len() > 1 || axis.names.iter().any(decides));
     space.axes.iter().map(is_deciding).collect()
 }
 
 fn too_many(axes: &[Draft], space: &Space) -> Option<SpecProblem> {
-    let deciding = axes.iter().zip(deciding(space)).filter(|(_, decides)| *decides);
+    let deciding = axes.iter().zip(deciding(space, None)).filter(|(_, decides)| *decides);
     let columns: Vec<&Column> = deciding.flat_map(|(axis, _)| &axis.columns).collect();
     let names: Vec<_> = columns.iter().map(|column| format!("`{}`", column.name)).collect();
     let message = format!("{} have more than {MOST_COMBINATIONS} combinations", names.join(", "));

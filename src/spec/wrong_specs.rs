@@ -223,6 +223,33 @@ fn metrics_that_are_never_reported() {
 }
 
 #[test]
+fn metrics_of_probes_that_there_are_not() {
+    let lp = |metric: &str, factors: &str| {
+        let parameters = format!("{{method: ce, lp: true{factors}}}");
+        format!("metric: {{name: {metric}}}\nparameters: {parameters}\n")
+    };
+    assert_snapshot!(
+        [
+            refusal(&lp("lp_x5_top1", ", lp_lr_mult: [[1, 3]]"), &[]),
+            refusal(&lp("lp_top1", ", lp_lr_mult: [[1, 3]]"), &[]),
+            refusal(&lp("lp_x1_top1", ""), &[]),
+            refusal(&lp("lp_x3_shifted_top1", ", lp_lr_mult: [[0.1], [1, 10]]"), &[]),
+        ]
+        .join("\n")
+    );
+    for (metric, factors) in [
+        ("lp_top1", ""),
+        ("lp_shifted_top1", ", lp_lr_mult: [[3]]"),
+        ("lp_x0.1_top1", ", lp_lr_mult: [[1, 0.1]]"),
+        ("lp_x3_shifted_top1", ", lp_lr_mult: [[1], [1, 3]]"),
+        ("lp_top1", ", lp_lr_mult: [[1, 3], [1]]"),
+    ] {
+        let read = parse("sweeps/kd.yaml", &lp(metric, factors), &[]);
+        assert!(read.is_ok(), "{metric}{factors}: {read:?}");
+    }
+}
+
+#[test]
 fn no_effect() {
     assert_snapshot!(refusal(
         "parameters:\n  method: ce\n  mask_ratio: 0.5\n  lr_steps: []\n  lr_gamma: 0.2\n",

@@ -8,11 +8,13 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use server::{Manners, Server};
 use sha2::{Digest, Sha256};
 use sweep::dataset::fetch::{
-    Contents, FetchError, FetchRequest, Fetched, Publication, PublishedFile, fetch, publication,
+    Contents, FetchError, FetchRequest, Fetched, Mirror, Publication, PublishedFile, STALL_LIMIT, fetch,
+    publication,
 };
 use sweep::dataset::import::{BinaryFormat, Existing, ImportError, Outcome};
 use sweep::dataset::{Dataset, Manifest};
@@ -93,7 +95,8 @@ impl Place {
         let downloads = folder.path().join("datasets/.downloads");
         let publication = Publication { files, contents };
         let dataset = "cifar10".parse().unwrap();
-        let request = FetchRequest { publication, from: None, dataset, existing: Existing::Keep, downloads };
+        let (existing, stall_limit) = (Existing::Keep, STALL_LIMIT);
+        let request = FetchRequest { publication, from: None, dataset, existing, downloads, stall_limit };
         Place { folder, request }
     }
 
@@ -205,6 +208,13 @@ fn cifar10_1_becomes_a_set_of_cifar10_and_says_first_if_that_is_missing() {
     assert_eq!(manifest.eval_sets, ["cifar10.1"]);
     assert_eq!(Dataset::open(&place.root(), "cifar10").unwrap().split("cifar10.1").unwrap().labels, [1, 0]);
     assert_eq!(place.fetch().unwrap(), Fetched::AlreadyThere(manifest));
+
+    // Either file of a mirror's stands for both.
+    server.take_asked();
+    place.request.existing = Existing::Replace;
+    place.request.from = Some(format!("{}/l.npy", server.url).parse().unwrap());
+    assert!(matches!(place.fetch(), Ok(Fetched::Imported(_))));
+    assert_eq!(server.take_asked(), [None, None]);
 }
 
 #[test]
@@ -215,6 +225,44 @@ fn a_download_that_breaks_off_goes_on_from_there_at_once() {
     let place = Place::of_archive(&server, &archive);
     place.fetch_new();
     assert_eq!(server.take_asked(), [None, Some(10_000), Some(20_000)]);
+}
+
+#[test]
+fn a_connection_on_which_nothing_moves_is_replaced_and_ends_with_words_where_nothing_comes_any_more() {
+    let archive = cifar10();
+    let stall = |times, bytes| Manners { breaks: Some((times, bytes)), stalls: true, ..Manners::default() };
+    let server = Server::start(&[(ARCHIVE, &archive)], stall(1, 10_000));
+    let mut place = Place::of_archive(&server, &archive);
+    // Longer than this host is ever too busy to answer.
+    place.request.stall_limit = Duration::from_secs(3);
+    place.fetch_new();
+    assert_eq!(server.take_asked(), [None, Some(10_000)]);
+
+    let mut place = Place::of_archive(&server, &archive);
+    place.request.stall_limit = Duration::from_secs(2);
+    place.leave(&archive[..5_000]);
+    server.behave(stall(9, 0));
+    let said = place.refuses();
+    assert!(
+        said.contains("broke off after 5000 of") && said.contains(": nothing came for 2 seconds;"),
+        "{said}"
+    );
+    assert_eq!(place.parts(), [5_000]);
+}
+
+#[test]
+fn a_download_of_which_nothing_came_leaves_nothing() {
+    let archive = cifar10();
+    let silent = Manners { breaks: Some((9, 0)), ..Manners::default() };
+    for server in [Server::start(&[], Manners::default()), Server::start(&[(ARCHIVE, &archive)], silent)] {
+        let place = Place::of_archive(&server, &archive);
+        place.refuses();
+        assert!(!place.request.downloads.exists());
+        // An empty one, as an earlier version left it.
+        place.leave(b"");
+        place.refuses();
+        assert_eq!(place.parts(), [0; 0]);
+    }
 }
 
 #[test]
@@ -249,6 +297,14 @@ fn a_mirror_that_has_another_file_does_not_cost_what_is_there() {
         assert!(said.contains("has 25 bytes and the published file"), "{said}");
         assert_eq!(place.parts(), [5_000]);
     }
+    // One that shows only at its end that it is longer.
+    let long = [&archive[..], b"x"].concat();
+    let manners = Manners { hides_length: true, has_no_ranges: true, ..Manners::default() };
+    let server = Server::start(&[(ARCHIVE, &long)], manners);
+    let place = Place::of_archive(&server, &archive);
+    place.leave(&archive[..5_000]);
+    assert!(place.refuses().contains("and the published file"));
+    assert_eq!(place.parts(), [5_000]);
 }
 
 #[test]
@@ -354,12 +410,12 @@ fn a_mirror_is_a_file_a_folder_or_a_url_and_must_have_the_same_bytes() {
     for from in [
         path(&file),
         path(folder.path()),
-        format!("file://{}", file.display()),
+        format!("FILE://localhost{}", file.display()),
         format!("{}/renamed.tgz", mirror.url),
         format!("{}/", mirror.url),
     ] {
         let mut place = Place::of_archive(&publisher, &archive);
-        place.request.from = Some(from);
+        place.request.from = Some(from.parse().unwrap());
         let manifest = place.fetch_new();
         assert_eq!(manifest.files["train"].source, format!("{}/{ARCHIVE}", publisher.url));
     }
@@ -367,7 +423,7 @@ fn a_mirror_is_a_file_a_folder_or_a_url_and_must_have_the_same_bytes() {
     assert!(file.exists(), "a file of the user's stays");
     fs::write(&file, &archive[1..]).unwrap();
     let mut place = Place::of_archive(&publisher, &archive);
-    place.request.from = Some(path(&file));
+    place.request.from = Some(Mirror::Path(file));
     assert!(place.refuses().contains("it is truncated, or another file"));
 }
 
@@ -429,5 +485,7 @@ fn the_command_checks_that_it_is_what_the_publisher_has() {
     );
     let (code, said) = sweep(&["cifar10", "--from", "gone.tar.gz"]);
     assert!(code == Some(2) && said.contains("gone.tar.gz: No such file"), "{said}");
+    let (code, said) = sweep(&["cifar10", "--from", "FTP://host/cifar-10-binary.tar.gz"]);
+    assert!(code == Some(2) && said.contains("begins with `http://`, `https://` or `file:///`"), "{said}");
     assert_eq!(sweep(&["imagenet"]).0, Some(2));
 }

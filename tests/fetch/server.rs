@@ -1,7 +1,7 @@
 //! A publisher on this host, who sends files well or badly.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +12,8 @@ pub(crate) struct Manners {
     pub(crate) has_no_ranges: bool,
     /// So many answers end after so many bytes, without a word.
     pub(crate) breaks: Option<(usize, usize)>,
+    /// After those bytes it keeps the connection open and sends nothing, until the other side hangs up.
+    pub(crate) stalls: bool,
     /// Doesn't say how long its answers are.
     pub(crate) hides_length: bool,
     /// Sends another part than was asked for.
@@ -57,7 +59,7 @@ impl Server {
         self.state.lock().unwrap().asked.drain(..).map(|(_, first)| first).collect()
     }
 
-    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
         let (mut path, mut first) = (String::new(), None);
         for line in BufReader::new(stream.try_clone()?).lines() {
             let line = line?;
@@ -71,18 +73,24 @@ impl Server {
                 break;
             }
         }
-        let (answer, body) = self.respond(path, first);
+        let (answer, body, is_stalling) = self.respond(path, first);
         stream.write_all(answer.as_bytes())?;
-        stream.write_all(&body)
+        stream.write_all(&body)?;
+        if is_stalling {
+            io::copy(&mut stream, &mut io::sink())?;
+        }
+        Ok(())
     }
 
-    fn respond(&self, path: String, first: Option<usize>) -> (String, Vec<u8>) {
+    /// Head and body of the answer, and whether nothing comes after them.
+    fn respond(&self, path: String, first: Option<usize>) -> (String, Vec<u8>, bool) {
         let mut state = self.state.lock().unwrap();
         state.asked.push((path.clone(), first));
         let Some(whole) = state.files.get(&path).cloned() else {
             return (
                 "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
                 vec![],
+                false,
             );
         };
         let manners = state.manners;
@@ -100,10 +108,12 @@ impl Server {
         let mut body = whole[from..].to_vec();
         let length =
             if manners.hides_length { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let mut is_stalling = false;
         if let Some((left @ 1.., bytes)) = manners.breaks {
+            is_stalling = manners.stalls;
             state.manners.breaks = Some((left - 1, bytes));
             body.truncate(bytes);
         }
-        (format!("HTTP/1.1 {status}\r\n{length}{range}Connection: close\r\n\r\n"), body)
+        (format!("HTTP/1.1 {status}\r\n{length}{range}Connection: close\r\n\r\n"), body, is_stalling)
     }
 }

@@ -4,7 +4,9 @@ use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::Output;
-use crate::dataset::fetch::{Contents, FetchRequest, Progress, Publication, publication};
+use crate::dataset::fetch::{
+    Contents, FetchRequest, Mirror, Progress, Publication, STALL_LIMIT, publication,
+};
 use crate::dataset::import::Existing;
 use crate::dataset::{DatasetName, ParseNameError};
 
@@ -17,14 +19,17 @@ const DOWNLOADS: &str = ".downloads";
 /// <https://github.com/modestyachts/CIFAR-10.1>, is added to the dataset `cifar10` as an extra evaluation set.
 ///
 /// Only the published files are imported, wherever they come from: length and SHA-256 are checked. What arrived of a download that broke off
-/// stays, and the same command goes on from there. A proxy is taken from `HTTPS_PROXY` and `HTTP_PROXY`.
+/// stays, and the same command goes on from there. A connection over which nothing comes for 60 seconds is replaced.
+///
+/// A proxy (http or https, not SOCKS) is the first of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY` that is set. It is asked for a tunnel (CONNECT), for `http://`
+/// too; hosts in `NO_PROXY` are reached without it.
 #[derive(Debug, Parser)]
 pub(super) struct FetchArgs {
     /// What to fetch
     what: What,
-    /// A mirror: the file or its URL, or a folder or a URL that ends in `/` with the publisher's files in it (`cifar10.1` has two)
+    /// A mirror: the file or its URL (http, https, file), or a folder or a URL that ends in `/` with the publisher's files in it (`cifar10.1` has two)
     #[arg(long, value_name = "URL|FILE")]
-    from: Option<String>,
+    from: Option<Mirror>,
     /// Name of the dataset to make, or to add `cifar10.1` to [default: as above]
     #[arg(long, value_name = "NAME")]
     name: Option<DatasetName>,
@@ -73,6 +78,7 @@ impl FetchArgs {
             dataset: self.name.map_or_else(|| usual.parse(), Ok)?,
             existing: if self.replace { Existing::Replace } else { Existing::Keep },
             downloads: root.join(DOWNLOADS),
+            stall_limit: STALL_LIMIT,
         })
     }
 }

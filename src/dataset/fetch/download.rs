@@ -1,33 +1,29 @@
 //! Brings one file over HTTP, and goes on where an earlier attempt broke off.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use ureq::http::{HeaderMap, StatusCode};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, Timeout};
 
 use super::error::FetchError;
+use super::part::Part;
 use super::published::PublishedFile;
-use super::{CHUNK_BYTES, Progress, verify};
+use super::{CHUNK_BYTES, FetchRequest, Progress, verify};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-/// A connection on which nothing moves any more ends by this; what arrived stays, and another one goes on from there.
-const BODY_LIMIT: Duration = Duration::from_secs(600);
 
 /// A download under way.
 struct Download<'d> {
     url: &'d str,
     file: &'d PublishedFile,
     agent: Agent,
-    path: PathBuf,
-    part: File,
-    /// How much of it is there.
-    bytes: u64,
-    /// How much of that was there before.
+    stall_limit: Duration,
+    part: Part,
+    /// How much of what is there was there before.
     earlier: u64,
 }
 
@@ -41,109 +37,96 @@ enum Answer {
     NoRest,
 }
 
-/// Downloads a file into `folder`, where the place of what has arrived so far depends on the file's sum alone, whatever mirror it came from.
+/// Downloads a file. The place of what has arrived so far depends on the file's sum alone, whatever mirror it came from.
 ///
 /// # Errors
 /// When it can't be had, or is another file. What has arrived stays, unless it is wrong.
 pub(super) fn download(
     url: &str,
     file: &PublishedFile,
-    folder: &Path,
+    request: &FetchRequest,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<PathBuf, FetchError> {
-    fs::create_dir_all(folder).map_err(|error| FetchError::file(folder, error))?;
     let sum = file.sha256.get(..12).unwrap_or(&file.sha256);
-    let path = folder.join(format!("{sum}-{}", file.name));
-    let unwritable = |error| FetchError::file(&path, error);
-    let part = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(&path)
-        .map_err(unwritable)?;
-    match part.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(FetchError::Busy { path }),
-        Err(TryLockError::Error(error)) => return Err(unwritable(error)),
-    }
-    let bytes = part.metadata().map_err(unwritable)?.len();
-    let mut download =
-        Download { url, file, agent: agent(), path: path.clone(), part, bytes, earlier: bytes };
-    download.keep(bytes)?;
-    let had_some = download.bytes > 0;
-    if let Err(error) = download.complete(progress) {
-        // Of another file nothing is of use. What was there before may be from the right one: a mirror's mistake doesn't cost it.
-        if matches!(error, FetchError::OtherSize { .. }) {
-            match download.earlier {
-                0 => fs::remove_file(&path).map_err(unwritable)?,
-                earlier => download.keep(earlier)?,
-            }
-        }
-        return Err(error);
-    }
-    match verify(&path, url, file) {
+    let part = Part::open(request.downloads.join(format!("{sum}-{}", file.name)))?;
+    let (earlier, stall_limit) = (part.bytes(), request.stall_limit);
+    let mut download = Download { url, file, agent: agent(stall_limit), stall_limit, part, earlier };
+    download.bring(progress)?;
+    match verify(download.part.path(), url, file) {
         // What was there may have been from another version of the file.
-        Err(FetchError::OtherContents { .. }) if had_some => {
+        Err(FetchError::OtherContents { .. }) if earlier > 0 => {
             download.keep(0)?;
-            download.complete(progress)?;
+            download.bring(progress)?;
         }
         _ => {}
     }
-    let verified = verify(&path, url, file);
+    let verified = verify(download.part.path(), url, file);
     if verified.is_err() {
-        fs::remove_file(&path).ok();
+        download.keep(0).ok();
     }
-    verified.map(|()| path)
+    verified.map(|()| download.part.path().to_owned())
 }
 
-fn agent() -> Agent {
+fn agent(stall_limit: Duration) -> Agent {
+    // The body as a whole has no limit: a slow link may take hours, as long as something comes.
     let config = Agent::config_builder()
         .timeout_connect(Some(CONNECT_LIMIT))
         .timeout_recv_response(Some(ANSWER_LIMIT))
-        .timeout_recv_body(Some(BODY_LIMIT))
+        .timeout_per_read(Some(stall_limit))
         .http_status_as_error(false)
         .user_agent(concat!("sweep/", env!("CARGO_PKG_VERSION")));
     config.build().into()
 }
 
 impl Download<'_> {
+    /// Completes it, or lets go of what is of no use.
+    fn bring(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), FetchError> {
+        let Err(error) = self.complete(progress) else { return Ok(()) };
+        // Of another file nothing is of use. What was there before may be from the right one: a mirror's mistake doesn't cost it.
+        let of_use = match error {
+            FetchError::OtherSize { .. } => self.earlier,
+            _ => self.part.bytes(),
+        };
+        self.keep(of_use)?;
+        Err(error)
+    }
+
     /// Reads until all is there. A connection that breaks off is replaced for as long as each brings more than there ever was.
     fn complete(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<(), FetchError> {
         let expected = self.file.bytes;
-        let mut most = self.bytes;
-        while self.bytes != expected {
-            if self.bytes > expected {
+        let mut most = self.part.bytes();
+        while self.part.bytes() != expected {
+            if self.part.bytes() > expected {
                 self.keep(0)?;
             }
             let (body, known) = match self.ask()? {
                 Answer::Rest(body) => (body, 0),
                 // What is there stays: this connection may end before it gets that far.
-                Answer::Whole(body) => (body, self.bytes),
+                Answer::Whole(body) => (body, self.part.bytes()),
                 Answer::NoRest => {
                     self.keep(0)?;
                     continue;
                 }
             };
             let broken = self.read(body, known, progress)?;
-            if self.bytes < expected && self.bytes <= most {
-                let (url, bytes) = (self.url.to_owned(), self.bytes);
+            if self.part.bytes() < expected && self.part.bytes() <= most {
+                let (url, bytes) = (self.url.to_owned(), self.part.bytes());
                 let reason = broken.unwrap_or_else(|| "it was closed".to_owned());
                 return Err(FetchError::Interrupted { url, bytes, expected, reason });
             }
-            most = most.max(self.bytes);
+            most = most.max(self.part.bytes());
         }
-        self.part.sync_all().map_err(|error| FetchError::file(&self.path, error))
+        self.part.sync()
     }
 
     fn ask(&self) -> Result<Answer, FetchError> {
         let mut request = self.agent.get(self.url).header(ACCEPT_ENCODING, "identity");
-        if self.bytes > 0 {
-            request = request.header(RANGE, format!("bytes={}-", self.bytes));
+        if self.part.bytes() > 0 {
+            request = request.header(RANGE, format!("bytes={}-", self.part.bytes()));
         }
         let unreachable = |error: ureq::Error| FetchError::Unreachable {
             url: self.url.to_owned(),
-            reason: error.to_string(),
+            reason: self.reason(error),
         };
         let response = request.call().map_err(unreachable)?;
         let (status, headers) = (response.status(), response.headers());
@@ -156,12 +139,12 @@ impl Download<'_> {
             let place = self.url.to_owned();
             return Err(FetchError::OtherSize { place, found, expected: self.file.bytes });
         }
-        let begins_behind = first_byte(headers) == Some(self.bytes);
+        let begins_behind = first_byte(headers) == Some(self.part.bytes());
         Ok(match status {
             StatusCode::OK => Answer::Whole(response.into_body()),
             StatusCode::PARTIAL_CONTENT if begins_behind => Answer::Rest(response.into_body()),
             // Another part than was asked for is of no use.
-            _ if self.bytes > 0 => Answer::NoRest,
+            _ if self.part.bytes() > 0 => Answer::NoRest,
             _ => return Err(FetchError::Status { url: self.url.to_owned(), status: status.as_u16() }),
         })
     }
@@ -174,39 +157,45 @@ impl Download<'_> {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Option<String>, FetchError> {
         // One byte more than it may have shows that it has more.
-        let limit = self.file.bytes + 1 - self.bytes;
+        let limit = self.file.bytes + 1 - self.part.bytes();
         let mut body = body.into_reader();
         match io::copy(&mut body.by_ref().take(known), &mut io::sink()) {
             Ok(skipped) if skipped == known => {}
             Ok(_) => return Ok(None),
-            Err(error) => return Ok(Some(error.to_string())),
+            Err(error) => return Ok(Some(self.reason(error.into()))),
         }
         let (mut reader, mut chunk) = (body.take(limit), vec![0; CHUNK_BYTES]);
         loop {
-            progress(Progress { file: &self.file.name, bytes: self.bytes, of_bytes: self.file.bytes });
+            progress(Progress { file: &self.file.name, bytes: self.part.bytes(), of_bytes: self.file.bytes });
             match reader.read(&mut chunk) {
                 Ok(0) => break,
-                Ok(length) => {
-                    self.part
-                        .write_all(&chunk[..length])
-                        .map_err(|error| FetchError::file(&self.path, error))?;
-                    self.bytes += length as u64;
-                }
-                Err(error) => return Ok(Some(error.to_string())),
+                Ok(length) => self.part.append(&chunk[..length])?,
+                Err(error) => return Ok(Some(self.reason(error.into()))),
             }
         }
-        if self.bytes > self.file.bytes {
-            let (place, found, expected) = (self.url.to_owned(), self.bytes, self.file.bytes);
-            self.keep(0)?;
+        if self.part.bytes() > self.file.bytes {
+            let (place, found, expected) = (self.url.to_owned(), self.part.bytes(), self.file.bytes);
             return Err(FetchError::OtherSize { place, found, expected });
         }
         Ok(None)
     }
 
+    /// Why a connection is of no use any more.
+    fn reason(&self, error: ureq::Error) -> String {
+        match error {
+            ureq::Error::Timeout(Timeout::PerRead) => {
+                format!("nothing came for {} seconds", self.stall_limit.as_secs_f64())
+            }
+            ureq::Error::Timeout(Timeout::RecvResponse) => {
+                format!("no answer came within {} seconds", ANSWER_LIMIT.as_secs())
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Lets go of all behind the first `bytes`.
     fn keep(&mut self, bytes: u64) -> Result<(), FetchError> {
-        let cut = self.part.set_len(bytes).and_then(|()| self.part.seek(SeekFrom::Start(bytes)));
-        self.bytes = cut.map_err(|error| FetchError::file(&self.path, error))?;
+        self.part.keep(bytes)?;
         self.earlier = self.earlier.min(bytes);
         Ok(())
     }

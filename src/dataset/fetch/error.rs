@@ -20,6 +20,8 @@ pub enum FetchError {
         "{place} is not the published file, or a damaged one: its SHA-256 is {found} instead of {expected}"
     )]
     OtherContents { place: String, found: String, expected: String },
+    #[error("{} is neither {}; name the folder in which these lie, with `--from`", path.display(), names.join(" nor "))]
+    OneOfSeveral { path: PathBuf, names: Vec<String> },
     #[error("another command is fetching {}; wait for it", path.display())]
     Busy { path: PathBuf },
     #[error("{}: {source}", path.display())]

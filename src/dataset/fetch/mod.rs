@@ -2,15 +2,18 @@
 //!
 //! A file is what it should be when its length and its SHA-256 are the published ones, wherever it comes from; nothing else is
 //! imported. What arrived of an interrupted download stays in a folder beside the datasets, and the next one goes on from there.
-//! Start with [`fetch`]; `published` knows the publications, `download` brings a file.
+//! Start with [`fetch`]; `published` knows the publications, `mirror` where else they lie, `download` brings a file into a `part`.
 
 mod download;
 mod error;
+mod mirror;
+mod part;
 mod published;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -18,21 +21,29 @@ use super::import::{AddSetRequest, BinaryRequest, Existing, ImportError, Outcome
 use super::verify as verify_dataset;
 use super::{DatasetError, DatasetName, Manifest, TRAIN};
 pub use error::FetchError;
+use mirror::Place;
+pub use mirror::{Mirror, ParseMirrorError};
 pub use published::{Contents, Publication, PublishedFile, publication};
 
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// How long nothing may come over a connection: longer than a slow server or a lossy link pauses, and short enough for whoever
+/// watches the command.
+pub const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// What to fetch and where it goes.
 #[derive(Debug, Clone)]
 pub struct FetchRequest {
     pub publication: Publication,
-    /// A mirror: a file or its URL; a folder or a URL that ends in `/` in which the published files lie.
-    pub from: Option<String>,
+    /// Instead of the publisher.
+    pub from: Option<Mirror>,
     /// The dataset to make, or to which a set is added.
     pub dataset: DatasetName,
     pub existing: Existing,
     /// Where downloads are kept until they are whole.
     pub downloads: PathBuf,
+    /// How long nothing may come over a connection before another one takes its place; [`STALL_LIMIT`] but in tests.
+    pub stall_limit: Duration,
 }
 
 /// How far a file is.
@@ -139,22 +150,12 @@ impl FetchRequest {
     }
 
     /// Where `file` is looked for.
-    fn place_of(&self, file: &PublishedFile) -> Place {
-        let Some(from) = &self.from else { return Place::Url(file.url.clone()) };
-        let is_one = self.publication.files.len() == 1;
-        if from.starts_with("http://") || from.starts_with("https://") {
-            let is_file = is_one && !from.ends_with('/');
-            let url = format!("{}/{}", from.trim_end_matches('/'), file.name);
-            return Place::Url(if is_file { from.clone() } else { url });
+    fn place_of(&self, file: &PublishedFile) -> Result<Place, FetchError> {
+        match &self.from {
+            None => Ok(Place::Url(file.url.clone())),
+            Some(mirror) => mirror.place_of(file, &self.publication.files),
         }
-        let path = PathBuf::from(from.strip_prefix("file://").unwrap_or(from));
-        Place::File(if path.is_dir() || !is_one { path.join(&file.name) } else { path })
     }
-}
-
-enum Place {
-    Url(String),
-    File(PathBuf),
 }
 
 fn obtain(
@@ -162,13 +163,13 @@ fn obtain(
     request: &FetchRequest,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Verified, FetchError> {
-    match request.place_of(file) {
+    match request.place_of(file)? {
         Place::File(path) => {
             verify(&path, &path.display().to_string(), file)?;
             Ok(Verified { path, is_download: false })
         }
         Place::Url(url) => {
-            let path = download::download(&url, file, &request.downloads, progress)?;
+            let path = download::download(&url, file, request, progress)?;
             Ok(Verified { path, is_download: true })
         }
     }
