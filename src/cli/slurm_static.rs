@@ -63,10 +63,10 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<(), CliError> 
     let wishes = Wishes { workers: None, nodes: None, ..args.wishes.clone().over(profile) };
     wishes.check()?;
     let max_array_size = max_array_size(args, context).await?;
+    // One at a time: `--missing` would take back what another one is just making. Before the table, as everywhere.
+    let _turn = take_turn(context)?;
     let access = Access::open_or_create(context, LEASE).await?;
     let maker = Maker { args, context, access: &access, wishes, max_array_size, folder };
-    // One at a time: `--missing` would take back what another one is just making.
-    let _turn = take_turn(context)?;
     let made = maker.run(target).await;
     access.close().await;
     made
