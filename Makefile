@@ -94,12 +94,14 @@ test-browser: $(TORCH) ## Look at a report and the dashboard in a headless Chrom
 		echo "SKIPPED test-browser: $$(tail -n 1 <<<"$$reason")"; \
 	fi
 
-screenshots: $(TORCH) ## Take pictures of a report and the dashboard (light, dark, phone) into target/screenshots, to look at
+SHOWN := report-light dashboard-sweep-light dashboard-sweep-dark dashboard-trial-light dashboard-running-phone
+screenshots: $(TORCH) ## Take pictures of a report, the dashboard and terminals into target/screenshots, and of them into docs/screenshots
 	@cargo build --locked --workspace --bins
 	@tests/browser/install.sh target/browser
 	@rm -rf target/screenshots && mkdir -p target/screenshots
 	@tests/browser/pictures.sh target/debug/sweep target/browser target/screenshots
-	@echo "make: the pictures are in target/screenshots/"
+	@mkdir -p docs/screenshots && cp $(SHOWN:%=target/screenshots/%.png) target/screenshots/terminal-*.png docs/screenshots/
+	@echo "make: the pictures are in target/screenshots/; those of the documentation in docs/screenshots/"
 
 # The tools that exports are for, from PyPI. Without a package index this one is left out, except where everything must hold.
 test-export: $(TORCH) ## Hand a sweep to TensorBoard, Optuna, MLflow and W&B, and read it back with their own packages
