@@ -6,7 +6,6 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 
 use harness::{GATED, Project, QUICK, serve, signal, wait_until};
 
@@ -335,13 +334,9 @@ fn a_second_signal_ends_a_service_at_once() {
 
 #[test]
 fn a_service_outlives_its_terminal_where_that_was_wanted_and_else_ends_in_order() {
-    for (script, outlives) in [("trap '' HUP; exec \"$0\" serve", true), ("exec \"$0\" serve", false)] {
+    for (hangup, outlives) in [("--ignore-signal=HUP", true), ("--default-signal=HUP", false)] {
         let project = Project::new();
-        let inner = project.command(&[]);
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).arg(inner.get_program()).current_dir(project.path("."));
-        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let mut service = project.start_command(command, "serve");
+        let mut service = project.start_command(project.command_with(hangup, &["serve"]), "serve");
         wait_until("the service's address", || service.log().contains("coordinating"));
         signal("HUP", service.pid());
         if outlives {

@@ -237,8 +237,8 @@ fn students_wait_for_the_trials_that_teach_them_and_are_audited_with_them() {
 fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
     let project = project_with_sample();
     let spec = "parameters: {dataset: cifar10-sample, width: 1, epochs: 3, eval_every: 1, lr_steps: []}\n";
-    project.write("all.yaml", &format!("keep: all\n{spec}"));
-    project.sweep(&["run", "all.yaml"]).exits_with(0);
+    project.write("every.yaml", &format!("keep: all\n{spec}"));
+    project.sweep(&["run", "every.yaml"]).exits_with(0);
     let kept_of =
         |sweep: &str| project.results(sweep)["results"][0]["checkpoints"].as_array().unwrap().clone();
     let kept = kept_of("1");
@@ -249,7 +249,7 @@ fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
     };
     assert!(kept.iter().all(|kept| file(kept).is_file()), "{kept:?}");
 
-    project.sweep(&["run", "all.yaml", "keep=best", "lr=0.05"]).exits_with(0);
+    project.sweep(&["run", "every.yaml", "keep=best", "lr=0.05"]).exits_with(0);
     let kept = kept_of("2");
     let best = kept
         .iter()
@@ -261,7 +261,7 @@ fn the_best_state_of_a_trial_is_a_file_that_can_teach() {
 
     let teacher = format!("teachers=[{}]", best["hash"].as_str().unwrap());
     let taught = ["method=kd", "teacher=checkpoint", "loss_weight=1", "epochs=1", "keep=none", &teacher];
-    project.sweep(&[&["run", "all.yaml"], &taught[..]].concat()).exits_with(0);
+    project.sweep(&[&["run", "every.yaml"], &taught[..]].concat()).exits_with(0);
     project.sweep(&["doctor"]).exits_with(0);
     std::fs::remove_file(file(&kept_of("1")[0])).unwrap();
     let doctor = project.sweep(&["doctor"]).exits_with(1);

@@ -135,6 +135,22 @@ impl Project {
         command
     }
 
+    /// The same with what becomes of SIGHUP (`--default-signal=HUP`, `--ignore-signal=HUP`), whatever the tests themselves were
+    /// started under.
+    pub(crate) fn command_with(&self, hangup: &str, arguments: &[&str]) -> Command {
+        let inner = self.command(arguments);
+        let mut command = Command::new("env");
+        command.arg(hangup).arg(inner.get_program()).args(inner.get_args()).current_dir(self.folder.path());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Runs to its end, which must come in time; whatever it says is kept.
     pub(crate) fn sweep(&self, arguments: &[&str]) -> Finished {
         let command = self.command(arguments);

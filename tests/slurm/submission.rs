@@ -215,7 +215,8 @@ fn what_a_site_says_beside_the_id_and_a_ctrl_c_lose_no_job() {
     slow.write("spec.yaml", SPEC);
     slow.sweep(&["submit", "spec.yaml"]).exits_with(0);
     for name in ["INT", "HUP"] {
-        let submission = slow.command(&submit).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut submission = slow.command_with("--default-signal=HUP", &submit);
+        let submission = submission.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         wait_until("Slurm has the job", || slow.path("submitted").exists());
         signal(name, i32::try_from(submission.id()).unwrap());
         let ended = submission.wait_with_output().unwrap();
