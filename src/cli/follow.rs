@@ -194,7 +194,7 @@ pub(super) async fn follow(
 
 fn is_drained(status: &StatusResponse, scope: &Scope) -> bool {
     let sweeps = status.sweeps.iter().filter(|sweep| scope.sweep.is_none_or(|id| sweep.id == id));
-    sweeps.map(|sweep| sweep.trials.queued + sweep.trials.running).sum::<u64>() == 0
+    sweeps.map(|sweep| sweep.trials.left()).sum::<u64>() == 0
 }
 
 struct Follower<'a> {

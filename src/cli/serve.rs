@@ -105,7 +105,7 @@ async fn is_drained(local: &Local) {
 
 /// Whether every sweep has ended, and the last worker is gone.
 fn is_over(status: &StatusResponse) -> bool {
-    let has_ended = |sweep: &SweepStatus| sweep.trials.queued + sweep.trials.running == 0;
+    let has_ended = |sweep: &SweepStatus| sweep.trials.left() == 0;
     status.workers.is_empty() && status.sweeps.iter().all(has_ended)
 }
 

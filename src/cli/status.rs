@@ -98,11 +98,10 @@ async fn look(args: &Args, access: &Access) -> Result<Seen, CliError> {
         status.running.retain(|job| job.sweep == sweep);
         exports.retain(sweep);
     }
-    let says_something =
-        |sweep: &&SweepStatus| sweep.trials.queued + sweep.trials.running + sweep.trials.failed > 0;
+    let says_something = |sweep: &&SweepStatus| sweep.trials.left() + sweep.trials.failed > 0;
     let mut telling: Vec<&SweepStatus> = status.sweeps.iter().filter(says_something).collect();
     // What goes on comes before what has ended, and new before old.
-    telling.sort_by_key(|sweep| (sweep.trials.queued + sweep.trials.running == 0, Reverse(sweep.id)));
+    telling.sort_by_key(|sweep| (sweep.trials.left() == 0, Reverse(sweep.id)));
     let mut ids: Vec<SweepId> = telling.iter().take(MOST_SWEEPS).map(|sweep| sweep.id).collect();
     ids.sort_unstable();
     let mut progress = Vec::new();
@@ -158,7 +157,7 @@ async fn refresh(args: &Args, progress: &mut Option<Progress>, context: &Context
         note_progress(progress, &status, &access).await;
         progress.show(&status);
         let shown = progress.shown(&status);
-        Ok(shown.iter().all(|sweep| sweep.trials.queued + sweep.trials.running == 0))
+        Ok(shown.iter().all(|sweep| sweep.trials.left() == 0))
     }
     .await;
     access.close().await;

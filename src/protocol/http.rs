@@ -626,6 +626,14 @@ pub struct TrialCounts {
     pub cancelled: u64,
 }
 
+impl TrialCounts {
+    /// Those that have not ended.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.queued + self.running
+    }
+}
+
 /// One agent at a glance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "coordinator", derive(utoipa::ToSchema))]

@@ -74,9 +74,7 @@ pub fn troubles(
 
 /// Workers are there, or Slurm's tasks that would be some, and nobody who gives them jobs and takes their results.
 fn nobody_coordinates(status: &StatusResponse, around: Around<'_>) -> Option<Trouble> {
-    let goes_on = |sweep: &SweepStatus| {
-        sweep.trials.queued + sweep.trials.running > 0 && !around.exported.contains(&sweep.id)
-    };
+    let goes_on = |sweep: &SweepStatus| sweep.trials.left() > 0 && !around.exported.contains(&sweep.id);
     if around.is_coordinated || !status.sweeps.iter().any(goes_on) {
         return None;
     }

@@ -55,7 +55,7 @@ impl From<TrialsResponse> for TrialsPage {
 
 /// Ids, names that name one sweep and need no quotes, and `last`; the newest first, what has something to do before the rest.
 pub(super) fn sweeps(status: &StatusResponse) -> Vec<CompletionCandidate> {
-    let is_over = |sweep: &&SweepStatus| sweep.trials.queued + sweep.trials.running == 0;
+    let is_over = |sweep: &&SweepStatus| sweep.trials.left() == 0;
     let mut all: Vec<&SweepStatus> = status.sweeps.iter().rev().collect();
     all.sort_by_key(is_over);
     let is_only = |name: &str| status.sweeps.iter().filter(|sweep| sweep.name == name).count() == 1;

@@ -74,7 +74,7 @@ impl Progress {
     pub(super) fn shown<'a>(&self, status: &'a StatusResponse) -> Vec<&'a SweepStatus> {
         let sweeps = status.sweeps.iter().filter(|sweep| match self.sweep {
             Some(id) => sweep.id == id,
-            None => sweep.trials.queued + sweep.trials.running > 0 || self.known.contains_key(&sweep.id),
+            None => sweep.trials.left() > 0 || self.known.contains_key(&sweep.id),
         });
         sweeps.collect()
     }
@@ -177,7 +177,7 @@ impl Lines {
         for one in seen {
             let counts = one.sweep.trials;
             let state = (counts, one.progress.map_or(0, |progress| progress.epochs_done));
-            let is_over = counts.queued + counts.running == 0;
+            let is_over = counts.left() == 0;
             if self.last.get(&one.sweep.id) == Some(&state) || !(is_due || is_over) {
                 continue;
             }

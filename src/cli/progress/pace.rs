@@ -81,7 +81,7 @@ impl Pace {
         if sweep.state == SweepState::Paused {
             return Outlook::Paused;
         }
-        if sweep.trials.queued + sweep.trials.running == 0 {
+        if sweep.trials.left() == 0 {
             return Outlook::Over;
         }
         let Some(progress) = progress else { return Outlook::Unknown };
